@@ -1,0 +1,220 @@
+//! Finding the leader of a partition, and finding it again when it moved.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bonghwa_model::TenantId;
+use bonghwa_protocol::{EncodedBatch, IngesterClient, RpcError, RpcErrorKind, v1};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
+
+use crate::directory::{Clients, unknown_partition};
+use crate::{Backoff, Catalog, seam};
+
+/// How long a leader is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeaderOptions {
+    /// An election takes one to two seconds; this covers two.
+    pub patience: Duration,
+    /// First wait after all replicas said no.
+    pub first_wait: Duration,
+    /// Longest such wait.
+    pub longest_wait: Duration,
+}
+
+impl Default for LeaderOptions {
+    fn default() -> Self {
+        LeaderOptions {
+            patience: Duration::from_secs(5),
+            first_wait: Duration::from_millis(20),
+            longest_wait: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Sends each call to the leader of the partition it names. Remembers leaders,
+/// follows a replica's word about who leads, and asks the others when one is away.
+///
+/// An append is sent again only where the first attempt surely did nothing
+/// ([`RpcError::had_no_effect`]); reads also after a timeout or a broken connection.
+pub struct LeaderClient {
+    clients: Arc<Clients>,
+    options: LeaderOptions,
+    /// Partition to the node that led it last.
+    leaders: Mutex<HashMap<String, u64>>,
+}
+
+/// Whether a call may be sent again when it may have been done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Always,
+    IfNothingHappened,
+}
+
+impl LeaderClient {
+    pub(crate) fn new(clients: Arc<Clients>, options: LeaderOptions) -> Self {
+        LeaderClient { clients, options, leaders: Mutex::default() }
+    }
+
+    /// A partition that came back with `bonghwa meta rebuild` has blocks and no
+    /// replicas: its tail is empty, and asking for it must not fail every query.
+    fn has_no_log(&self, partition: &str) -> bool {
+        self.clients.catalog().partition(partition).is_some_and(|p| p.replicas.is_empty())
+    }
+
+    async fn route<T>(
+        &self,
+        partition: &str,
+        repeat: Repeat,
+        call: impl Fn(Arc<dyn IngesterClient>) -> BoxFuture<'static, Result<T, RpcError>>,
+    ) -> Result<T, RpcError> {
+        let deadline = seam::now() + self.options.patience;
+        let mut backoff = Backoff::new(self.options.first_wait, self.options.longest_wait);
+        loop {
+            let error = match self.round(partition, repeat, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(Stop::Now(error)) => return Err(error),
+                Err(Stop::Round(error)) => error,
+            };
+            let delay = backoff.next_delay();
+            if seam::now() + delay >= deadline {
+                return Err(error);
+            }
+            seam::sleep(delay).await;
+        }
+    }
+
+    /// Asks every replica at most twice, the likeliest leader first.
+    async fn round<T>(
+        &self,
+        partition: &str,
+        repeat: Repeat,
+        call: impl Fn(Arc<dyn IngesterClient>) -> BoxFuture<'static, Result<T, RpcError>>,
+    ) -> Result<T, Stop> {
+        let catalog = self.clients.catalog();
+        let replicas = match catalog.partition(partition) {
+            Some(partition) => partition.replicas.clone(),
+            None => {
+                self.leaders.lock().remove(partition);
+                return Err(Stop::Now(unknown_partition(partition)));
+            }
+        };
+        if replicas.is_empty() {
+            return Err(Stop::Now(no_log(partition)));
+        }
+        let mut queue = replicas.clone();
+        let known = self.leaders.lock().get(partition).copied();
+        if let Some(at) = known.and_then(|known| queue.iter().position(|id| *id == known)) {
+            queue[..=at].rotate_right(1);
+        }
+        queue.reverse();
+        let mut left = 2 * replicas.len();
+        let mut last = RpcError::unavailable(format!("partition {partition}: none of its replicas is in the catalog"));
+        while let Some(node) = queue.pop() {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            let client = match self.clients.of_node(node) {
+                Ok(client) => client,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            match call(client).await {
+                Ok(answer) => {
+                    if known != Some(node) {
+                        self.leaders.lock().insert(partition.to_owned(), node);
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    match &error.kind {
+                        RpcErrorKind::NotLeader { leader: Some(address) } => {
+                            if let Some(leader) = replica_at(&catalog, &replicas, address).filter(|l| *l != node) {
+                                queue.retain(|id| *id != leader);
+                                queue.push(leader);
+                            }
+                        }
+                        // A replica that has not opened the partition yet says NotFound.
+                        RpcErrorKind::NotLeader { leader: None }
+                        | RpcErrorKind::Unreachable
+                        | RpcErrorKind::NotFound => {}
+                        RpcErrorKind::Unavailable | RpcErrorKind::Timeout if repeat == Repeat::Always => {}
+                        _ => return Err(Stop::Now(error)),
+                    }
+                    last = error;
+                }
+            }
+        }
+        Err(Stop::Round(last))
+    }
+}
+
+fn no_log(partition: &str) -> RpcError {
+    RpcError::not_found(format!("partition {partition} has no replicas, only blocks: write to one that is on the ring"))
+}
+
+/// Why a round over the replicas ended.
+enum Stop {
+    /// The caller has to know.
+    Now(RpcError),
+    /// No replica led; after a while one may.
+    Round(RpcError),
+}
+
+fn replica_at(catalog: &Catalog, replicas: &[u64], address: &str) -> Option<u64> {
+    replicas.iter().copied().find(|id| catalog.node(*id).is_some_and(|node| node.address == address))
+}
+
+#[async_trait]
+impl IngesterClient for LeaderClient {
+    async fn append(&self, partition: &str, tenant: &TenantId, batch: EncodedBatch) -> Result<u64, RpcError> {
+        self.route(partition, Repeat::IfNothingHappened, |client| {
+            let (partition, tenant, batch) = (partition.to_owned(), tenant.clone(), batch.clone());
+            async move { client.append(&partition, &tenant, batch).await }.boxed()
+        })
+        .await
+    }
+
+    async fn describe_tail(&self, request: v1::DescribeTailRequest) -> Result<v1::DescribeTailResponse, RpcError> {
+        if self.has_no_log(&request.partition) {
+            return Ok(v1::DescribeTailResponse { through: request.watermark, rows: None });
+        }
+        self.route(&request.partition, Repeat::Always, |client| {
+            let request = request.clone();
+            async move { client.describe_tail(request).await }.boxed()
+        })
+        .await
+    }
+
+    async fn tail(
+        &self,
+        request: v1::TailRequest,
+    ) -> Result<BoxStream<'static, Result<arrow_array::RecordBatch, RpcError>>, RpcError> {
+        if self.has_no_log(&request.partition) {
+            return Ok(stream::empty().boxed());
+        }
+        self.route(&request.partition, Repeat::Always, |client| {
+            let request = request.clone();
+            async move { client.tail(request).await }.boxed()
+        })
+        .await
+    }
+
+    /// Flushes every ingester of the catalog, several at a time; all blocks written.
+    /// Fails with the first failure, after which others may still flush.
+    async fn flush(&self) -> Result<Vec<String>, RpcError> {
+        let catalog = self.clients.catalog();
+        let nodes: std::collections::BTreeSet<u64> =
+            catalog.all_partitions().flat_map(|p| p.replicas.iter().copied()).collect();
+        let flushes = nodes.into_iter().map(|node| Ok(async move { self.clients.of_node(node)?.flush().await }));
+        let blocks: Vec<Vec<String>> = stream::iter(flushes).try_buffer_unordered(8).try_collect().await?;
+        Ok(blocks.into_iter().flatten().collect())
+    }
+}

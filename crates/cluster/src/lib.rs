@@ -1,0 +1,38 @@
+//! What every role knows of the cluster: its nodes, partitions, rings and blocks as
+//! one immutable [`Catalog`], kept fresh by a [`ClusterView`] that follows meta; and
+//! how to reach the others through a [`Directory`]. Also the [`seam`] to clock,
+//! randomness and tasks that all roles use.
+//!
+//! No query and no write asks meta on its way: they read `ClusterView::current`.
+
+mod backoff;
+mod catalog;
+mod directory;
+mod error;
+mod follow;
+mod leader;
+mod metas;
+mod pieces;
+pub mod seam;
+mod time_index;
+mod view;
+
+pub use backoff::Backoff;
+pub use catalog::Catalog;
+pub use directory::{ClusterDirectory, Connect, Directory, connect_ingester};
+pub use error::ClusterError;
+pub use follow::Follower;
+pub use leader::LeaderClient;
+pub use metas::MetaRouter;
+pub use time_index::TenantBlock;
+pub use view::ClusterView;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The id of the node of this name, unless it was registered with another: 53 bits
+/// of the name's hash, so that every node knows its own and its peers' ids before
+/// there is a meta to ask, and keeps them when the catalog has to be rebuilt.
+/// Never 0; small enough to survive JSON.
+pub fn node_id(name: &str) -> u64 {
+    (xxh3_64(name.as_bytes()) >> 11).max(1)
+}

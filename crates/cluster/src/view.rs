@@ -1,0 +1,139 @@
+//! The copy of the catalog that one process keeps, fed by meta's watch stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bonghwa_protocol::MetaClient;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{Backoff, Catalog, ClusterError, Follower, seam};
+
+/// The process's copy of the catalog. Follows meta until dropped; while meta is
+/// away it stays at the version it has.
+pub struct ClusterView {
+    shared: Arc<Shared>,
+    task: Mutex<Option<seam::Task>>,
+}
+
+struct Shared {
+    catalog: ArcSwap<Catalog>,
+    /// Wakes those who wait. Sent after `catalog` is stored, so that whoever sees
+    /// a version here finds it, or a later one, there.
+    version: watch::Sender<u64>,
+}
+
+impl ClusterView {
+    /// Starts following meta, from an empty catalog.
+    pub fn follow(meta: Arc<dyn MetaClient>) -> Arc<Self> {
+        let shared = Shared::new(Catalog::default());
+        let task = seam::spawn(follow(meta, shared.clone()));
+        Arc::new(ClusterView { shared, task: Mutex::new(Some(task)) })
+    }
+
+    /// A view of a catalog that does not change.
+    pub fn fixed(catalog: Catalog) -> Arc<Self> {
+        Arc::new(ClusterView { shared: Shared::new(catalog), task: Mutex::new(None) })
+    }
+
+    /// Stops following, and waits until the client of meta is let go. The catalog stays.
+    pub async fn stop(&self) {
+        let task = self.task.lock().take();
+        if let Some(task) = task {
+            task.stop().await;
+        }
+    }
+
+    /// The newest catalog here. Take it once and use it throughout: the next call
+    /// may give another version.
+    pub fn current(&self) -> Arc<Catalog> {
+        self.shared.catalog.load_full()
+    }
+
+    /// Versions as they come; one may be left out when the next follows at once.
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.shared.version.subscribe()
+    }
+
+    /// Waits until the catalog has this version or a later one.
+    pub async fn wait_for_version(&self, version: u64, timeout: Duration) -> Result<Arc<Catalog>, ClusterError> {
+        self.wait_for(timeout, |catalog| catalog.version() >= version).await
+    }
+
+    /// Waits until the catalog satisfies the predicate; the catalog that does.
+    pub async fn wait_for(
+        &self,
+        timeout: Duration,
+        mut predicate: impl FnMut(&Catalog) -> bool,
+    ) -> Result<Arc<Catalog>, ClusterError> {
+        let mut versions = self.versions();
+        let found = seam::timeout(timeout, async {
+            loop {
+                versions.borrow_and_update();
+                let catalog = self.current();
+                if predicate(&catalog) {
+                    return catalog;
+                }
+                if versions.changed().await.is_err() {
+                    // The sender lives in `shared`, which `self` holds.
+                    std::future::pending::<()>().await;
+                }
+            }
+        })
+        .await;
+        found.map_err(|_| ClusterError::Timeout { version: self.current().version(), after: timeout })
+    }
+}
+
+impl Shared {
+    fn new(catalog: Catalog) -> Arc<Self> {
+        let version = watch::Sender::new(catalog.version());
+        Arc::new(Shared { catalog: ArcSwap::from_pointee(catalog), version })
+    }
+
+    fn publish(&self, catalog: Arc<Catalog>) {
+        let version = catalog.version();
+        self.catalog.store(catalog);
+        self.version.send_replace(version);
+    }
+}
+
+async fn follow(meta: Arc<dyn MetaClient>, shared: Arc<Shared>) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    let mut resume = true;
+    loop {
+        let current = shared.catalog.load_full();
+        let from = if resume { current.version() } else { 0 };
+        resume = true;
+        match meta.watch(from).await {
+            Ok(mut events) => {
+                let mut follower = Follower::new(current);
+                while let Some(event) = events.next().await {
+                    let event = match event {
+                        Ok(event) => event,
+                        Err(error) => {
+                            tracing::warn!(kind = error.kind.as_str(), %error, "the watch on meta broke");
+                            break;
+                        }
+                    };
+                    match follower.take(&event) {
+                        Ok(Some(catalog)) => {
+                            shared.publish(catalog.clone());
+                            backoff.reset();
+                        }
+                        Ok(None) => {}
+                        Err(error) => {
+                            tracing::warn!(%error, "taking a new snapshot from meta");
+                            resume = false;
+                            break;
+                        }
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(kind = error.kind.as_str(), %error, "meta cannot be watched"),
+        }
+        backoff.wait().await;
+    }
+}

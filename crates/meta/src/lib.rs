@@ -1,0 +1,30 @@
+//! The control plane: one replicated state that says which nodes, partitions and
+//! blocks there are, the commands that change it, and the stream of its changes.
+//!
+//! The story of a command: `Meta::execute -> replog::Group::append -> (fsync on a
+//! quorum) -> Machine::apply -> State::apply -> Feed` on every meta node; the
+//! appender answers, the watchers get the change. The state is a
+//! [`bonghwa_cluster::Catalog`], the same that all roles hold a copy of, and the
+//! little beside it that only meta needs.
+//!
+//! [`rebuild`] recreates the catalog from blocks, which describe themselves.
+
+mod error;
+mod feed;
+mod flush;
+mod machine;
+mod meta;
+mod names;
+mod nodes;
+mod partitions;
+mod rebuild;
+mod reject;
+mod restore;
+mod state;
+mod stored;
+
+pub use error::MetaError;
+pub use meta::{GROUP, Meta, MetaOptions};
+pub use names::PartitionName;
+pub use rebuild::{Orphan, Rebuilt, rebuild};
+pub use state::{Applied, State};

@@ -1,0 +1,81 @@
+//! The state is what its commands make it: on every node, before and after a
+//! snapshot, and in the copies that follow its changes.
+
+use bonghwa_cluster::Follower;
+use bonghwa_meta::{MetaError, State};
+use bonghwa_protocol::v1;
+use bytes::Bytes;
+use proptest::prelude::*;
+use v1::command::Kind;
+
+use crate::fixtures::{block, command, create, flush, founded, register, remove, seal};
+
+/// Commands over few names, so that many of them meet.
+fn any_command() -> impl Strategy<Value = Kind> {
+    let name = || (1u64..5).prop_map(|n| format!("logs-{n:04}"));
+    prop_oneof![
+        1 => (1u64..6, 0u64..6).prop_map(|(n, id)| register(&format!("n{n}"), id)),
+        1 => prop::collection::vec(1u64..4, 0..3).prop_map(|replicas| create(v1::Signal::Logs, &replicas)),
+        1 => name().prop_map(|name| seal(&name)),
+        1 => (name(), 0u64..6).prop_map(|(name, last)| remove(&name, last)),
+        4 => (name(), 0u64..8, 0u64..4, 0usize..3).prop_map(|(name, from, length, blocks)| {
+            let (from, to) = (from, from + length);
+            let paths = (0..blocks as u64).map(|n| block(&format!("{name}/{from}-{to}-{n}"), &name, from + n, (from + n + 1).min(to)));
+            flush(&name, from, to, paths.collect())
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn snapshot_and_restore_equal_replay(
+        commands in prop::collection::vec(any_command(), 0..60),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let cut = cut.index(commands.len() + 1);
+        let mut replayed = founded();
+        let mut restored = founded();
+        let mut copy = Follower::new(std::sync::Arc::new(founded().catalog().clone()));
+        for (at, kind) in commands.into_iter().enumerate() {
+            if at == cut {
+                restored = State::decode(restored.encode()).unwrap();
+            }
+            let before = replayed.catalog().version();
+            let kind = command(kind);
+            let applied = replayed.apply(&kind);
+            prop_assert_eq!(&restored.apply(&kind), &applied, "the restored node answers the same");
+            prop_assert_eq!(applied.result.version, before + u64::from(applied.change.is_some()));
+            if let Some(change) = applied.change {
+                let event = v1::Event { version: applied.result.version, kind: Some(v1::event::Kind::Change(change)) };
+                prop_assert!(copy.take(&event).unwrap().is_some());
+            }
+        }
+        prop_assert_eq!(restored.encode(), replayed.encode());
+        prop_assert_eq!(copy.current().snapshot(), replayed.catalog().snapshot());
+    }
+
+    #[test]
+    fn damaged_snapshots_are_errors(cut in any::<prop::sample::Index>()) {
+        let mut state = founded();
+        for at in 0..20 {
+            state.apply(&command(flush("logs-0001", at, at + 1, vec![block(&format!("b{at}"), "logs-0001", at, at + 1)])));
+        }
+        let bytes = state.encode();
+        let cut = bytes.slice(..cut.index(bytes.len()));
+        prop_assert!(matches!(State::decode(cut), Err(MetaError::Damaged(_))));
+    }
+}
+
+#[test]
+fn a_newer_snapshot_asks_for_an_upgrade() {
+    assert!(matches!(State::decode(Bytes::from_static(&[2, 0, 0])), Err(MetaError::Version(2))));
+}
+
+/// The format of the first release, which every later one must read.
+#[test]
+fn the_first_format_is_read() {
+    let mut state = founded();
+    state.apply(&command(flush("logs-0001", 0, 3, vec![block("b", "logs-0001", 0, 3)])));
+    let stored = include_bytes!("state-v1.bin");
+    assert_eq!(State::decode(Bytes::from_static(stored)).unwrap().encode(), state.encode());
+}

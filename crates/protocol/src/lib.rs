@@ -1,0 +1,28 @@
+//! How roles meet: the messages of `proto/`, one trait per role that others call,
+//! and for each trait a gRPC client and a gRPC server. A role implements its trait;
+//! whoever calls it holds an `Arc<dyn ...>` and cannot tell whether a socket lies between.
+
+mod error;
+mod ingester;
+mod ipc;
+mod meta;
+mod remote;
+mod serve;
+mod signal;
+
+pub use error::{RpcError, RpcErrorKind};
+pub use ingester::{EncodedBatch, IngesterClient};
+pub use meta::MetaClient;
+pub use remote::{RemoteIngester, RemoteMeta, RemoteOptions, connect};
+pub use serve::{IngesterServer, MetaServer, server};
+pub use signal::UnknownSignal;
+
+/// Messages and service stubs generated from `proto/bonghwa/v1`; documented there.
+#[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::expect_used)]
+pub mod v1 {
+    tonic::include_proto!("bonghwa.v1");
+}
+
+/// The largest message that either side sends or takes. Batches are far below it;
+/// tails and snapshots are streamed in pieces.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;

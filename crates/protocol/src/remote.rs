@@ -1,0 +1,170 @@
+//! The traits over gRPC, as the caller sees them. One client talks to one address
+//! and never repeats a call: finding leaders and retrying is `cluster`'s.
+
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use bonghwa_model::TenantId;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use prost::Message;
+use tonic::Request;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::v1::ingester_client::IngesterClient as IngesterStub;
+use crate::v1::meta_client::MetaClient as MetaStub;
+use crate::{EncodedBatch, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
+
+/// Window of one stream: what may be under way unread.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+/// Window of a connection.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// How long a remote call may take.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteOptions {
+    /// Until a TCP connection stands.
+    pub connect_timeout: Duration,
+    /// Until an answer to `append`, `describe_tail` and `execute` and the start of
+    /// a stream. `flush` waits without limit: it is as slow as the object store.
+    pub call_timeout: Duration,
+    /// A connection without traffic is probed this often, and given up when the
+    /// probe stays unanswered for as long: a dead peer shows itself within twice this.
+    pub keep_alive: Duration,
+}
+
+impl Default for RemoteOptions {
+    fn default() -> Self {
+        RemoteOptions {
+            connect_timeout: Duration::from_secs(2),
+            call_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A channel to HOST:PORT that connects on first use and again after each loss.
+/// Must be called inside a Tokio runtime.
+pub fn connect(address: &str, options: RemoteOptions) -> Result<Channel, RpcError> {
+    Ok(endpoint(address, options)?.connect_lazy())
+}
+
+fn endpoint(address: &str, options: RemoteOptions) -> Result<Endpoint, RpcError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| {
+        RpcError::invalid(format!("address is {address:?}, which is not HOST:PORT: correct the node's --advertise"))
+    })?;
+    Ok(endpoint
+        .connect_timeout(options.connect_timeout)
+        .http2_keep_alive_interval(options.keep_alive)
+        .keep_alive_timeout(options.keep_alive)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW))
+}
+
+/// An ingester over gRPC.
+#[derive(Clone, Debug)]
+pub struct RemoteIngester {
+    stub: IngesterStub<Channel>,
+    options: RemoteOptions,
+}
+
+impl RemoteIngester {
+    /// Over a channel made by [`connect`], or by a simulation.
+    pub fn new(channel: Channel, options: RemoteOptions) -> Self {
+        let stub = IngesterStub::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        RemoteIngester { stub, options }
+    }
+
+    /// The ingester at HOST:PORT.
+    pub fn connect(address: &str, options: RemoteOptions) -> Result<Self, RpcError> {
+        Ok(Self::new(connect(address, options)?, options))
+    }
+}
+
+/// The transport would cut the connection over a message that is too large, and
+/// with it all other calls on their way.
+fn check_size(what: &str, bytes: usize) -> Result<(), RpcError> {
+    // What surrounds the payload: names, tags and lengths.
+    const ROOM: usize = 4096;
+    if bytes > MAX_MESSAGE_BYTES - ROOM {
+        let most = MAX_MESSAGE_BYTES - ROOM;
+        return Err(RpcError::invalid(format!("{what} has {bytes} bytes: a message takes at most {most}, split it")));
+    }
+    Ok(())
+}
+
+fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+#[async_trait]
+impl IngesterClient for RemoteIngester {
+    async fn append(&self, partition: &str, tenant: &TenantId, batch: EncodedBatch) -> Result<u64, RpcError> {
+        check_size("batch", batch.bytes.len())?;
+        let request =
+            v1::AppendRequest { partition: partition.into(), tenant: tenant.as_str().into(), batch: batch.bytes };
+        let answer = self.stub.clone().append(timed(request, self.options.call_timeout)).await?;
+        Ok(answer.into_inner().position)
+    }
+
+    async fn describe_tail(&self, request: v1::DescribeTailRequest) -> Result<v1::DescribeTailResponse, RpcError> {
+        let answer = self.stub.clone().describe_tail(timed(request, self.options.call_timeout)).await?;
+        Ok(answer.into_inner())
+    }
+
+    async fn tail(
+        &self,
+        request: v1::TailRequest,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, RpcError>>, RpcError> {
+        let answer = self.stub.clone().tail(timed(request, self.options.call_timeout)).await?;
+        Ok(ipc::decode(answer.into_inner().map(|chunk| chunk.map_err(RpcError::from))))
+    }
+
+    async fn flush(&self) -> Result<Vec<String>, RpcError> {
+        let answer = self.stub.clone().flush(v1::FlushRequest {}).await?;
+        Ok(answer.into_inner().blocks)
+    }
+}
+
+/// One meta node over gRPC.
+#[derive(Clone, Debug)]
+pub struct RemoteMeta {
+    stub: MetaStub<Channel>,
+    options: RemoteOptions,
+}
+
+impl RemoteMeta {
+    /// Over a channel made by [`connect`], or by a simulation.
+    pub fn new(channel: Channel, options: RemoteOptions) -> Self {
+        let stub = MetaStub::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        RemoteMeta { stub, options }
+    }
+
+    /// The meta node at HOST:PORT.
+    pub fn connect(address: &str, options: RemoteOptions) -> Result<Self, RpcError> {
+        Ok(Self::new(connect(address, options)?, options))
+    }
+}
+
+#[async_trait]
+impl MetaClient for RemoteMeta {
+    async fn execute(&self, command: v1::Command) -> Result<v1::CommandResult, RpcError> {
+        check_size("command", command.encoded_len())?;
+        let answer = self.stub.clone().execute(timed(command, self.options.call_timeout)).await?;
+        Ok(answer.into_inner())
+    }
+
+    async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {
+        let request = timed(v1::WatchRequest { from_version }, self.options.call_timeout);
+        let answer = self.stub.clone().watch(request).await?;
+        Ok(answer.into_inner().map(|event| event.map_err(RpcError::from)).boxed())
+    }
+}
