@@ -1,0 +1,17 @@
+//! The distributor: receives OTLP, checks limits, splits by tenant and service,
+//! sends to the partitions' leaders, and acks when they acked.
+//!
+//! The write path: [`http::router`] or [`grpc::router`] -> `receive::Receiver::receive`
+//! -> `limits::Limits::admit` -> `wire::decode` -> `route::Router::split` ->
+//! `protocol::IngesterClient::append`.
+
+mod body;
+pub mod grpc;
+pub mod http;
+mod limits;
+mod metrics;
+mod receive;
+mod route;
+
+pub use limits::{Rate, SignalLimits, TenantLimits};
+pub use receive::{Options, Receiver};

@@ -1,0 +1,43 @@
+//! Configuration of the ingester.
+
+use std::time::Duration;
+
+/// When heads are flushed, and how much they may hold.
+#[derive(Clone, Debug)]
+pub struct IngesterOptions {
+    /// A partition is flushed when its head holds this many bytes in memory.
+    pub flush_bytes: usize,
+    /// A partition is flushed when its oldest record has been in the head for this long.
+    pub flush_age: Duration,
+    /// Bytes that all heads of the node may hold; beyond it writers are told to come back.
+    pub head_bytes: usize,
+    /// How long flushed records stay readable for queries that hold an older catalog copy.
+    /// They go earlier when memory is short.
+    pub grace: Duration,
+    /// Appends that wait for one partition's log before writers are told to come back.
+    pub queue: usize,
+    /// Log entries of one partition on their way at once.
+    pub inflight: usize,
+    /// A log entry takes waiting batches up to this size, in encoded bytes.
+    pub entry_bytes: usize,
+    /// How long a shutdown may spend flushing; what is left stays in the log.
+    pub shutdown_flush: Duration,
+    /// Partitions of each signal on this node.
+    pub partitions_per_signal: usize,
+}
+
+impl Default for IngesterOptions {
+    fn default() -> Self {
+        IngesterOptions {
+            flush_bytes: 64 << 20,
+            flush_age: Duration::from_secs(300),
+            head_bytes: 256 << 20,
+            grace: Duration::from_secs(30),
+            queue: 1024,
+            inflight: 4,
+            entry_bytes: 1 << 20,
+            shutdown_flush: Duration::from_secs(20),
+            partitions_per_signal: 1,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What a decoder accepts.
+
+/// Limits of one request. The caller fills in the clock and a tenant's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Arrival, Unix nanoseconds.
+    pub now_ns: i64,
+    /// How far ahead of arrival a timestamp may be, nanoseconds. Default 10 minutes.
+    pub max_future_ns: i64,
+    /// How old a record may be, nanoseconds; usually the tenant's retention. Default: any age.
+    pub max_age_ns: Option<i64>,
+    /// Attributes of one record, resource or scope. More, and it is rejected. Default 1,024.
+    pub max_attributes_per_record: usize,
+    /// Bytes of an attribute key. Longer, and the record is rejected. Default 1,024.
+    pub max_key_bytes: usize,
+    /// Bytes of an attribute value. Longer text or bytes are cut and counted in
+    /// [`crate::Decoded::cut_values`]; longer arrays and maps, and any longer value of a
+    /// metric point (whose attributes are its identity), reject the record.
+    /// Default 64 KiB: stack traces pass.
+    pub max_value_bytes: usize,
+    /// Bytes of a log body. Longer, and the record is rejected. Default 256 KiB.
+    pub max_line_bytes: usize,
+    /// Levels of nesting in a value; a scalar has none. Default 32.
+    pub max_depth: usize,
+    /// Buckets or quantiles of one distribution. Default 16,384.
+    pub max_buckets: usize,
+    /// Distinct attribute keys in one request. A record that brings more is rejected. Default 32,768.
+    pub max_keys: usize,
+    /// Records in one request. More, and the request is refused. Default 1,000,000.
+    pub max_records: usize,
+    /// Bytes of text that one request unpacks to. More, and the request is refused. Default 256 MiB.
+    pub max_text_bytes: usize,
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        DecodeOptions {
+            now_ns: 0,
+            max_future_ns: 600_000_000_000,
+            max_age_ns: None,
+            max_attributes_per_record: 1024,
+            max_key_bytes: 1024,
+            max_value_bytes: 64 << 10,
+            max_line_bytes: 256 << 10,
+            max_depth: 32,
+            max_buckets: 16_384,
+            max_keys: 32_768,
+            max_records: 1_000_000,
+            max_text_bytes: 256 << 20,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Writes valid requests at random where `BONGHWA_FUZZ_SEEDS` says, for the fuzzers to start from.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+
+use bonghwa_model::Signal;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use prost::Message;
+
+fn write(dir: &Path, target: &str, number: usize, bytes: &[u8]) {
+    std::fs::create_dir_all(dir.join(target)).unwrap();
+    std::fs::write(dir.join(target).join(number.to_string()), bytes).unwrap();
+}
+
+fn write_all(dir: &Path, signal: Signal, number: usize, protobuf: &[u8], json: &[u8]) {
+    write(dir, signal.as_str(), number, protobuf);
+    write(dir, "json", number * 3 + signal as usize, &[&[signal as u8], json].concat());
+    let packed = zstd::encode_all(protobuf, 1).unwrap();
+    write(dir, "decompress", number * 3 + signal as usize, &[&[2], &packed[..]].concat());
+}
+
+#[test]
+fn seeds() {
+    let Some(dir) = std::env::var_os("BONGHWA_FUZZ_SEEDS") else { return };
+    let dir = Path::new(&dir);
+    let mut runner = TestRunner::deterministic();
+    for i in 0..200 {
+        let resource_logs = support::random::logs().new_tree(&mut runner).unwrap().current();
+        let request = ExportLogsServiceRequest { resource_logs };
+        write_all(dir, Signal::Logs, i, &request.encode_to_vec(), &serde_json::to_vec(&request).unwrap());
+        let resource_metrics = support::random::metrics().new_tree(&mut runner).unwrap().current();
+        let request = ExportMetricsServiceRequest { resource_metrics };
+        write_all(dir, Signal::Metrics, i, &request.encode_to_vec(), &serde_json::to_vec(&request).unwrap());
+        let resource_spans = support::random::traces().new_tree(&mut runner).unwrap().current();
+        let request = ExportTraceServiceRequest { resource_spans };
+        write_all(dir, Signal::Traces, i, &request.encode_to_vec(), &serde_json::to_vec(&request).unwrap());
+    }
+}
