@@ -1,0 +1,30 @@
+//! What the end-to-end tests stand on: servers that can be killed, an S3 server that
+//! can fail, seeded telemetry, and an oracle that knows what was acked.
+//!
+//! Everything runs on loopback, in temporary directories, and ends with the test.
+
+// The seams of the product forbid clock, randomness and spawn by lint; a test is
+// outside of them, and gets its randomness from a seed that it prints.
+#![allow(clippy::disallowed_methods)]
+
+pub mod collector;
+pub mod faults;
+pub mod generate;
+pub mod load;
+pub mod oracle;
+mod ports;
+pub mod s3;
+pub mod seed;
+pub mod send;
+pub mod server;
+pub mod sql;
+pub mod tools;
+pub mod wait;
+
+pub use faults::{FaultMix, Faults};
+pub use generate::{Batch, Generator, Record, Signal};
+pub use load::Load;
+pub use oracle::Oracle;
+pub use s3::S3;
+pub use send::Sender;
+pub use server::{Server, Store};

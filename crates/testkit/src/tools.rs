@@ -1,0 +1,51 @@
+//! The tools that `cargo xtask setup` installs, and the binary under test.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+/// Where set-up puts its tools: `BONGHWA_CACHE`, or `~/.cache/bonghwa/tools`.
+pub fn cache() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("BONGHWA_CACHE") {
+        return Ok(PathBuf::from(dir));
+    }
+    let home = std::env::var_os("HOME").context("neither BONGHWA_CACHE nor HOME is set")?;
+    Ok(PathBuf::from(home).join(".cache/bonghwa/tools"))
+}
+
+/// Python with the OpenTelemetry SDK, DuckDB and pyarrow.
+pub fn python() -> Result<PathBuf> {
+    installed("venv/bin/python")
+}
+
+/// The OpenTelemetry Collector.
+pub fn collector() -> Result<PathBuf> {
+    installed("otelcol/otelcol")
+}
+
+fn installed(path: &str) -> Result<PathBuf> {
+    let file = cache()?.join(path);
+    if !file.exists() {
+        bail!("{} is not installed: run `cargo xtask setup`", file.display());
+    }
+    Ok(file)
+}
+
+/// The server's binary: `BONGHWA_BIN`, or the one that was built beside this test.
+pub fn bonghwa() -> Result<PathBuf> {
+    if let Some(file) = std::env::var_os("BONGHWA_BIN") {
+        return Ok(PathBuf::from(file));
+    }
+    let test = std::env::current_exe()?;
+    let profile = test.ancestors().nth(2).context("the test runs outside of a target directory")?;
+    let file = profile.join("bonghwa");
+    if !file.exists() {
+        bail!("{} is not built: run `cargo xtask test`, or build the workspace's binaries first", file.display());
+    }
+    Ok(file)
+}
+
+/// The directory of the end-to-end tests in the source tree.
+pub fn tests_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests")
+}
