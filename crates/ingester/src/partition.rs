@@ -150,7 +150,7 @@ async fn commit(group: &Group, batches: Vec<Pending>) {
 pub(crate) fn to_rpc(error: &bonghwa_replog::Error) -> RpcError {
     use bonghwa_replog::Error;
     let kind = match error {
-        Error::NotLeader { leader } => {
+        Error::NotLeader { leader, .. } => {
             RpcErrorKind::NotLeader { leader: leader.as_ref().map(|(_, address)| address.clone()) }
         }
         Error::Timeout { .. } => RpcErrorKind::Timeout,

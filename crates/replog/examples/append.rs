@@ -105,7 +105,7 @@ async fn main() {
             }));
         }
     }
-    for group in all.iter().flatten().cloned() {
+    for group in all.into_iter().flatten() {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(200)).await;

@@ -1,0 +1,119 @@
+//! Our server: started on an empty directory, flushed, asked what it holds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bonghwa_benches::sets::Set;
+use bonghwa_testkit::{Signal, tools};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::{Process, Program, Usage, directory_size, files, free_port};
+use crate::sender::{Dialect, Replay, Target, replay};
+
+/// As it appears in tables.
+pub const NAME: &str = "Bonghwa";
+
+const START: Duration = Duration::from_secs(60);
+const FLUSH: Duration = Duration::from_secs(300);
+
+/// A server with its default settings, but for those in the caller's environment.
+pub struct Bonghwa {
+    // Declared first: the process ends before its directory goes.
+    process: Process,
+    dir: TempDir,
+    http: reqwest::Client,
+    api: String,
+    otlp: u16,
+}
+
+impl Bonghwa {
+    /// Starts a server on an empty directory and waits until it is ready.
+    pub async fn start(cores: &'static str) -> Result<Bonghwa> {
+        let dir = tempfile::Builder::new().prefix("bonghwa-bench-").tempdir()?;
+        let (api, otlp) = (free_port()?, free_port()?);
+        let mut args = vec!["serve".into(), "--data-dir".into(), dir.path().join("data").into()];
+        for (flag, port) in [
+            ("--http-listen", api),
+            ("--otlp-http-listen", otlp),
+            ("--grpc-listen", free_port()?),
+            ("--otlp-grpc-listen", free_port()?),
+        ] {
+            args.extend([flag.into(), format!("127.0.0.1:{port}").into()]);
+        }
+        let log = dir.path().join("server.log");
+        let mut process = Process::start(Program { name: NAME, file: tools::bonghwa()?, args, cores, log })?;
+        let http = reqwest::Client::builder().timeout(FLUSH).no_proxy().build()?;
+        let api = format!("http://127.0.0.1:{api}");
+        process.ready(&http, &format!("{api}/ready"), START).await?;
+        Ok(Bonghwa { process, dir, http, api, otlp })
+    }
+
+    pub fn usage(&self) -> Result<Usage> {
+        self.process.usage()
+    }
+
+    /// Memory of the server that has nothing to do.
+    pub async fn settled_memory(&self) -> Result<u64> {
+        self.process.settled_memory(START).await
+    }
+
+    /// Sends a set to OTLP over HTTP; every request is acked.
+    pub async fn send(&self, set: &Set) -> Result<Replay> {
+        let target = Target { port: self.otlp, path: set.signal.path(), dialect: Dialect::Otlp(set.signal) };
+        replay(&target, &set.requests).await
+    }
+
+    /// Writes everything in memory to blocks.
+    pub async fn flush(&self) -> Result<()> {
+        let answer = self.http.post(format!("{}/admin/flush", self.api)).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "POST /admin/flush answers {status}: {}", answer.text().await?);
+        Ok(())
+    }
+
+    /// Rows that SQL counts.
+    pub async fn count(&self, signal: Signal) -> Result<u64> {
+        let query = json!({ "query": format!("SELECT count(*) AS n FROM {}", signal.table()) });
+        let answer = self.http.post(format!("{}/api/v1/sql", self.api)).json(&query).send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success(), "POST /api/v1/sql answers {status}: {text}");
+        let rows: Value = serde_json::from_str(&text)?;
+        rows[0]["n"].as_u64().with_context(|| format!("no count: {text}"))
+    }
+
+    /// Fails unless SQL counts every item of the set: an ack that loses data is worth nothing.
+    pub async fn check(&self, set: &Set) -> Result<()> {
+        let (sent, counted) = (set.items(), self.count(set.signal).await?);
+        ensure!(sent == counted, "{sent} {} were acked, SQL counts {counted}", set.signal.table());
+        Ok(())
+    }
+
+    /// Bytes in the object store.
+    pub fn object_bytes(&self) -> Result<u64> {
+        directory_size(&self.objects())
+    }
+
+    /// The Parquet files.
+    pub fn blocks(&self) -> Result<Vec<PathBuf>> {
+        let mut blocks = files(&self.objects())?;
+        blocks.retain(|f| f.extension().is_some_and(|e| e == "parquet"));
+        Ok(blocks)
+    }
+
+    fn objects(&self) -> PathBuf {
+        self.dir.path().join("data/objects")
+    }
+
+    pub async fn stop(self) -> Result<()> {
+        self.process.stop().await
+    }
+}
+
+/// `bonghwa --version`, without the name.
+pub fn version() -> Result<String> {
+    let output = std::process::Command::new(tools::bonghwa()?).arg("--version").output()?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.split_whitespace().nth(1).unwrap_or("?").to_owned())
+}

@@ -1,0 +1,33 @@
+//! Blocks: Parquet objects that hold a log range's rows, and the rows that are not
+//! in one yet, both seen through the same logical columns.
+//!
+//! Write: [`write_l0`]. Read: [`BlockReader`]. Tails: [`to_record_batch`].
+
+mod column;
+mod describe;
+mod encode;
+mod error;
+mod index;
+mod inspect;
+mod intern;
+mod json_scan;
+mod layout;
+mod logical;
+mod memory;
+mod physical;
+mod read;
+mod rows;
+mod write;
+
+pub use column::{
+    AttributeScope, BaseColumn, Column, ValueType, base_column, base_columns, field, schema, time_column, value_type,
+};
+pub use describe::{Describer, describe};
+pub use error::BlockError;
+pub use index::tokens;
+pub use inspect::{ColumnInspection, Inspection, RowGroupInspection, TenantInspection, inspect};
+pub use memory::to_record_batch;
+pub use read::{
+    BlockReader, Comparison, FooterCache, Op, Predicate, PruneStats, Scalar, ScanPlan, ScanRequest, read_footer,
+};
+pub use write::{EncodedBlock, WriteOptions, write_l0};

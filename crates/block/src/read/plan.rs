@@ -1,0 +1,260 @@
+//! Which granules of which row groups a scan reads.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bonghwa_model::{Signal, TenantId};
+use bonghwa_protocol::v1;
+
+use super::predicate::{Op, Predicate, Scalar};
+use super::prune::{Resolved, Test, keep_granules, may_match_row_group};
+use super::scan::BlockReader;
+use crate::BlockError;
+use crate::column::{Column, time_column};
+use crate::index::{FilterKind, LINE, candidates, hash_token, hash_trace_id, is_indexed, line_of, tokens};
+use crate::layout::Owner;
+use crate::logical::Mapping;
+
+/// What a scan returns.
+#[derive(Clone, Debug)]
+pub struct ScanRequest {
+    /// Whose rows.
+    pub tenant: TenantId,
+    /// Which columns, in order; none to count rows.
+    pub columns: Vec<Column>,
+    /// Which rows, at least.
+    pub predicate: Predicate,
+}
+
+/// What pruning left out and kept, for `EXPLAIN`. All of it is of one tenant's rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct PruneStats {
+    /// Row groups of the tenant.
+    pub row_groups_total: usize,
+    /// Row groups left out because of their times.
+    pub row_groups_by_time: usize,
+    /// Row groups left out because of their services.
+    pub row_groups_by_service: usize,
+    /// Row groups left out because no granule holds the trace ids.
+    pub row_groups_by_trace_id: usize,
+    /// Row groups left out because no granule holds the tokens.
+    pub row_groups_by_tokens: usize,
+    /// Row groups left out because of other columns' bounds.
+    pub row_groups_by_statistics: usize,
+    /// Granules of the tenant.
+    pub granules_total: usize,
+    /// Granules read.
+    pub granules_kept: usize,
+    /// Parquet rows read: of metrics these are series.
+    pub rows_selected: usize,
+}
+
+impl std::ops::AddAssign for PruneStats {
+    fn add_assign(&mut self, other: Self) {
+        self.row_groups_total += other.row_groups_total;
+        self.row_groups_by_time += other.row_groups_by_time;
+        self.row_groups_by_service += other.row_groups_by_service;
+        self.row_groups_by_trace_id += other.row_groups_by_trace_id;
+        self.row_groups_by_tokens += other.row_groups_by_tokens;
+        self.row_groups_by_statistics += other.row_groups_by_statistics;
+        self.granules_total += other.granules_total;
+        self.granules_kept += other.granules_kept;
+        self.rows_selected += other.rows_selected;
+    }
+}
+
+/// A planned scan: see [`BlockReader::scan`].
+pub struct ScanPlan {
+    /// What pruning did.
+    pub stats: PruneStats,
+    pub(super) mapping: Mapping,
+    pub(super) row_groups: Vec<PlannedRowGroup>,
+    pub(super) range: std::ops::RangeInclusive<i64>,
+    pub(super) trace_ids: Option<Vec<[u8; 16]>>,
+}
+
+/// A row group that is read, and which of its granules.
+pub(super) struct PlannedRowGroup {
+    pub index: usize,
+    pub rows: usize,
+    pub granules: Vec<bool>,
+}
+
+impl PlannedRowGroup {
+    fn any(&self) -> bool {
+        self.granules.contains(&true)
+    }
+
+    /// The rows kept, as ranges within the row group.
+    pub fn ranges(&self, granule_rows: usize) -> Vec<Range<usize>> {
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for (granule, _) in self.granules.iter().enumerate().filter(|(_, kept)| **kept) {
+            let rows = granule * granule_rows..((granule + 1) * granule_rows).min(self.rows);
+            match ranges.last_mut() {
+                Some(last) if last.end == rows.start => last.end = rows.end,
+                _ => ranges.push(rows),
+            }
+        }
+        ranges
+    }
+}
+
+impl BlockReader {
+    /// Plans a scan: decides by time, services, filters and bounds what need not be read.
+    pub async fn plan(&self, request: &ScanRequest) -> Result<ScanPlan, BlockError> {
+        let footer = &self.footer;
+        let layout = &footer.layout;
+        let predicate = &request.predicate;
+        let tenant = footer.block.tenants.iter().find(|t| t.tenant == request.tenant.as_str());
+        let rest_holds = |owner: Owner, key: &str| tenant.is_some_and(|t| rest_holds(t, owner, key));
+        let mapping = Mapping::new(layout, &request.columns, &rest_holds).map_err(|e| e.at(&self.path))?;
+        let mut stats = PruneStats::default();
+        let granule_rows = footer.directory.granule_rows as usize;
+        let mut row_groups = Vec::new();
+        for &index in tenant.map(|t| &t.row_groups).into_iter().flatten() {
+            let index = index as usize;
+            let rows = footer.metadata().row_group(index).num_rows() as usize;
+            let granules = vec![true; rows.div_ceil(granule_rows)];
+            stats.row_groups_total += 1;
+            stats.granules_total += granules.len();
+            row_groups.push(PlannedRowGroup { index, rows, granules });
+        }
+        stats.row_groups_by_time = self.prune(&mut row_groups, &time_tests(layout.signal, predicate));
+        if let Some(services) = &predicate.services {
+            let test = Test::OneOf { column: "service_name", values: services.clone() };
+            stats.row_groups_by_service = self.prune(&mut row_groups, &[test]);
+        }
+        let mut tests = Vec::new();
+        let mut wanted: Vec<u64> =
+            predicate.tokens.iter().flat_map(|t| tokens(t)).map(|t| hash_token(t.as_bytes())).collect();
+        for comparison in &predicate.comparisons {
+            let resolved = Resolved::new(layout, &comparison.column, &rest_holds);
+            if let (Op::Eq, Scalar::String(text)) = (comparison.op, &comparison.value)
+                && resolved.is_indexed(layout.signal, |column| is_indexed(layout.signal, column))
+            {
+                wanted.extend(tokens(text).map(|t| hash_token(t.as_bytes())));
+            }
+            tests.extend(resolved.test(comparison));
+        }
+        stats.row_groups_by_statistics = self.prune(&mut row_groups, &tests);
+        if let Some(ids) = &predicate.trace_ids {
+            let hashes: Vec<u64> = ids.iter().map(|id| hash_trace_id(id)).collect();
+            stats.row_groups_by_trace_id = self.filter(&mut row_groups, FilterKind::TraceIds, &hashes, false).await?;
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        if !wanted.is_empty() {
+            stats.row_groups_by_tokens = self.filter(&mut row_groups, FilterKind::Tokens, &wanted, true).await?;
+        }
+        for row_group in &row_groups {
+            stats.granules_kept += row_group.granules.iter().filter(|kept| **kept).count();
+            stats.rows_selected += row_group.ranges(granule_rows).iter().map(Range::len).sum::<usize>();
+        }
+        Ok(ScanPlan {
+            stats,
+            mapping,
+            row_groups,
+            range: predicate.min_time..=predicate.max_time,
+            trace_ids: predicate.trace_ids.clone().filter(|_| layout.index("trace_id").is_some()),
+        })
+    }
+
+    /// Drops row groups and granules whose bounds fail a test; returns how many row groups went.
+    fn prune(&self, row_groups: &mut Vec<PlannedRowGroup>, tests: &[Test]) -> usize {
+        let before = row_groups.len();
+        let metadata = self.footer.metadata();
+        let granule_rows = self.footer.directory.granule_rows as usize;
+        for test in tests {
+            row_groups.retain_mut(|row_group| {
+                may_match_row_group(&self.footer, row_group.index, test) && {
+                    keep_granules(metadata, &self.footer, row_group, granule_rows, test);
+                    row_group.any()
+                }
+            });
+        }
+        before - row_groups.len()
+    }
+
+    /// Drops granules that a filter rules out: those that miss one of the hashes (`all`),
+    /// or those that miss all of them. Returns how many row groups went.
+    async fn filter(
+        &self,
+        row_groups: &mut Vec<PlannedRowGroup>,
+        kind: FilterKind,
+        hashes: &[u64],
+        all: bool,
+    ) -> Result<usize, BlockError> {
+        let before = row_groups.len();
+        let mut ranges = Vec::new();
+        let entry_of = |row_group: &PlannedRowGroup| {
+            let filters = &self.footer.directory.row_groups[row_group.index].filters;
+            filters.iter().find(|f| {
+                let fits = f.granules as usize == row_group.granules.len() && f.lines > 0;
+                f.kind == kind as i32 && fits && f.offset.saturating_add(f.size()) <= self.footer.block.bytes
+            })
+        };
+        for entry in row_groups.iter().filter_map(entry_of) {
+            let line = u64::from(entry.granules) * LINE as u64;
+            ranges.extend(hashes.iter().map(|hash| {
+                let start = entry.offset + u64::from(line_of(*hash, entry.lines)) * line;
+                start..start + line
+            }));
+        }
+        let mut lines = self.read_ranges(&ranges).await?.into_iter();
+        row_groups.retain_mut(|row_group| {
+            if entry_of(row_group).is_none() {
+                return true;
+            }
+            let mut kept = vec![all; row_group.granules.len()];
+            for (hash, line) in hashes.iter().zip(lines.by_ref()) {
+                for (kept, candidate) in kept.iter_mut().zip(candidates(*hash, &line)) {
+                    *kept = if all { *kept && candidate } else { *kept || candidate };
+                }
+            }
+            row_group.granules.iter_mut().zip(kept).for_each(|(granule, kept)| *granule &= kept);
+            row_group.any()
+        });
+        Ok(before - row_groups.len())
+    }
+}
+
+fn time_tests(signal: Signal, predicate: &Predicate) -> Vec<Test> {
+    let (least, greatest) = match signal {
+        Signal::Metrics => ("min_time", "max_time"),
+        _ => (time_column(signal), time_column(signal)),
+    };
+    let test =
+        |column: &'static str, op, value| Test::Compare { column: column.into(), op, value: Scalar::Int64(value) };
+    let mut tests = Vec::new();
+    if predicate.min_time > i64::MIN {
+        tests.push(test(greatest, Op::Ge, predicate.min_time));
+    }
+    if predicate.max_time < i64::MAX {
+        tests.push(test(least, Op::Le, predicate.max_time));
+    }
+    tests
+}
+
+/// Whether some row of a tenant may have a key in the rest of its attributes, given
+/// that the key has no column.
+fn rest_holds(tenant: &v1::TenantRows, owner: Owner, key: &str) -> bool {
+    let scope = match owner {
+        Owner::Resource => v1::AttributeScope::Resource,
+        Owner::Record => v1::AttributeScope::Record,
+    } as i32;
+    let known = tenant.attributes.binary_search_by(|a| (a.scope, a.key.as_str()).cmp(&(scope, key)));
+    known.is_ok() || !tenant.attributes_complete
+}
+
+impl std::fmt::Debug for ScanPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScanPlan").field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
+
+impl ScanPlan {
+    /// The schema of the batches: that of [`crate::schema`].
+    pub fn schema(&self) -> arrow_schema::SchemaRef {
+        Arc::clone(self.mapping.schema())
+    }
+}

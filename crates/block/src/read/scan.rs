@@ -1,0 +1,146 @@
+//! Reading the rows of a planned scan.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use bonghwa_protocol::v1;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use hashbrown::HashSet;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter, RowSelection};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+
+use super::footer::parse_path;
+use super::object::ObjectReader;
+use super::plan::ScanPlan;
+use super::{Footer, FooterCache};
+use crate::BlockError;
+use crate::logical::Arrays;
+
+/// Log records or spans per batch.
+const BATCH_ROWS: usize = 8192;
+/// Metric samples per batch, about.
+const BATCH_SAMPLES: u64 = 16 * 1024;
+
+/// One block, ready to be scanned.
+pub struct BlockReader {
+    store: Arc<dyn ObjectStore>,
+    pub(super) path: Path,
+    pub(super) footer: Arc<Footer>,
+}
+
+impl BlockReader {
+    /// Reads the footer, or takes it from the cache.
+    pub async fn open(
+        store: Arc<dyn ObjectStore>,
+        block: Arc<v1::Block>,
+        footers: &FooterCache,
+    ) -> Result<Self, BlockError> {
+        let path = parse_path(&block.path)?;
+        let footer = footers.get(&store, &block.path, block.bytes).await?;
+        Ok(BlockReader { store, path, footer })
+    }
+
+    /// The block's description, from its footer.
+    pub fn block(&self) -> &v1::Block {
+        &self.footer.block
+    }
+
+    /// Reads ranges of the object.
+    pub(super) async fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BlockError> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = self.store.get_ranges(&self.path, ranges).await;
+        let read = read.map_err(|e| BlockError::store(&self.path, e))?;
+        if read.iter().zip(ranges).any(|(bytes, range)| bytes.len() as u64 != range.end - range.start) {
+            return Err(BlockError::damaged(&self.path, "it is shorter than the catalog says"));
+        }
+        Ok(read)
+    }
+
+    /// Reads the rows of a plan. Batches have the schema of [`ScanPlan::schema`].
+    pub fn scan(&self, plan: ScanPlan) -> BoxStream<'static, Result<RecordBatch, BlockError>> {
+        match self.try_scan(plan) {
+            Ok(stream) => stream,
+            Err(error) => futures::stream::once(async move { Err(error) }).boxed(),
+        }
+    }
+
+    fn try_scan(&self, plan: ScanPlan) -> Result<BoxStream<'static, Result<RecordBatch, BlockError>>, BlockError> {
+        let footer = Arc::clone(&self.footer);
+        if plan.row_groups.is_empty() {
+            return Ok(futures::stream::empty().boxed());
+        }
+        let path = self.path.clone();
+        let mut object = ObjectReader::new(Arc::clone(&self.store), path.clone());
+        object.metadata = Some(Arc::clone(footer.metadata()));
+        let schema = footer.metadata().file_metadata().schema_descr_ptr();
+        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(object, footer.arrow.clone())
+            .with_row_groups(plan.row_groups.iter().map(|r| r.index).collect())
+            .with_projection(ProjectionMask::roots(&schema, plan.mapping.needed.iter().copied()))
+            .with_batch_size(self.batch_size(&plan));
+        if plan.stats.granules_kept < plan.row_groups.iter().map(|r| r.granules.len()).sum() {
+            builder = builder.with_row_selection(self.selection(&plan));
+        }
+        if let (Some(ids), Some(index)) = (&plan.trace_ids, footer.layout.index("trace_id")) {
+            let ids: HashSet<[u8; 16]> = ids.iter().copied().collect();
+            let mask = ProjectionMask::roots(&schema, [index]);
+            let matches = move |batch: RecordBatch| Ok(has_trace_id(&batch, &ids));
+            builder = builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, matches))]));
+        }
+        let stream = builder.build().map_err(|e| BlockError::parquet(&path, e))?;
+        let (mapping, range) = (plan.mapping, plan.range);
+        let columns = footer.layout.schema.fields().len();
+        let batches = stream.map_err({
+            let path = path.clone();
+            move |e| BlockError::parquet(&path, e)
+        });
+        Ok(batches
+            .and_then(move |batch| {
+                let mut arrays = Arrays { columns: vec![None; columns], rows: batch.num_rows() };
+                for (index, column) in mapping.needed.iter().zip(batch.columns()) {
+                    arrays.columns[*index] = Some(Arc::clone(column));
+                }
+                futures::future::ready(mapping.apply(&arrays, &range).map_err(|e| e.at(&path)))
+            })
+            .try_filter(|batch| futures::future::ready(batch.num_rows() > 0))
+            .boxed())
+    }
+
+    fn selection(&self, plan: &ScanPlan) -> RowSelection {
+        let granule_rows = self.footer.directory.granule_rows as usize;
+        let mut ranges = Vec::new();
+        let mut before = 0;
+        for row_group in &plan.row_groups {
+            ranges.extend(row_group.ranges(granule_rows).into_iter().map(|r| r.start + before..r.end + before));
+            before += row_group.rows;
+        }
+        RowSelection::from_consecutive_ranges(ranges.into_iter(), before)
+    }
+
+    /// Parquet rows per batch: series are many samples each.
+    fn batch_size(&self, plan: &ScanPlan) -> usize {
+        let tenants = &self.footer.block.tenants;
+        let (rows, items) = tenants.iter().fold((0, 0), |(rows, items), t| (rows + t.rows, items + t.items));
+        let per_row = items.checked_div(rows).unwrap_or(1).max(1);
+        if per_row == 1 { BATCH_ROWS } else { (BATCH_SAMPLES / per_row).clamp(1, BATCH_ROWS as u64) as usize }
+            .min(plan.stats.rows_selected.max(1))
+    }
+}
+
+fn has_trace_id(batch: &RecordBatch, ids: &HashSet<[u8; 16]>) -> BooleanArray {
+    let Some(column) = batch.columns().first().and_then(|c| c.as_fixed_size_binary_opt()) else {
+        return BooleanArray::from(vec![true; batch.num_rows()]);
+    };
+    (0..column.len())
+        .map(|row| column.is_valid(row) && <[u8; 16]>::try_from(column.value(row)).is_ok_and(|id| ids.contains(&id)))
+        .map(Some)
+        .collect()
+}

@@ -1,0 +1,199 @@
+//! Writing one object from the batches of a log range.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bonghwa_model::batch::Batch;
+use bonghwa_model::{Signal, TenantId};
+use bonghwa_protocol::v1;
+use bytes::Bytes;
+use prost::Message;
+
+use crate::BlockError;
+use crate::describe::{Describer, describe};
+use crate::encode::FileEncoder;
+use crate::index::{DIRECTORY_KEY, Directory, IndexBuilder, Pointer, RowGroupIndex, VERSION, VERSION_KEY};
+use crate::layout::Layout;
+use crate::physical::PhysicalColumn;
+use crate::rows::{Builder, Input, Row, in_batch_order, order_series, series_starts, sorted};
+
+/// How blocks are written. The defaults are what was measured to pay.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    /// Most log records or spans per row group.
+    pub row_group_rows: usize,
+    /// Most metric samples per row group.
+    pub row_group_samples: usize,
+    /// Log records or spans per page, and per granule of the indexes.
+    pub granule_rows: usize,
+    /// Series per page.
+    pub granule_series: usize,
+    /// zstd level of all pages.
+    pub zstd_level: i32,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        WriteOptions {
+            row_group_rows: 256 * 1024,
+            row_group_samples: 4 * 1024 * 1024,
+            granule_rows: 8192,
+            granule_series: 1024,
+            zstd_level: 1,
+        }
+    }
+}
+
+impl WriteOptions {
+    /// Parquet rows per page of a signal.
+    pub(crate) fn page_rows(&self, signal: Signal) -> usize {
+        match signal {
+            Signal::Metrics => self.granule_series.max(1),
+            Signal::Logs | Signal::Traces => self.granule_rows.max(1),
+        }
+    }
+}
+
+/// An object to store, and what the catalog must know of it.
+#[derive(Clone, Debug)]
+pub struct EncodedBlock {
+    /// The block's description; `bytes` is set.
+    pub block: v1::Block,
+    /// The object.
+    pub bytes: Bytes,
+}
+
+/// Writes one L0 object from the batches of a log range, in the order of the log.
+///
+/// Rows are sorted by tenant, service and time; metric points by tenant, name, series
+/// and time, a row per series. Row groups never mix tenants. Positions `from < p <= to`
+/// of the partition's log must be what the batches are of. CPU-bound: call it where
+/// blocking is allowed. Memory: about the size of the batches once more.
+pub fn write_l0(
+    signal: Signal,
+    partition: &str,
+    from: u64,
+    to: u64,
+    path: String,
+    batches: &[(TenantId, Arc<Batch>)],
+    options: &WriteOptions,
+) -> Result<EncodedBlock, BlockError> {
+    let block = v1::Block {
+        version: VERSION,
+        path: path.clone(),
+        signal: v1::Signal::from(signal) as i32,
+        level: 0,
+        partition: partition.to_owned(),
+        from,
+        to,
+        bytes: 0,
+        tenants: Vec::new(),
+    };
+    write(signal, block, batches, options).map_err(|error| error.at(path))
+}
+
+fn write(
+    signal: Signal,
+    mut block: v1::Block,
+    batches: &[(TenantId, Arc<Batch>)],
+    options: &WriteOptions,
+) -> Result<EncodedBlock, BlockError> {
+    let input = Input::new(signal, batches.iter().map(|(_, batch)| &**batch).collect())?;
+    let mut tenants: BTreeMap<&TenantId, (Vec<u32>, Describer)> = BTreeMap::new();
+    for (index, (tenant, batch)) in batches.iter().enumerate().filter(|(_, (_, batch))| batch.rows() > 0) {
+        let (indexes, describer) = tenants.entry(tenant).or_default();
+        indexes.push(index as u32);
+        describer.add(batch);
+    }
+    let mut all = describe(std::iter::empty());
+    tenants.values().for_each(|(_, describer)| all.merge(describer));
+    let layout = Layout::choose(signal, &all);
+    let mut writer = BlockWriter {
+        file: FileEncoder::new(&layout, options).map_err(BlockError::write)?,
+        index: IndexBuilder::new(options.page_rows(signal)),
+        filters: Vec::new(),
+        filter_bytes: Vec::new(),
+        input: &input,
+        builder: Builder::new(&input, &layout, &|_| true),
+        layout: &layout,
+        options,
+    };
+    for (tenant, (indexes, describer)) in tenants {
+        let mut rows = describer.finish(tenant);
+        let first = writer.file.row_groups() as u32;
+        rows.rows = writer.tenant(tenant, &indexes)?;
+        rows.row_groups = (first..writer.file.row_groups() as u32).collect();
+        block.tenants.push(rows);
+    }
+    writer.finish(block)
+}
+
+struct BlockWriter<'a> {
+    file: FileEncoder,
+    index: IndexBuilder,
+    filters: Vec<RowGroupIndex>,
+    /// They are written behind the last row group; entries hold offsets within them until then.
+    filter_bytes: Vec<u8>,
+    input: &'a Input<'a>,
+    builder: Builder<'a>,
+    layout: &'a Layout,
+    options: &'a WriteOptions,
+}
+
+impl BlockWriter<'_> {
+    /// Writes the row groups of one tenant; returns its Parquet rows.
+    fn tenant(&mut self, tenant: &TenantId, batches: &[u32]) -> Result<u64, BlockError> {
+        let mut written = 0;
+        if self.layout.signal == Signal::Metrics {
+            let rows = order_series(self.input, in_batch_order(self.input, batches))?;
+            let starts = series_starts(self.input, &rows)?;
+            let mut from = 0;
+            for (series, end) in starts.iter().enumerate().skip(1) {
+                let next = starts.get(series + 1).unwrap_or(end);
+                if series + 1 == starts.len() || next - from > self.options.row_group_samples.max(1) {
+                    written += self.row_group(tenant, &rows[from..*end])?;
+                    from = *end;
+                }
+            }
+        } else {
+            for rows in sorted(self.input, batches).chunks(self.options.row_group_rows.max(1)) {
+                written += self.row_group(tenant, rows)?;
+            }
+        }
+        Ok(written)
+    }
+
+    fn row_group(&mut self, tenant: &TenantId, rows: &[Row]) -> Result<u64, BlockError> {
+        let built = self.builder.build(rows, tenant.as_str())?;
+        let fields = self.layout.schema.fields().iter();
+        let columns: Vec<PhysicalColumn> = built
+            .columns
+            .into_iter()
+            .zip(fields)
+            .map(|(column, field)| column.unwrap_or_else(|| PhysicalColumn::nulls(field.data_type(), built.rows)))
+            .collect();
+        let (index, bytes) = self.index.row_group(self.layout, &columns, self.filter_bytes.len() as u64);
+        self.filters.push(index);
+        self.filter_bytes.extend_from_slice(&bytes);
+        self.file.row_group(&columns).map_err(BlockError::write)?;
+        Ok(built.rows as u64)
+    }
+
+    fn finish(mut self, block: v1::Block) -> Result<EncodedBlock, BlockError> {
+        let start = self.file.position();
+        self.filters.iter_mut().flat_map(|row_group| &mut row_group.filters).for_each(|filter| filter.offset += start);
+        self.file.embed(&self.filter_bytes).map_err(BlockError::write)?;
+        let directory = Directory {
+            version: VERSION,
+            block: Some(block.clone()),
+            granule_rows: self.options.page_rows(self.layout.signal) as u32,
+            row_groups: self.filters,
+        };
+        let directory = directory.encode_to_vec();
+        let pointer = Pointer::to(&directory, self.file.position());
+        self.file.embed(&directory).map_err(BlockError::write)?;
+        let metadata = [(VERSION_KEY.to_owned(), VERSION.to_string()), (DIRECTORY_KEY.to_owned(), pointer.to_text())];
+        let bytes = Bytes::from(self.file.finish(metadata).map_err(BlockError::write)?);
+        Ok(EncodedBlock { block: v1::Block { bytes: bytes.len() as u64, ..block }, bytes })
+    }
+}

@@ -1,0 +1,139 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::config::{Config, load};
+
+/// Logs, metrics and traces in one system: OTLP in, Parquet on object storage, SQL out.
+#[derive(Parser)]
+#[command(name = "bonghwa", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(ServeFlags),
+    /// Check or show the configuration that `serve` would use.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask a running server.
+    #[command(subcommand)]
+    Query(commands::query::QueryCommand),
+    /// Look into a block.
+    #[command(subcommand)]
+    Block(BlockCommand),
+    /// Repair the control plane.
+    #[command(subcommand)]
+    Meta(MetaCommand),
+    /// Show the ring of a running server: nodes, partitions, watermarks.
+    Ring(commands::query::Address),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether the configuration can be used; the exit code tells.
+    Check(ServeFlags),
+    /// Print the configuration as YAML, defaults filled in and secrets hidden.
+    Show(ServeFlags),
+}
+
+#[derive(Subcommand)]
+enum BlockCommand {
+    /// Print a block's schema, tenants, row groups, bytes per column and indexes as JSON.
+    Inspect {
+        /// A Parquet file that Bonghwa wrote.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum MetaCommand {
+    /// Recreate the catalog of an empty data directory from the blocks in the object store.
+    /// The server must not run.
+    Rebuild(ServeFlags),
+}
+
+/// The flags of `serve`; each has a key of the same name in the configuration file and an
+/// environment variable `BONGHWA_<KEY>`, sections separated by two underscores.
+#[derive(Args, Default)]
+pub struct ServeFlags {
+    /// Configuration file (YAML).
+    #[arg(long, env = "BONGHWA_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Roles to run [default: all].
+    #[arg(long)]
+    target: Option<String>,
+    /// This node's name [default: host name].
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Log and, by default, blocks [default: ./bonghwa-data].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// HTTP APIs [default: 0.0.0.0:7800].
+    #[arg(long, value_name = "IP:PORT")]
+    http_listen: Option<String>,
+    /// gRPC between roles [default: 0.0.0.0:7801].
+    #[arg(long, value_name = "IP:PORT")]
+    grpc_listen: Option<String>,
+    /// OTLP over gRPC [default: 0.0.0.0:4317].
+    #[arg(long, value_name = "IP:PORT")]
+    otlp_grpc_listen: Option<String>,
+    /// OTLP over HTTP [default: 0.0.0.0:4318].
+    #[arg(long, value_name = "IP:PORT")]
+    otlp_http_listen: Option<String>,
+    /// file:///path, s3://bucket/prefix or memory:// [default: file://<data-dir>/objects].
+    #[arg(long, value_name = "URL")]
+    object_store: Option<String>,
+    /// URL of an S3-compatible server.
+    #[arg(long, value_name = "URL")]
+    s3_endpoint: Option<String>,
+}
+
+impl ServeFlags {
+    fn load(self) -> Result<Config> {
+        let flags = [
+            ("target", self.target),
+            ("node_name", self.node_name),
+            ("data_dir", self.data_dir),
+            ("http_listen", self.http_listen),
+            ("grpc_listen", self.grpc_listen),
+            ("otlp_grpc_listen", self.otlp_grpc_listen),
+            ("otlp_http_listen", self.otlp_http_listen),
+            ("object_store", self.object_store),
+            ("s3.endpoint", self.s3_endpoint),
+        ];
+        let flags: Vec<(&str, String)> = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        Ok(load(self.config.as_deref(), std::env::vars(), &flags)?)
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Serve(flags) => runtime()?.block_on(crate::serve::serve(flags.load()?)),
+        Command::Config(ConfigCommand::Check(flags)) => {
+            flags.load()?;
+            println!("the configuration is good");
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Show(flags)) => {
+            print!("{}", flags.load()?.to_yaml());
+            Ok(())
+        }
+        Command::Query(command) => runtime()?.block_on(commands::query::run(command)),
+        Command::Ring(address) => runtime()?.block_on(commands::query::ring(address)),
+        Command::Block(BlockCommand::Inspect { file }) => runtime()?.block_on(commands::block::inspect(&file)),
+        Command::Meta(MetaCommand::Rebuild(flags)) => runtime()?.block_on(commands::meta::rebuild(flags.load()?)),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

@@ -1,0 +1,314 @@
+//! The configuration: one section per role, every key with its default.
+
+mod load;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bonghwa_distributor::{Rate, SignalLimits, TenantLimits};
+use bonghwa_ingester::IngesterOptions;
+use bonghwa_query::EngineOptions;
+use serde::{Deserialize, Serialize};
+
+pub use load::load;
+
+use crate::units::{Size, Time};
+
+/// Everything that can be configured. `bonghwa config show` prints it with its values.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Roles that this process runs. Only `all` so far.
+    pub target: String,
+    /// This node's name in the cluster. Empty: the host name.
+    pub node_name: String,
+    /// Where the log and, unless `object_store` says otherwise, the blocks lie.
+    pub data_dir: PathBuf,
+    /// All HTTP APIs.
+    pub http_listen: String,
+    /// Between roles.
+    pub grpc_listen: String,
+    /// OTLP over gRPC.
+    pub otlp_grpc_listen: String,
+    /// OTLP over HTTP.
+    pub otlp_http_listen: String,
+    /// `file:///path`, `s3://bucket/prefix` or `memory://`. Empty: `file://<data_dir>/objects`.
+    pub object_store: String,
+    /// S3-compatible stores; credentials also come from the AWS environment.
+    pub s3: S3,
+    /// Receiving.
+    pub distributor: Distributor,
+    /// Heads and flushes.
+    pub ingester: Ingester,
+    /// Rates per tenant.
+    pub limits: Limits,
+    /// Queries.
+    pub query: Query,
+    /// Bonghwa's own telemetry.
+    pub telemetry: Telemetry,
+}
+
+/// S3-compatible object stores.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct S3 {
+    /// URL of the server; empty for AWS.
+    pub endpoint: String,
+    /// Region; empty: from the environment, else us-east-1.
+    pub region: String,
+    /// Access key; empty: from the environment.
+    pub access_key_id: String,
+    /// Secret key; empty: from the environment. Never shown.
+    pub secret_access_key: String,
+}
+
+/// The distributor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Distributor {
+    /// A request body as sent; more is answered with 413.
+    pub max_body_bytes: Size,
+    /// A request body after decompression; more is answered with 413.
+    pub max_decompressed_bytes: Size,
+    /// All request bodies in memory at once; more is answered with 503.
+    pub max_inflight_bytes: Size,
+    /// Attributes of one record; a record with more is rejected.
+    pub max_attributes: usize,
+    /// How deep arrays and maps may nest; a record that goes deeper is rejected.
+    pub max_depth: usize,
+    /// How far ahead of the clock a record may be; one further ahead is rejected.
+    pub max_future: Time,
+}
+
+/// The ingester.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ingester {
+    /// Partitions of each signal on this node.
+    pub partitions_per_signal: usize,
+    /// A partition is flushed when its head holds this much memory.
+    pub flush_bytes: Size,
+    /// A partition is flushed when its oldest record is this old.
+    pub flush_age: Time,
+    /// Memory of all heads; writers are told to come back beyond it.
+    pub head_bytes: Size,
+    /// How long flushed records stay readable for queries that began before.
+    pub grace: Time,
+}
+
+/// Rates per tenant.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Callers without `X-Scope-OrgID`. Unlimited unless set: backpressure protects the node.
+    pub unnamed: TenantRates,
+    /// Tenants that have no override.
+    pub named: NamedRates,
+    /// By tenant name.
+    pub overrides: BTreeMap<String, TenantRates>,
+}
+
+/// Rates of one tenant; a rate of 0 is no limit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantRates {
+    /// Decompressed bytes of logs per second.
+    pub logs_rate: f64,
+    /// Bytes of logs at once.
+    pub logs_burst: f64,
+    /// Samples per second.
+    pub metrics_rate: f64,
+    /// Samples at once.
+    pub metrics_burst: f64,
+    /// Decompressed bytes of traces per second.
+    pub traces_rate: f64,
+    /// Bytes of traces at once.
+    pub traces_burst: f64,
+}
+
+/// The rates of tenants without an override.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NamedRates(pub TenantRates);
+
+/// Queries.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Query {
+    /// How long a query may take.
+    pub timeout: Time,
+    /// Memory that all queries share.
+    pub memory_bytes: Size,
+    /// Memory for footers and indexes of blocks.
+    pub footer_cache_bytes: Size,
+}
+
+/// Bonghwa's own telemetry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Telemetry {
+    /// `tracing` filter, for example `info,openraft=error` or `info,bonghwa_ingester=debug`.
+    pub log: String,
+    /// `text` or `json`.
+    pub log_format: String,
+    /// OTLP/HTTP base URL that takes this node's own logs and metrics, for example its own
+    /// `http://127.0.0.1:4318`. Empty: none are sent.
+    pub otlp_endpoint: String,
+    /// How often metrics are sent there.
+    pub otlp_interval: Time,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            target: "all".into(),
+            node_name: String::new(),
+            data_dir: "./bonghwa-data".into(),
+            http_listen: "0.0.0.0:7800".into(),
+            grpc_listen: "0.0.0.0:7801".into(),
+            otlp_grpc_listen: "0.0.0.0:4317".into(),
+            otlp_http_listen: "0.0.0.0:4318".into(),
+            object_store: String::new(),
+            s3: S3::default(),
+            distributor: Distributor::default(),
+            ingester: Ingester::default(),
+            limits: Limits::default(),
+            query: Query::default(),
+            telemetry: Telemetry::default(),
+        }
+    }
+}
+
+impl Default for Distributor {
+    fn default() -> Self {
+        let options = bonghwa_distributor::Options::default();
+        Distributor {
+            max_body_bytes: Size(options.max_body_bytes),
+            max_decompressed_bytes: Size(options.max_decompressed_bytes),
+            max_inflight_bytes: Size(options.max_inflight_bytes),
+            max_attributes: options.decode.max_attributes_per_record,
+            max_depth: options.decode.max_depth,
+            max_future: Time(std::time::Duration::from_nanos(options.decode.max_future_ns as u64)),
+        }
+    }
+}
+
+impl Default for Ingester {
+    fn default() -> Self {
+        let options = IngesterOptions::default();
+        Ingester {
+            partitions_per_signal: options.partitions_per_signal,
+            flush_bytes: Size(options.flush_bytes),
+            flush_age: Time(options.flush_age),
+            head_bytes: Size(options.head_bytes),
+            grace: Time(options.grace),
+        }
+    }
+}
+
+impl Default for NamedRates {
+    fn default() -> Self {
+        let limits = SignalLimits::named_tenant();
+        let of = |rate: Option<Rate>| rate.map_or((0.0, 0.0), |r| (r.per_second, r.burst));
+        let ((logs_rate, logs_burst), (metrics_rate, metrics_burst), (traces_rate, traces_burst)) =
+            (of(limits.logs), of(limits.metrics), of(limits.traces));
+        NamedRates(TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst })
+    }
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        let options = EngineOptions::default();
+        Query {
+            timeout: Time(options.timeout),
+            memory_bytes: Size(options.memory_bytes),
+            footer_cache_bytes: Size(options.footer_cache_bytes),
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Telemetry {
+            log: "info,openraft=error".into(),
+            log_format: "text".into(),
+            otlp_endpoint: String::new(),
+            otlp_interval: Time(std::time::Duration::from_secs(15)),
+        }
+    }
+}
+
+impl TenantRates {
+    fn limits(&self) -> SignalLimits {
+        let rate = |per_second: f64, burst: f64| {
+            (per_second > 0.0).then_some(Rate { per_second, burst: if burst > 0.0 { burst } else { per_second } })
+        };
+        SignalLimits {
+            logs: rate(self.logs_rate, self.logs_burst),
+            metrics: rate(self.metrics_rate, self.metrics_burst),
+            traces: rate(self.traces_rate, self.traces_burst),
+        }
+    }
+}
+
+impl Config {
+    /// The object store's URL, the default one filled in.
+    pub fn object_store_url(&self) -> String {
+        if self.object_store.is_empty() {
+            // A relative data directory is made absolute: file URLs have no relative form.
+            let dir = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
+            format!("file://{}/objects", dir.display())
+        } else {
+            self.object_store.clone()
+        }
+    }
+
+    /// The distributor's options.
+    pub fn distributor_options(&self) -> bonghwa_distributor::Options {
+        let mut options = bonghwa_distributor::Options::default();
+        let section = &self.distributor;
+        options.max_body_bytes = section.max_body_bytes.0;
+        options.max_decompressed_bytes = section.max_decompressed_bytes.0;
+        options.max_inflight_bytes = section.max_inflight_bytes.0;
+        options.decode.max_attributes_per_record = section.max_attributes;
+        options.decode.max_depth = section.max_depth;
+        options.decode.max_future_ns = section.max_future.0.as_nanos() as i64;
+        options.limits = TenantLimits {
+            unnamed: self.limits.unnamed.limits(),
+            named: self.limits.named.0.limits(),
+            overrides: self.limits.overrides.iter().map(|(name, rates)| (name.clone(), rates.limits())).collect(),
+        };
+        options
+    }
+
+    /// The ingester's options.
+    pub fn ingester_options(&self) -> IngesterOptions {
+        IngesterOptions {
+            partitions_per_signal: self.ingester.partitions_per_signal,
+            flush_bytes: self.ingester.flush_bytes.0,
+            flush_age: self.ingester.flush_age.0,
+            head_bytes: self.ingester.head_bytes.0,
+            grace: self.ingester.grace.0,
+            ..IngesterOptions::default()
+        }
+    }
+
+    /// The query engine's options.
+    pub fn engine_options(&self) -> EngineOptions {
+        EngineOptions {
+            timeout: self.query.timeout.0,
+            memory_bytes: self.query.memory_bytes.0,
+            footer_cache_bytes: self.query.footer_cache_bytes.0,
+            ..EngineOptions::default()
+        }
+    }
+
+    /// The configuration as YAML, secrets hidden.
+    pub fn to_yaml(&self) -> String {
+        let mut shown = self.clone();
+        if !shown.s3.secret_access_key.is_empty() {
+            shown.s3.secret_access_key = "<hidden>".into();
+        }
+        serde_yaml_ng::to_string(&shown).unwrap_or_else(|e| format!("# cannot be shown: {e}\n"))
+    }
+}

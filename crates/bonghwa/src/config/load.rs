@@ -1,0 +1,258 @@
+//! Where configuration comes from: defaults, then the file, then the environment, then flags.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::Config;
+
+const PREFIX: &str = "BONGHWA_";
+
+/// A configuration that cannot be used. The message is for the person who wrote it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there or not readable.
+    #[error("{path}: {source}")]
+    Read {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no YAML.
+    #[error("{path}: {message}")]
+    Syntax {
+        /// Which file.
+        path: String,
+        /// Line and column included.
+        message: String,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: unknown key `{key}`{}", .nearest.as_ref().map(|n| format!(": did you mean `{n}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// File or environment.
+        origin: String,
+        /// The key, with its section.
+        key: String,
+        /// The most similar key.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong type or out of range.
+    #[error("`{key}`: {message}")]
+    Value {
+        /// The key, with its section.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Loads the configuration. `flags` are keys and values given on the command line.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    flags: &[(&str, String)],
+) -> Result<Config, ConfigError> {
+    let defaults = serde_json::to_value(Config::default())
+        .map_err(|e| ConfigError::Value { key: "defaults".into(), message: e.to_string() })?;
+    let mut config = defaults.clone();
+    if let Some(path) = file {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: name.clone(), source })?;
+        let given: Value = serde_yaml_ng::from_str(&text)
+            .map_err(|e| ConfigError::Syntax { path: name.clone(), message: e.to_string() })?;
+        if !given.is_null() {
+            merge(&mut config, given, &name, "")?;
+        }
+    }
+    for (name, text) in environment {
+        // BONGHWA_CONFIG names the file; BONGHWA_ADDRESS is the client's.
+        let Some(key) = name.strip_prefix(PREFIX).filter(|k| !matches!(*k, "CONFIG" | "ADDRESS" | "CACHE")) else {
+            continue;
+        };
+        let key = key.to_lowercase().replace("__", ".");
+        set(&mut config, &key, &text, &format!("environment variable {name}"))?;
+    }
+    for (key, text) in flags {
+        set(&mut config, key, text, "command line")?;
+    }
+    let config: Config = serde_path_to_error::deserialize(config).map_err(|e| {
+        let key = e.path().to_string();
+        ConfigError::Value { key, message: e.into_inner().to_string() }
+    })?;
+    check(&config)?;
+    Ok(config)
+}
+
+fn check(config: &Config) -> Result<(), ConfigError> {
+    let error = |key: &str, message: String| Err(ConfigError::Value { key: key.into(), message });
+    if config.target != "all" {
+        return error(
+            "target",
+            format!("{:?} cannot be run yet: this build runs all roles in one process, `all`", config.target),
+        );
+    }
+    for (key, text) in [
+        ("http_listen", &config.http_listen),
+        ("grpc_listen", &config.grpc_listen),
+        ("otlp_grpc_listen", &config.otlp_grpc_listen),
+        ("otlp_http_listen", &config.otlp_http_listen),
+    ] {
+        if text.parse::<std::net::SocketAddr>().is_err() {
+            return error(key, format!("{text:?} is no address: write IP:PORT, for example 127.0.0.1:7800"));
+        }
+    }
+    if config.ingester.partitions_per_signal == 0 {
+        return error("ingester.partitions_per_signal", "0 partitions take no data: 1 is the least".into());
+    }
+    if config.ingester.head_bytes.0 < config.ingester.flush_bytes.0 {
+        let message = format!(
+            "{} is less than ingester.flush_bytes ({})",
+            config.ingester.head_bytes, config.ingester.flush_bytes
+        );
+        return error("ingester.head_bytes", message);
+    }
+    if !matches!(config.telemetry.log_format.as_str(), "text" | "json") {
+        return error(
+            "telemetry.log_format",
+            format!("{:?} is neither `text` nor `json`", config.telemetry.log_format),
+        );
+    }
+    crate::storage::check_url(&config.object_store_url())
+        .map_err(|message| ConfigError::Value { key: "object_store".into(), message })
+}
+
+/// Keys below these are the user's own.
+fn is_open(path: &str) -> bool {
+    path == "limits.overrides"
+}
+
+fn join(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+fn unknown(origin: &str, section: &str, key: &str, known: &Map<String, Value>) -> ConfigError {
+    let nearest = known
+        .keys()
+        .map(|k| (strsim::damerau_levenshtein(k, key), k))
+        .min()
+        .filter(|(distance, k)| *distance <= 1 + k.len() / 3)
+        .map(|(_, k)| join(section, k));
+    ConfigError::UnknownKey { origin: origin.to_owned(), key: join(section, key), nearest }
+}
+
+fn merge(into: &mut Value, given: Value, origin: &str, section: &str) -> Result<(), ConfigError> {
+    match (into, given) {
+        (Value::Object(known), Value::Object(given)) => {
+            for (key, value) in given {
+                if !known.contains_key(&key) {
+                    if !is_open(section) {
+                        return Err(unknown(origin, section, &key, known));
+                    }
+                    known.insert(key, value);
+                    continue;
+                }
+                if let Some(slot) = known.get_mut(&key) {
+                    merge(slot, value, origin, &join(section, &key))?;
+                }
+            }
+            Ok(())
+        }
+        (Value::Object(_), other) => Err(ConfigError::Value {
+            key: if section.is_empty() { origin.to_owned() } else { section.to_owned() },
+            message: format!("{other} stands where a section with keys belongs"),
+        }),
+        (slot, value) => {
+            *slot = value;
+            Ok(())
+        }
+    }
+}
+
+/// Sets one key from text; numbers and booleans are read as the default's type asks.
+fn set(config: &mut Value, key: &str, text: &str, origin: &str) -> Result<(), ConfigError> {
+    let mut at = config;
+    let mut section = String::new();
+    for part in key.split('.') {
+        if let Value::Object(known) = &*at
+            && !known.contains_key(part)
+        {
+            return Err(unknown(origin, &section, part, known));
+        }
+        let nearest = Some(section.clone());
+        // A key below one that is no section.
+        at = at.get_mut(part).ok_or_else(|| ConfigError::UnknownKey {
+            origin: origin.into(),
+            key: key.into(),
+            nearest,
+        })?;
+        section = join(&section, part);
+    }
+    *at = match at {
+        Value::Number(_) | Value::Bool(_) => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.into())),
+        Value::Object(_) => {
+            return Err(ConfigError::Value {
+                key: key.into(),
+                message: format!("{origin} gives a value to a section: name a key in it"),
+            });
+        }
+        _ => Value::String(text.to_owned()),
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn from_yaml(text: &str) -> Result<Config, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        load(Some(file.path()), std::iter::empty(), &[])
+            .map_err(|e| e.to_string().replace(&file.path().display().to_string(), "FILE"))
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "node_name: file\nhttp_listen: 127.0.0.1:1\ningester: { flush_age: 1s }\n")
+            .unwrap();
+        let environment = [
+            ("BONGHWA_INGESTER__FLUSH_AGE".to_owned(), "2s".to_owned()),
+            ("BONGHWA_NODE_NAME".to_owned(), "environment".to_owned()),
+            ("PATH".to_owned(), "/".to_owned()),
+        ];
+        let flags = [("node_name", "flag".to_owned())];
+        let config = load(Some(file.path()), environment.into_iter(), &flags).unwrap();
+        assert_eq!((config.node_name.as_str(), config.http_listen.as_str()), ("flag", "127.0.0.1:1"));
+        assert_eq!(config.ingester.flush_age.to_string(), "2s");
+    }
+
+    #[test]
+    fn mistakes_name_the_key_and_the_remedy() {
+        for (text, expected) in [
+            ("htp_listen: x", "FILE: unknown key `htp_listen`: did you mean `http_listen`?"),
+            (
+                "ingester: {flush_sise: 1}",
+                "FILE: unknown key `ingester.flush_sise`: did you mean `ingester.flush_age`?",
+            ),
+            ("ingester: {flush_bytes: 3 apples}", "`ingester.flush_bytes`: \"3 apples\" is no size"),
+            ("http_listen: localhost", "`http_listen`: \"localhost\" is no address"),
+            ("target: moon", "`target`: \"moon\" cannot be run"),
+            ("object_store: ftp://x", "`object_store`: \"ftp://x\""),
+            ("query: 5", "`query`: 5 stands where a section"),
+            ("a: [", "FILE: "),
+            ("limits: {overrides: {shop: {log_rate: 5}}}", "limits.overrides.shop"),
+        ] {
+            let error = from_yaml(text).unwrap_err();
+            assert!(error.starts_with(expected) || error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_loaded() {
+        let shown = Config::default().to_yaml();
+        assert_eq!(from_yaml(&shown).unwrap().to_yaml(), shown);
+    }
+}

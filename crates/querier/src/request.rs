@@ -1,0 +1,98 @@
+//! What a request says: for whom, and what.
+
+use bonghwa_model::TenantId;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+
+use crate::error::ApiError;
+
+/// The header that names a tenant.
+const TENANT: &str = "x-scope-orgid";
+
+/// The tenant that asks; the default one where the header is not sent.
+pub(crate) fn tenant(headers: &HeaderMap) -> Result<TenantId, ApiError> {
+    let Some(value) = headers.get(TENANT) else {
+        return Ok(TenantId::default_tenant());
+    };
+    let name = value.to_str().map_err(|_| ApiError::bad("X-Scope-OrgID is not ASCII: a tenant name is"))?;
+    TenantId::new(name).map_err(|error| ApiError::bad(error.to_string()))
+}
+
+/// A query, as a JSON body, a form or URL parameters carry it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SqlRequest {
+    /// SQL text.
+    pub(crate) query: String,
+}
+
+/// Reads the body of a query. `curl -d` calls JSON a form: JSON it is where it starts like it.
+pub(crate) fn sql_body(headers: &HeaderMap, body: &Bytes) -> Result<SqlRequest, ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap_or("?"));
+    let media = content_type.map(|v| v.split(';').next().unwrap_or(v).trim().to_ascii_lowercase());
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    match media.as_deref() {
+        None | Some("application/json" | "") => json(body),
+        Some("application/x-www-form-urlencoded") if is_object => json(body),
+        Some("application/x-www-form-urlencoded") => form(body),
+        Some(other) => Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "bad_data",
+            format!("Content-Type is {other:?}: send application/json with {{\"query\": \"SELECT ...\"}}"),
+        )),
+    }
+}
+
+fn json(body: &Bytes) -> Result<SqlRequest, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad(format!("the body is not {{\"query\": \"SELECT ...\"}}: {error}")))
+}
+
+/// Reads URL parameters, or a body that is a form.
+pub(crate) fn form(text: &[u8]) -> Result<SqlRequest, ApiError> {
+    // axum's reader of forms, without its extractor, so that the error is ours.
+    let uri = format!("/?{}", String::from_utf8_lossy(text).replace(['\r', '\n'], " "));
+    let uri: http::Uri = uri.parse().map_err(|error| ApiError::bad(format!("the query cannot be read: {error}")))?;
+    axum::extract::Query::<SqlRequest>::try_from_uri(&uri)
+        .map(|query| query.0)
+        .map_err(|error| ApiError::bad(format!("send the SQL as the parameter `query`, and no other: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn bodies() {
+        for (content_type, body, expected) in [
+            (None, r#"{"query":"SELECT 1"}"#, Ok("SELECT 1")),
+            (Some("application/json; charset=utf-8"), r#"{"query":"SELECT 1"}"#, Ok("SELECT 1")),
+            (Some("application/x-www-form-urlencoded"), r#"{"query":"SELECT 1"}"#, Ok("SELECT 1")),
+            (Some("application/x-www-form-urlencoded"), "query=SELECT+1%2B1", Ok("SELECT 1+1")),
+            (Some("application/json"), r#"{"sql":"SELECT 1"}"#, Err(StatusCode::BAD_REQUEST)),
+            (Some("application/json"), "{", Err(StatusCode::BAD_REQUEST)),
+            (Some("application/json"), "", Err(StatusCode::BAD_REQUEST)),
+            (Some("text/plain"), "SELECT 1", Err(StatusCode::UNSUPPORTED_MEDIA_TYPE)),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(content_type) = content_type {
+                headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+            }
+            let read = sql_body(&headers, &Bytes::from_static(body.as_bytes()));
+            let read = read.as_ref().map(|r| r.query.as_str()).map_err(ApiError::status);
+            assert_eq!(read, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn tenants() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(tenant(&headers).unwrap(), TenantId::default_tenant());
+        headers.insert(TENANT, "team-a".parse().unwrap());
+        assert_eq!(tenant(&headers).unwrap().as_str(), "team-a");
+        headers.insert(TENANT, "a/b".parse().unwrap());
+        assert!(tenant(&headers).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! The routes over an engine without data.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bonghwa_cluster::{Catalog, ClusterView, Directory};
+use bonghwa_protocol::{IngesterClient, RpcError};
+use bonghwa_query::{Engine, EngineOptions};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use object_store::memory::InMemory;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+struct Nobody;
+
+impl Directory for Nobody {
+    fn ingester(&self, node: u64) -> Result<Arc<dyn IngesterClient>, RpcError> {
+        Err(RpcError::not_found(format!("there is no node {node}")))
+    }
+
+    fn leader_of(&self, partition: &str) -> Result<Arc<dyn IngesterClient>, RpcError> {
+        Err(RpcError::not_found(format!("there is no partition {partition}")))
+    }
+}
+
+async fn send(request: Request<Body>) -> Response<Body> {
+    let options = EngineOptions { timeout: Duration::from_millis(800), target_partitions: 2, ..Default::default() };
+    let view = ClusterView::fixed(Catalog::default());
+    let engine = Arc::new(Engine::new(view, Arc::new(Nobody), Arc::new(InMemory::new()), options));
+    crate::router(engine).oneshot(request).await.unwrap()
+}
+
+async fn sql(query: &str, accept: &str) -> (StatusCode, String, Vec<u8>) {
+    let body = json!({ "query": query }).to_string();
+    let request = Request::post("/api/v1/sql").header("content-type", "application/json").header("accept", accept);
+    read(send(request.body(body.into()).unwrap()).await).await
+}
+
+async fn read(response: Response<Body>) -> (StatusCode, String, Vec<u8>) {
+    let content_type = response.headers().get("content-type").map(|v| v.to_str().unwrap().to_owned());
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
+    (status, content_type.unwrap_or_default(), body)
+}
+
+const ROWS: &str = "SELECT * FROM (VALUES (1, 'a,\"b', 1.5), (NULL, '', CAST('NaN' AS DOUBLE))) AS t(n, s, f)";
+
+#[tokio::test]
+async fn formats() {
+    for (accept, content_type, expected) in [
+        (
+            "*/*",
+            "application/json",
+            "[\n{\"n\":1,\"s\":\"a,\\\"b\",\"f\":1.5},\n{\"n\":null,\"s\":\"\",\"f\":\"NaN\"}\n]\n",
+        ),
+        (
+            "application/x-ndjson",
+            "application/x-ndjson",
+            "{\"n\":1,\"s\":\"a,\\\"b\",\"f\":1.5}\n{\"n\":null,\"s\":\"\",\"f\":\"NaN\"}\n",
+        ),
+        ("text/csv", "text/csv; charset=utf-8; header=present", "n,s,f\r\n1,\"a,\"\"b\",1.5\r\n,\"\",NaN\r\n"),
+    ] {
+        let (status, found, body) = sql(ROWS, accept).await;
+        assert_eq!((status, found.as_str()), (StatusCode::OK, content_type), "{accept}");
+        assert_eq!(String::from_utf8(body).unwrap(), expected, "{accept}");
+    }
+    let (_, content_type, body) = sql(ROWS, "application/vnd.apache.arrow.stream").await;
+    assert_eq!(content_type, "application/vnd.apache.arrow.stream");
+    let reader = arrow::ipc::reader::StreamReader::try_new(body.as_slice(), None).unwrap();
+    assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 2);
+}
+
+#[tokio::test]
+async fn no_rows() {
+    for (accept, expected) in
+        [("application/json", "[]\n"), ("application/x-ndjson", ""), ("text/csv", "time,body\r\n")]
+    {
+        let (status, _, body) = sql("SELECT time, body FROM logs", accept).await;
+        assert_eq!((status, String::from_utf8(body).unwrap().as_str()), (StatusCode::OK, expected), "{accept}");
+    }
+    let (_, _, body) = sql("SELECT body FROM logs", "application/vnd.apache.arrow.stream").await;
+    let mut reader = arrow::ipc::reader::StreamReader::try_new(body.as_slice(), None).unwrap();
+    assert_eq!(reader.schema().field(0).name(), "body");
+    assert!(reader.next().is_none());
+}
+
+#[tokio::test]
+async fn errors_have_a_status_and_a_sentence() {
+    let endless = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t";
+    for (query, accept, status, kind) in [
+        ("SELECT nothing FROM logs", "*/*", StatusCode::BAD_REQUEST, "bad_data"),
+        ("SELEC 1", "*/*", StatusCode::BAD_REQUEST, "bad_data"),
+        ("DROP TABLE logs", "*/*", StatusCode::BAD_REQUEST, "refused"),
+        ("SELECT 1; SELECT 2", "*/*", StatusCode::BAD_REQUEST, "refused"),
+        (
+            "SELECT CAST(s AS BIGINT) FROM (VALUES ('x'), ('y')) AS t(s) WHERE random() >= 0",
+            "*/*",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "execution",
+        ),
+        (endless, "*/*", StatusCode::GATEWAY_TIMEOUT, "timeout"),
+        ("SELECT 1", "image/png", StatusCode::NOT_ACCEPTABLE, "bad_data"),
+    ] {
+        let (found, _, body) = sql(query, accept).await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (found, body["status"].as_str(), body["errorType"].as_str()),
+            (status, Some("error"), Some(kind)),
+            "{query}: {body}"
+        );
+        assert!(body["error"].as_str().is_some_and(|text| text.len() > 10), "{query}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn requests() {
+    let get = |uri: &str| Request::get(uri).body(Body::empty()).unwrap();
+    for (request, status) in [
+        (get("/api/v1/sql?query=SELECT%201"), StatusCode::OK),
+        (get("/api/v1/sql"), StatusCode::BAD_REQUEST),
+        (get("/api/v1/sql?query=SELECT%201&x=1"), StatusCode::BAD_REQUEST),
+        (Request::post("/api/v1/sql").body("nonsense".into()).unwrap(), StatusCode::BAD_REQUEST),
+        (
+            Request::post("/api/v1/sql").header("content-type", "text/plain").body("SELECT 1".into()).unwrap(),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ),
+        (
+            Request::post("/api/v1/sql").header("x-scope-orgid", "a/b").body(r#"{"query":"SELECT 1"}"#.into()).unwrap(),
+            StatusCode::BAD_REQUEST,
+        ),
+        (Request::post("/api/v1/sql").body(vec![b' '; 3 << 20].into()).unwrap(), StatusCode::PAYLOAD_TOO_LARGE),
+        (get("/api/traces/1a2b"), StatusCode::NOT_FOUND),
+        (get("/tempo/api/v2/traces/1a2b?start=1&end=2"), StatusCode::NOT_FOUND),
+        (get("/api/traces/xyz"), StatusCode::BAD_REQUEST),
+        (get("/api/echo"), StatusCode::OK),
+    ] {
+        let what = format!("{request:?}");
+        let response = send(request).await;
+        assert_eq!(response.status(), status, "{what}");
+    }
+}

@@ -1,0 +1,196 @@
+//! The entry: a query's text, or a trace's id, and the answer to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_schema::SchemaRef;
+use bonghwa_block::FooterCache;
+use bonghwa_cluster::{ClusterView, Directory};
+use bonghwa_model::{Signal, TenantId};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::parser::Statement;
+use object_store::ObjectStore;
+use opentelemetry_proto::tonic::trace::v1::TracesData;
+
+use crate::mentions::Mentions;
+use crate::plan::Source;
+use crate::run::Limits;
+use crate::table::{OneSchema, SignalTable, Tables};
+use crate::view::View;
+use crate::{QueryError, nearest, session, star, statement, table, trace};
+
+/// Bounds of queries.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// How long one query may take, delivery of its answer included.
+    pub timeout: Duration,
+    /// Bytes that the operators of one query may hold.
+    pub memory_bytes: usize,
+    /// Queries that run at once; the others wait for a turn within their time.
+    pub concurrent: usize,
+    /// Streams that one table is read in.
+    pub target_partitions: usize,
+    /// Bytes of block footers and indexes that are kept.
+    pub footer_cache_bytes: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            timeout: Duration::from_secs(60),
+            memory_bytes: 256 * 1024 * 1024,
+            concurrent: 16,
+            target_partitions: std::thread::available_parallelism().map_or(1, usize::from),
+            footer_cache_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Answers queries from blocks and tails.
+pub struct Engine {
+    cluster: Arc<ClusterView>,
+    directory: Arc<dyn Directory>,
+    store: Arc<dyn ObjectStore>,
+    footers: Arc<FooterCache>,
+    base: SessionState,
+    limits: Arc<Limits>,
+}
+
+/// The rows of an answer, as they come.
+pub struct SqlAnswer {
+    /// Names and types of the columns.
+    pub schema: SchemaRef,
+    /// The rows. Dropping it ends the query.
+    pub stream: SendableRecordBatchStream,
+}
+
+impl Engine {
+    /// An engine over what the cluster knows, who leads its partitions, and where its blocks are.
+    pub fn new(
+        cluster: Arc<ClusterView>,
+        directory: Arc<dyn Directory>,
+        store: Arc<dyn ObjectStore>,
+        options: EngineOptions,
+    ) -> Self {
+        Engine {
+            cluster,
+            directory,
+            store,
+            footers: Arc::new(FooterCache::new(options.footer_cache_bytes)),
+            base: session::base(options.target_partitions),
+            limits: Arc::new(Limits::new(options.timeout, options.memory_bytes, options.concurrent)),
+        }
+    }
+
+    /// Answers a query of a tenant. Errors that show while rows are read come as an
+    /// item of the stream; [`QueryError::of_stream`] reads them.
+    pub async fn sql(self: &Arc<Self>, tenant: &TenantId, query: &str) -> Result<SqlAnswer, QueryError> {
+        let statement = statement::parse(query)?;
+        let (engine, tenant) = (self.clone(), tenant.clone());
+        let stream = self.limits.clone().run(async move { engine.execute(&tenant, statement).await }).await?;
+        Ok(SqlAnswer { schema: stream.schema(), stream })
+    }
+
+    /// All spans of a trace. None if there are none.
+    pub async fn trace(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        trace_id: [u8; 16],
+        time: Option<(i64, i64)>,
+    ) -> Result<Option<TracesData>, QueryError> {
+        let (engine, tenant) = (self.clone(), tenant.clone());
+        let rows = self.limits.clone().run(async move { engine.trace_rows(&tenant, trace_id, time).await }).await?;
+        trace::collect(rows, trace_id, self.limits.memory_bytes).await
+    }
+
+    async fn execute(
+        &self,
+        tenant: &TenantId,
+        mut statement: Statement,
+    ) -> Result<SendableRecordBatchStream, QueryError> {
+        let limit = self.limits.memory_bytes;
+        let session = self.session(tenant, &mut statement).await?;
+        let plan = session.session.statement_to_plan(statement).await;
+        let plan = plan.map_err(|error| session.explain(QueryError::planning(&error, limit)))?;
+        let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        reads.verify_plan(&plan).map_err(|error| QueryError::Refused(error.strip_backtrace()))?;
+        let state = session.session;
+        let plan = state.create_physical_plan(&plan).await.map_err(|error| QueryError::planning(&error, limit))?;
+        execute_stream(plan, state.task_ctx()).map_err(|error| QueryError::execution(&error, limit))
+    }
+
+    /// A session that has the tables and attribute columns that the statement speaks of.
+    async fn session(&self, tenant: &TenantId, statement: &mut Statement) -> Result<QuerySession, QueryError> {
+        let inner = statement::inner_mut(statement);
+        let mentions = inner.as_deref().map(Mentions::of).unwrap_or_default();
+        let views = View::take(&self.cluster, &*self.directory, tenant, &mentions.signals).await?;
+        let source = self.source(tenant);
+        let mut tables = BTreeMap::new();
+        let mut added = BTreeMap::new();
+        let mut keys = BTreeSet::new();
+        for signal in Signal::ALL {
+            // Tables that the query leaves alone are only listed.
+            let view = views.get(&signal).cloned().unwrap_or_else(|| Arc::new(View::empty(signal)));
+            let kinds = view.attribute_kinds();
+            keys.extend(kinds.keys().map(str::to_owned));
+            let attributes = table::attribute_columns(&mentions, signal, &kinds);
+            added.insert(signal, attributes.iter().map(|column| column.name.clone()).collect());
+            tables.insert(signal, Arc::new(SignalTable::new(source.clone(), view, &attributes)));
+        }
+        if let Some(inner) = inner {
+            star::hide(inner, &added, &mentions.ctes);
+        }
+        let schema = OneSchema::new(session::SCHEMA, Tables::new(&tables));
+        let session = session::of_query(&self.base, schema, self.limits.memory_bytes)
+            .map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
+        Ok(QuerySession { session, keys })
+    }
+
+    async fn trace_rows(
+        &self,
+        tenant: &TenantId,
+        trace_id: [u8; 16],
+        time: Option<(i64, i64)>,
+    ) -> Result<SendableRecordBatchStream, QueryError> {
+        let limit = self.limits.memory_bytes;
+        let views = View::take(&self.cluster, &*self.directory, tenant, &BTreeSet::from([Signal::Traces])).await?;
+        let Some(view) = views.get(&Signal::Traces) else {
+            return Err(QueryError::Internal("the view has no spans".into()));
+        };
+        let state =
+            session::of_query(&self.base, OneSchema::new(session::SCHEMA, Tables::new(&BTreeMap::new())), limit)
+                .map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
+        let table = SignalTable::new(self.source(tenant), view.clone(), &[]);
+        let plan = trace::plan(&state, table, trace_id, time).await;
+        let plan = plan.map_err(|error| QueryError::execution(&error, limit))?;
+        execute_stream(plan, state.task_ctx()).map_err(|error| QueryError::execution(&error, limit))
+    }
+
+    fn source(&self, tenant: &TenantId) -> Arc<Source> {
+        Arc::new(Source { tenant: tenant.clone(), store: self.store.clone(), footers: self.footers.clone() })
+    }
+}
+
+struct QuerySession {
+    session: SessionState,
+    /// Attribute keys in view.
+    keys: BTreeSet<String>,
+}
+
+impl QuerySession {
+    /// Names attributes that are near to a column that does not exist.
+    fn explain(&self, error: QueryError) -> QueryError {
+        match error {
+            QueryError::NoColumn { name, mut near } => {
+                let attributes = nearest::names(&name, self.keys.iter().map(String::as_str));
+                near.extend(attributes.iter().map(|key| format!("\"{key}\"")));
+                QueryError::NoColumn { name, near }
+            }
+            other => other,
+        }
+    }
+}

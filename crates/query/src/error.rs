@@ -1,0 +1,178 @@
+//! Why a query has no answer: whose fault it is, and a sentence for the one who asked.
+
+use std::time::Duration;
+
+use bonghwa_block::BlockError;
+use bonghwa_protocol::{RpcError, RpcErrorKind};
+use datafusion::common::{DataFusionError, SchemaError};
+
+use crate::nearest;
+
+/// Why a query has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// The query is wrong as it is written: names, types, syntax.
+    #[error("{0}")]
+    Invalid(String),
+    /// The query names a column that no table in reach has.
+    #[error("{}", nearest::no_column(.name, .near))]
+    NoColumn {
+        /// The name.
+        name: String,
+        /// Names that look like it.
+        near: Vec<String>,
+    },
+    /// The query would do something else than read.
+    #[error("{0}")]
+    Refused(String),
+    /// The query is well-formed, and failed on the data: a cast, a division by zero.
+    #[error("{0}")]
+    Execution(String),
+    /// The query needs more memory than one may have.
+    #[error("the query needs more than the {} MiB of memory that one query may use ({what}): narrow its time range, select fewer columns, or aggregate before joining and sorting", .limit >> 20)]
+    Memory {
+        /// Bytes that a query may use.
+        limit: usize,
+        /// The operator that asked for more.
+        what: String,
+    },
+    /// The query took too long.
+    #[error("the query was stopped after {} s, the time that one may take: narrow its time range or name a service", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// More queries run than may at once.
+    #[error("{0} queries are running, as many as may at once, and none ended in time: try again later")]
+    Busy(usize),
+    /// A leader or the object store cannot be reached now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A fault of Bonghwa.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl QueryError {
+    /// Whether the same query may succeed later as it is.
+    pub fn retryable(&self) -> bool {
+        matches!(self, QueryError::Unavailable(_) | QueryError::Busy(_) | QueryError::Timeout(_))
+    }
+
+    /// Reads an item of an answer's stream that is an error.
+    pub fn of_stream(error: &DataFusionError) -> Self {
+        Self::execution(error, 0)
+    }
+
+    /// What DataFusion reports while it plans: mostly the query's fault.
+    pub(crate) fn planning(error: &DataFusionError, limit: usize) -> Self {
+        match root(error) {
+            DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => QueryError::Invalid(sentence(error)),
+            _ => Self::execution(error, limit),
+        }
+    }
+
+    /// What DataFusion reports while it runs.
+    pub(crate) fn execution(error: &DataFusionError, limit: usize) -> Self {
+        match root(error) {
+            DataFusionError::External(source) => match source.downcast_ref::<QueryError>() {
+                Some(own) => own.clone(),
+                None => QueryError::Internal(source.to_string()),
+            },
+            DataFusionError::ResourcesExhausted(what) => QueryError::Memory { limit, what: first_line(what) },
+            DataFusionError::Execution(what) => QueryError::Execution(what.clone()),
+            DataFusionError::ArrowError(source, _) => QueryError::Execution(source.to_string()),
+            DataFusionError::ExecutionJoin(source) => {
+                QueryError::Internal(format!("a part of the query stopped: {source}"))
+            }
+            DataFusionError::SchemaError(source, _) => schema_error(source),
+            DataFusionError::SQL(source, _) => QueryError::Invalid(format!("the query is no SQL: {source}")),
+            DataFusionError::Plan(what) => QueryError::Invalid(plan_error(what)),
+            DataFusionError::NotImplemented(what) => QueryError::Invalid(format!("not supported: {what}")),
+            DataFusionError::Configuration(what) => QueryError::Invalid(what.clone()),
+            DataFusionError::Collection(errors) if !errors.is_empty() => Self::execution(&errors[0], limit),
+            _ => QueryError::Internal(sentence(error)),
+        }
+    }
+}
+
+impl From<RpcError> for QueryError {
+    fn from(error: RpcError) -> Self {
+        match error.kind {
+            RpcErrorKind::Internal | RpcErrorKind::Invalid => {
+                QueryError::Internal(format!("reading a tail failed: {error}"))
+            }
+            RpcErrorKind::StaleWatermark => QueryError::Unavailable(format!(
+                "rows were flushed and let go of while the query ran ({error}): run the query again"
+            )),
+            _ => QueryError::Unavailable(format!("a partition's leader cannot be reached ({error}): try again")),
+        }
+    }
+}
+
+impl From<BlockError> for QueryError {
+    fn from(error: BlockError) -> Self {
+        if error.retryable() {
+            QueryError::Unavailable(format!("{error}: try again"))
+        } else {
+            QueryError::Internal(error.to_string())
+        }
+    }
+}
+
+impl From<QueryError> for DataFusionError {
+    fn from(error: QueryError) -> Self {
+        DataFusionError::External(Box::new(error))
+    }
+}
+
+/// Below all contexts, diagnostics and sharing.
+fn root(error: &DataFusionError) -> &DataFusionError {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => root(inner),
+        DataFusionError::Shared(inner) => root(inner),
+        DataFusionError::Collection(errors) if errors.len() == 1 => root(&errors[0]),
+        DataFusionError::External(source) => match source.downcast_ref::<DataFusionError>() {
+            Some(inner) => root(inner),
+            None => error,
+        },
+        DataFusionError::ArrowError(source, _) => match source.as_ref() {
+            arrow_schema::ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
+                Some(inner) => root(inner),
+                None => error,
+            },
+            _ => error,
+        },
+        _ => error,
+    }
+}
+
+fn sentence(error: &DataFusionError) -> String {
+    first_line(&root(error).strip_backtrace())
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn plan_error(what: &str) -> String {
+    let what = what.strip_prefix("Error during planning: ").unwrap_or(what);
+    match what.strip_prefix("table '").and_then(|rest| rest.split_once("' not found")) {
+        Some((name, _)) => {
+            let name = name.rsplit('.').next().unwrap_or(name);
+            format!("there is no table {name:?}: the tables are logs, spans (also called traces) and metrics")
+        }
+        None => what.to_owned(),
+    }
+}
+
+fn schema_error(error: &SchemaError) -> QueryError {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => QueryError::NoColumn {
+            name: field.flat_name(),
+            near: nearest::names(&field.name, valid_fields.iter().map(|f| f.name.as_str())),
+        },
+        SchemaError::AmbiguousReference { field } => QueryError::Invalid(format!(
+            "{:?} could be a column of several tables: write it as table.column",
+            field.name
+        )),
+        other => QueryError::Invalid(other.to_string()),
+    }
+}

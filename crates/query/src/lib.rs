@@ -1,0 +1,36 @@
+//! Answers questions about telemetry with DataFusion, from blocks and tails in one
+//! consistent view: SQL over the tables `logs`, `spans` and `metrics`, and traces
+//! by their id.
+//!
+//! The read path: [`Engine::sql`] parses ([`statement`]), finds what the query
+//! speaks of ([`mentions`]), takes a [`view`], gives the query its [`table`]s, and
+//! lets DataFusion plan; a scan decides what to read ([`plan`]) by what the filters
+//! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`]).
+
+mod bounded;
+mod engine;
+mod error;
+mod functions;
+mod late;
+mod mentions;
+mod names;
+mod nearest;
+mod plan;
+mod planner;
+mod predicate;
+mod run;
+mod scan;
+mod session;
+mod star;
+mod statement;
+mod table;
+mod trace;
+mod view;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Engine, EngineOptions, SqlAnswer};
+pub use error::QueryError;
+pub use statement::MAX_QUERY_BYTES;

@@ -1,0 +1,212 @@
+//! What a scan will read, decided before anything is read: blocks by the catalog,
+//! then row groups and granules by each block's footer and indexes, then tails.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use bonghwa_block::{BlockError, BlockReader, Column, FooterCache, Predicate, PruneStats, ScanPlan, ScanRequest};
+use bonghwa_cluster::TenantBlock;
+use bonghwa_model::{Signal, TenantId};
+use bonghwa_protocol::v1;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+
+use crate::QueryError;
+use crate::view::{Tail, View};
+
+/// Footers and indexes that are fetched at once.
+const CONCURRENT_OPENS: usize = 16;
+
+/// Where a tenant's rows come from.
+pub(crate) struct Source {
+    pub(crate) tenant: TenantId,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) footers: Arc<FooterCache>,
+}
+
+/// One thing to read.
+pub(crate) enum Unit {
+    /// The rest of a block after pruning.
+    Block(PlannedBlock),
+    /// A tail.
+    Tail(Arc<Tail>),
+}
+
+/// A block of which something is left to read.
+pub(crate) struct PlannedBlock {
+    reader: BlockReader,
+    /// Taken by the first that reads; a query that reads twice plans again.
+    plan: Mutex<Option<ScanPlan>>,
+    stats: PruneStats,
+    time: (i64, i64),
+}
+
+impl PlannedBlock {
+    /// The rows that pruning left.
+    pub(crate) async fn scan(
+        &self,
+        request: &ScanRequest,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, BlockError>>, QueryError> {
+        let planned = self.plan.lock().take();
+        let plan = match planned {
+            Some(plan) => plan,
+            None => self.reader.plan(request).await?,
+        };
+        Ok(self.reader.scan(plan))
+    }
+}
+
+impl Unit {
+    /// Unix nanoseconds, both inclusive.
+    pub(crate) fn time(&self) -> (i64, i64) {
+        match self {
+            Unit::Block(block) => block.time,
+            Unit::Tail(tail) => (tail.rows.min_time, tail.rows.max_time),
+        }
+    }
+
+    /// Rows to decode, roughly.
+    fn rows(&self) -> u64 {
+        match self {
+            Unit::Block(block) => block.stats.rows_selected as u64,
+            Unit::Tail(tail) => tail.rows.items,
+        }
+    }
+}
+
+/// All that a scan will read.
+pub(crate) struct TablePlan {
+    pub(crate) signal: Signal,
+    pub(crate) request: Arc<ScanRequest>,
+    pub(crate) units: Vec<Arc<Unit>>,
+    pub(crate) pruned: Pruned,
+    /// How many rows the scan gives, where nothing filters it.
+    pub(crate) exact_rows: Option<u64>,
+}
+
+/// What was left out, and why.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pruned {
+    pub(crate) blocks: usize,
+    pub(crate) blocks_by_time: usize,
+    pub(crate) blocks_by_service: usize,
+    pub(crate) blocks_by_index: usize,
+    pub(crate) tails: usize,
+    pub(crate) tails_pruned: usize,
+    pub(crate) inside: PruneStats,
+}
+
+/// Decides what to read.
+pub(crate) async fn plan(
+    source: &Source,
+    view: &View,
+    columns: Vec<Column>,
+    predicate: Predicate,
+    filtered: bool,
+) -> Result<TablePlan, QueryError> {
+    let mut pruned = Pruned { blocks: view.blocks.len(), tails: view.tails.len(), ..Default::default() };
+    let exact_rows = (!filtered).then(|| view.rows().map(|rows| rows.items).sum());
+
+    let mut candidates = Vec::new();
+    for block in &view.blocks {
+        match catalog_prunes(&predicate, block.rows()) {
+            Some(By::Time) => pruned.blocks_by_time += 1,
+            Some(By::Service) => pruned.blocks_by_service += 1,
+            None => candidates.push(block.clone()),
+        }
+    }
+    let request = Arc::new(ScanRequest { tenant: source.tenant.clone(), columns, predicate });
+    let mut opened =
+        stream::iter(candidates.into_iter().map(|block| open(source, block, &request))).buffered(CONCURRENT_OPENS);
+    let mut units = Vec::new();
+    while let Some(block) = opened.try_next().await? {
+        pruned.inside += block.stats;
+        if block.stats.rows_selected == 0 {
+            pruned.blocks_by_index += 1;
+        } else {
+            units.push(Arc::new(Unit::Block(block)));
+        }
+    }
+    drop(opened);
+    for tail in &view.tails {
+        match catalog_prunes(&request.predicate, &tail.rows) {
+            Some(_) => pruned.tails_pruned += 1,
+            None => units.push(Arc::new(Unit::Tail(tail.clone()))),
+        }
+    }
+    Ok(TablePlan { signal: view.signal, request, units, pruned, exact_rows })
+}
+
+impl TablePlan {
+    /// The units shared out over partitions, about as many rows to each; in each the
+    /// newest first, because that is what a query with a limit mostly wants.
+    pub(crate) fn partitions(&self, most: usize) -> Vec<Vec<Arc<Unit>>> {
+        let mut units = self.units.clone();
+        units.sort_by_key(|unit| std::cmp::Reverse(unit.time().1));
+        let count = most.clamp(1, units.len().max(1));
+        let mut partitions: Vec<(u64, Vec<Arc<Unit>>)> = vec![Default::default(); count];
+        for unit in units {
+            if let Some(least) = partitions.iter_mut().min_by_key(|(rows, units)| (*rows, units.len())) {
+                least.0 += unit.rows();
+                least.1.push(unit);
+            }
+        }
+        partitions.into_iter().map(|(_, units)| units).collect()
+    }
+}
+
+async fn open(source: &Source, block: TenantBlock, request: &ScanRequest) -> Result<PlannedBlock, QueryError> {
+    let reader = BlockReader::open(source.store.clone(), block.block().clone(), &source.footers).await?;
+    let plan = reader.plan(request).await?;
+    let (stats, time) = (plan.stats, (block.rows().min_time, block.rows().max_time));
+    Ok(PlannedBlock { reader, plan: Mutex::new(Some(plan)), stats, time })
+}
+
+enum By {
+    Time,
+    Service,
+}
+
+/// Whether what the catalog says of these rows rules out that any matches.
+fn catalog_prunes(predicate: &Predicate, rows: &v1::TenantRows) -> Option<By> {
+    if rows.max_time < predicate.min_time || rows.min_time > predicate.max_time {
+        return Some(By::Time);
+    }
+    let services = predicate.services.as_ref()?;
+    // An empty list in the catalog means that it was too long to keep.
+    let none = !rows.services.is_empty() && !services.iter().any(|s| rows.services.binary_search(s).is_ok());
+    none.then_some(By::Service)
+}
+
+impl fmt::Display for Pruned {
+    /// As EXPLAIN shows it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Pruned { blocks, blocks_by_time, blocks_by_service, blocks_by_index, tails, tails_pruned, inside } = self;
+        let read = blocks - blocks_by_time - blocks_by_service - blocks_by_index;
+        write!(
+            f,
+            "blocks={read}/{blocks} [time -{blocks_by_time}, service -{blocks_by_service}, index -{blocks_by_index}]"
+        )?;
+        let skipped = inside.row_groups_by_time
+            + inside.row_groups_by_service
+            + inside.row_groups_by_trace_id
+            + inside.row_groups_by_tokens
+            + inside.row_groups_by_statistics;
+        write!(
+            f,
+            ", row_groups={}/{} [time -{}, service -{}, trace_id -{}, tokens -{}, statistics -{}]",
+            inside.row_groups_total.saturating_sub(skipped),
+            inside.row_groups_total,
+            inside.row_groups_by_time,
+            inside.row_groups_by_service,
+            inside.row_groups_by_trace_id,
+            inside.row_groups_by_tokens,
+            inside.row_groups_by_statistics,
+        )?;
+        write!(f, ", granules={}/{}, rows={}", inside.granules_kept, inside.granules_total, inside.rows_selected)?;
+        write!(f, ", tails={}/{tails}", tails - tails_pruned)
+    }
+}

@@ -1,0 +1,272 @@
+//! The plan node that reads blocks and tails of one table.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::SchemaRef;
+use bonghwa_block::Column;
+use bonghwa_protocol::v1;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result, Statistics};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::coop::cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
+};
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::late::LateFilter;
+use crate::plan::{TablePlan, Unit};
+use crate::{QueryError, names};
+
+/// Reads what a [`TablePlan`] says.
+pub(crate) struct BlockScanExec {
+    plan: Arc<TablePlan>,
+    partitions: Arc<Vec<Vec<Arc<Unit>>>>,
+    schema: SchemaRef,
+    limit: Option<usize>,
+    /// Filters whose bounds become known while the query runs.
+    late: Vec<Arc<dyn PhysicalExpr>>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl BlockScanExec {
+    /// Reads in at most `partitions` streams.
+    pub(crate) fn new(plan: Arc<TablePlan>, schema: SchemaRef, partitions: usize, limit: Option<usize>) -> Self {
+        let partitions = plan.partitions(partitions);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema.clone()),
+            Partitioning::UnknownPartitioning(partitions.len()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        BlockScanExec {
+            plan,
+            partitions: Arc::new(partitions),
+            schema,
+            limit,
+            late: Vec::new(),
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+
+    fn with(&self, limit: Option<usize>, late: Vec<Arc<dyn PhysicalExpr>>) -> Self {
+        BlockScanExec {
+            plan: self.plan.clone(),
+            partitions: self.partitions.clone(),
+            schema: self.schema.clone(),
+            limit,
+            late,
+            properties: self.properties.clone(),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+}
+
+impl fmt::Debug for BlockScanExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_as(DisplayFormatType::Default, f)
+    }
+}
+
+impl DisplayAs for BlockScanExec {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        if format == DisplayFormatType::TreeRender {
+            return write!(f, "table={}\n{}", names::table(self.plan.signal), self.plan.pruned);
+        }
+        let (table, pruned) = (names::table(self.plan.signal), &self.plan.pruned);
+        write!(f, "BlockScanExec: table={table}, {pruned}, columns=[{}]", names.join(", "))?;
+        if let Some(limit) = self.limit {
+            write!(f, ", limit={limit}")?;
+        }
+        if !self.late.is_empty() {
+            let late: Vec<String> = self.late.iter().map(ToString::to_string).collect();
+            write!(f, ", late=[{}]", late.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for BlockScanExec {
+    fn name(&self) -> &str {
+        "BlockScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        for filter in &self.late {
+            if f(filter)? == TreeNodeRecursion::Stop {
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let Some(units) = self.partitions.get(partition).cloned() else {
+            return Err(QueryError::Internal(format!("the scan has no partition {partition}")).into());
+        };
+        let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let skipped = MetricBuilder::new(&self.metrics).counter("units_skipped_late", partition);
+        let late = LateFilter::new(&self.late, &self.schema, self.plan.signal);
+        let batches = read(self.plan.clone(), units, late, skipped);
+        let schema = self.schema.clone();
+        let renamed = batches.map(move |batch| {
+            let batch = named(batch?, &schema)?;
+            baseline.record_output(batch.num_rows());
+            Ok(batch)
+        });
+        let limited = limited(renamed.boxed(), self.limit);
+        Ok(Box::pin(cooperative(RecordBatchStreamAdapter::new(self.schema.clone(), limited))))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        if args.partition().is_none() && self.limit.is_none() {
+            let rows = self.plan.exact_rows.and_then(|rows| usize::try_from(rows).ok());
+            let selected = self.plan.pruned.inside.rows_selected;
+            statistics.num_rows = rows.map_or(Precision::Inexact(selected), Precision::Exact);
+        }
+        Ok(Arc::new(statistics))
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        false
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(self.with(limit, self.late.clone())))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.limit
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let filters = result.parent_filters;
+        // Whoever pushes a filter down keeps applying it: this only skips what it rules out.
+        let answer = FilterPushdownPropagation::with_parent_pushdown_result(vec![PushedDown::No; filters.len()]);
+        let late: Vec<_> = filters.into_iter().map(|f| f.filter).filter(LateFilter::is_late).collect();
+        if phase == FilterPushdownPhase::Pre || late.is_empty() {
+            return Ok(answer);
+        }
+        let late = self.late.iter().cloned().chain(late).collect();
+        Ok(answer.with_updated_node(Arc::new(self.with(self.limit, late))))
+    }
+}
+
+/// Reads the units one after another, those that late filters rule out excepted.
+fn read(
+    plan: Arc<TablePlan>,
+    units: Vec<Arc<Unit>>,
+    late: LateFilter,
+    skipped: Count,
+) -> impl futures::Stream<Item = Result<RecordBatch>> + Send + 'static {
+    let state = (plan, units.into_iter(), late, skipped);
+    let streams = stream::try_unfold(state, |(plan, mut units, mut late, skipped)| async move {
+        for unit in units.by_ref() {
+            if late.rules_out(unit.time()) {
+                skipped.add(1);
+                continue;
+            }
+            let batches = open(&plan, &unit).await?;
+            return Ok::<_, DataFusionError>(Some((batches, (plan, units, late, skipped))));
+        }
+        Ok(None)
+    });
+    streams.try_flatten()
+}
+
+async fn open(plan: &TablePlan, unit: &Unit) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    match unit {
+        Unit::Block(block) => {
+            let batches = block.scan(&plan.request).await?;
+            Ok(batches.map_err(|error| QueryError::from(error).into()).boxed())
+        }
+        Unit::Tail(tail) => {
+            let request = v1::TailRequest {
+                partition: tail.partition.clone(),
+                tenant: plan.request.tenant.as_str().to_owned(),
+                watermark: tail.watermark,
+                through: tail.through,
+                min_time: plan.request.predicate.min_time,
+                max_time: plan.request.predicate.max_time,
+                services: plan.request.predicate.services.clone().unwrap_or_default(),
+                columns: plan.request.columns.iter().map(Column::to_proto).collect(),
+            };
+            let batches = tail.leader.tail(request).await.map_err(QueryError::from)?;
+            Ok(batches.map_err(|error| QueryError::from(error).into()).boxed())
+        }
+    }
+}
+
+/// The same columns under the names that the query uses.
+fn named(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)?)
+}
+
+fn limited(
+    batches: BoxStream<'static, Result<RecordBatch>>,
+    limit: Option<usize>,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let Some(limit) = limit else { return batches };
+    let state = (batches, limit);
+    let cut = stream::try_unfold(state, |(mut batches, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let Some(batch) = batches.try_next().await? else { return Ok(None) };
+        let batch = if batch.num_rows() > left { batch.slice(0, left) } else { batch };
+        let left = left - batch.num_rows();
+        Ok(Some((batch, (batches, left))))
+    });
+    cut.boxed()
+}

@@ -1,0 +1,221 @@
+//! Partitions whose logs are vectors, and a meta that is a channel.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use bonghwa_block::Column;
+use bonghwa_block::WriteOptions;
+use bonghwa_cluster::{ClusterView, Directory};
+use bonghwa_model::batch::Batch;
+use bonghwa_model::{Signal, TenantId};
+use bonghwa_protocol::{EncodedBatch, IngesterClient, MetaClient, RpcError, RpcErrorKind, v1};
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::sync::Mutex;
+use tokio::sync::broadcast;
+
+use crate::{Engine, EngineOptions};
+
+#[derive(Default)]
+struct Log {
+    entries: Vec<(TenantId, Arc<Batch>)>,
+    /// Positions up to here are no longer kept.
+    trimmed: u64,
+    flushed: u64,
+}
+
+/// Ingester, meta, directory and object store in one.
+pub(crate) struct Fakes {
+    logs: Mutex<BTreeMap<String, Log>>,
+    version: AtomicU64,
+    events: broadcast::Sender<v1::Event>,
+    snapshot: Mutex<v1::Snapshot>,
+    store: Arc<InMemory>,
+    /// While set, tails cannot be reached.
+    pub(crate) down: std::sync::atomic::AtomicBool,
+    /// Tails that were read.
+    pub(crate) tails_read: AtomicU64,
+}
+
+/// A cluster in memory, and the engine over it.
+pub(crate) struct Cluster {
+    pub(crate) fakes: Arc<Fakes>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) view: Arc<ClusterView>,
+}
+
+impl Cluster {
+    /// With one partition of each signal.
+    pub(crate) async fn start() -> Self {
+        Self::with(EngineOptions { target_partitions: 2, ..Default::default() }).await
+    }
+
+    pub(crate) async fn with(options: EngineOptions) -> Self {
+        let partitions: Vec<_> = Signal::ALL
+            .map(|signal| v1::Partition {
+                name: format!("{signal}-0001"),
+                signal: v1::Signal::from(signal) as i32,
+                state: v1::PartitionState::Active as i32,
+                replicas: vec![1],
+                watermark: 0,
+            })
+            .into();
+        let logs = partitions.iter().map(|p| (p.name.clone(), Log::default())).collect();
+        let fakes = Arc::new(Fakes {
+            logs: Mutex::new(logs),
+            version: AtomicU64::new(1),
+            events: broadcast::channel(1000).0,
+            snapshot: Mutex::new(v1::Snapshot { version: 1, partitions, ..Default::default() }),
+            store: Arc::new(InMemory::new()),
+            down: Default::default(),
+            tails_read: Default::default(),
+        });
+        let view = ClusterView::follow(fakes.clone());
+        view.wait_for_version(1, Duration::from_secs(5)).await.unwrap();
+        let directory = Arc::new(FakeDirectory(fakes.clone()));
+        let engine = Arc::new(Engine::new(view.clone(), directory, fakes.store.clone(), options));
+        Cluster { fakes, engine, view }
+    }
+
+    /// Appends a batch to its signal's partition.
+    pub(crate) fn append(&self, batch: Batch) {
+        self.append_as(&TenantId::default_tenant(), batch);
+    }
+
+    pub(crate) fn append_as(&self, tenant: &TenantId, batch: Batch) {
+        let name = format!("{}-0001", batch.signal());
+        self.fakes.logs.lock().unwrap().get_mut(&name).unwrap().entries.push((tenant.clone(), Arc::new(batch)));
+    }
+
+    /// Writes a block of what is not flushed, commits it, and lets go of it in the log
+    /// when `trim`.
+    pub(crate) async fn flush(&self, signal: Signal, trim: bool) -> Option<Arc<v1::Block>> {
+        let name = format!("{signal}-0001");
+        let (from, to, batches) = {
+            let logs = self.fakes.logs.lock().unwrap();
+            let log = &logs[&name];
+            (log.flushed, log.entries.len() as u64, log.entries[log.flushed as usize..].to_vec())
+        };
+        if batches.is_empty() {
+            return None;
+        }
+        let path = format!("{name}/{from}-{to}.parquet");
+        let options = WriteOptions::default();
+        let encoded = bonghwa_block::write_l0(signal, &name, from, to, path.clone(), &batches, &options).unwrap();
+        self.fakes.store.put(&Path::from(path), encoded.bytes.into()).await.unwrap();
+        let version = self.fakes.commit(&name, to, encoded.block.clone());
+        {
+            let mut logs = self.fakes.logs.lock().unwrap();
+            let log = logs.get_mut(&name).unwrap();
+            log.flushed = to;
+            if trim {
+                log.trimmed = to;
+            }
+        }
+        self.view.wait_for_version(version, Duration::from_secs(5)).await.unwrap();
+        Some(Arc::new(encoded.block))
+    }
+}
+
+impl Fakes {
+    fn commit(&self, partition: &str, to: u64, block: v1::Block) -> u64 {
+        let mut snapshot = self.snapshot.lock().unwrap();
+        let partition = snapshot.partitions.iter_mut().find(|p| p.name == partition).unwrap();
+        partition.watermark = to;
+        let change =
+            v1::Change { partitions: vec![partition.clone()], blocks: vec![block.clone()], ..Default::default() };
+        snapshot.blocks.push(block);
+        let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
+        snapshot.version = version;
+        let _ = self.events.send(v1::Event { version, kind: Some(v1::event::Kind::Change(change)) });
+        version
+    }
+
+    fn tail_of(&self, partition: &str, tenant: &str, from: u64, to: Option<u64>) -> Result<Tail, RpcError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(RpcError::new(RpcErrorKind::Unreachable, "nobody leads the partition"));
+        }
+        let logs = self.logs.lock().unwrap();
+        let log = &logs[partition];
+        if from < log.trimmed {
+            return Err(RpcError::new(RpcErrorKind::StaleWatermark, "the watermark is behind"));
+        }
+        let to = to.unwrap_or(log.entries.len() as u64);
+        let mine = log.entries[from as usize..to as usize].iter().filter(|(t, _)| t.as_str() == tenant);
+        Ok(Tail { to, batches: mine.map(|(_, batch)| batch.clone()).collect() })
+    }
+}
+
+struct Tail {
+    to: u64,
+    batches: Vec<Arc<Batch>>,
+}
+
+#[async_trait]
+impl MetaClient for Fakes {
+    async fn execute(&self, _: v1::Command) -> Result<v1::CommandResult, RpcError> {
+        Err(RpcError::internal("not here"))
+    }
+
+    async fn watch(&self, _: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {
+        let snapshot = self.snapshot.lock().unwrap();
+        let first = v1::Event { version: snapshot.version, kind: Some(v1::event::Kind::Snapshot(snapshot.clone())) };
+        let later = stream::unfold(self.events.subscribe(), |mut events| async move {
+            events.recv().await.ok().map(|event| (Ok(event), events))
+        });
+        Ok(stream::iter([Ok(first)]).chain(later).boxed())
+    }
+}
+
+struct FakeDirectory(Arc<Fakes>);
+
+impl Directory for FakeDirectory {
+    fn ingester(&self, _: u64) -> Result<Arc<dyn IngesterClient>, RpcError> {
+        Ok(Arc::new(FakeIngester(self.0.clone())))
+    }
+
+    fn leader_of(&self, _: &str) -> Result<Arc<dyn IngesterClient>, RpcError> {
+        self.ingester(1)
+    }
+}
+
+struct FakeIngester(Arc<Fakes>);
+
+#[async_trait]
+impl IngesterClient for FakeIngester {
+    async fn append(&self, _: &str, _: &TenantId, _: EncodedBatch) -> Result<u64, RpcError> {
+        Err(RpcError::internal("not here"))
+    }
+
+    async fn describe_tail(&self, request: v1::DescribeTailRequest) -> Result<v1::DescribeTailResponse, RpcError> {
+        let tail = self.0.tail_of(&request.partition, &request.tenant, request.watermark, None)?;
+        let tenant = TenantId::new(&request.tenant).unwrap();
+        let described = bonghwa_block::describe(tail.batches.iter().map(|b| &**b)).finish(&tenant);
+        Ok(v1::DescribeTailResponse { through: tail.to, rows: (described.items > 0).then_some(described) })
+    }
+
+    async fn tail(
+        &self,
+        request: v1::TailRequest,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, RpcError>>, RpcError> {
+        self.0.tails_read.fetch_add(1, Ordering::SeqCst);
+        let tail = self.0.tail_of(&request.partition, &request.tenant, request.watermark, Some(request.through))?;
+        let signal = tail.batches[0].signal();
+        let columns: Vec<Column> =
+            request.columns.into_iter().map(|c| Column::from_proto(signal, c).unwrap()).collect();
+        let batches: Vec<_> =
+            tail.batches.iter().map(|b| Ok(bonghwa_block::to_record_batch(b, &columns).unwrap())).collect();
+        Ok(stream::iter(batches).boxed())
+    }
+
+    async fn flush(&self) -> Result<Vec<String>, RpcError> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,106 @@
+//! Queries that would not end, would take all memory, or nobody waits for.
+
+use std::time::{Duration, Instant};
+
+use bonghwa_model::TenantId;
+use futures::StreamExt;
+
+use super::cluster::Cluster;
+use super::{data, error, rows};
+use crate::{EngineOptions, QueryError};
+
+async fn limited(timeout: u64, memory_bytes: usize) -> Cluster {
+    let timeout = Duration::from_millis(timeout);
+    let options = EngineOptions { timeout, memory_bytes, concurrent: 2, target_partitions: 2, ..Default::default() };
+    let cluster = Cluster::with(options).await;
+    cluster.append(data::numbered("a", 0, 2000));
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endless_queries_end() {
+    let cluster = limited(500, 256 << 20).await;
+    for query in [
+        "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t",
+        "SELECT count(*) FROM logs a, logs b, logs c, logs d WHERE a.body || b.body || c.body || d.body = 'x'",
+        "SELECT sum(a.value * b.value) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b",
+        "SELECT max(value) FROM generate_series(1, 1000000000000)",
+    ] {
+        let start = Instant::now();
+        let error = error(&cluster, query).await;
+        assert!(matches!(error, QueryError::Timeout(_)), "{query}: {error:?}");
+        assert!(start.elapsed() < Duration::from_secs(3), "{query}: {:?}", start.elapsed());
+    }
+    // Both turns are free again, so all work has ended.
+    assert_eq!(rows(&cluster, "SELECT count(*) FROM logs").await, ["2000"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_bounded() {
+    let cluster = limited(20_000, 8 << 20).await;
+    for query in [
+        "SELECT a.body, b.body FROM logs a, logs b ORDER BY a.body || b.body",
+        "SELECT array_agg(a.body || b.body) FROM logs a, logs b",
+        "SELECT a.body || b.body AS x, count(*) FROM logs a, logs b GROUP BY 1",
+    ] {
+        let error = error(&cluster, query).await;
+        assert!(matches!(error, QueryError::Memory { .. }), "{query}: {error:?}");
+        assert!(error.to_string().contains("8 MiB"), "{error}");
+    }
+    for query in [
+        "SELECT length(repeat('x', 2000000000))",
+        "SELECT lpad('x', 2000000000)",
+        "SELECT array_length(array_repeat(1, 2000000000))",
+        "SELECT array_length(range(0, 10000000000))",
+        "SELECT repeat(body, 100000) FROM logs",
+    ] {
+        let error = error(&cluster, query).await;
+        assert!(matches!(error, QueryError::Invalid(_) | QueryError::Execution(_)), "{query}: {error:?}");
+    }
+    assert_eq!(rows(&cluster, "SELECT repeat('ab', 2), lpad('7', 3, '0')").await, ["abab | 007"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_answer_ends_its_query() {
+    let cluster = limited(20_000, 256 << 20).await;
+    let tenant = TenantId::default_tenant();
+    for _ in 0..5 {
+        // More queries than turns: each must have given its turn back.
+        let query = "SELECT a.body FROM logs a, logs b, logs c";
+        let mut answer = cluster.engine.sql(&tenant, query).await.unwrap();
+        assert!(answer.stream.next().await.unwrap().is_ok());
+    }
+    let held = [
+        cluster.engine.sql(&tenant, "SELECT a.body FROM logs a, logs b").await.unwrap(),
+        cluster.engine.sql(&tenant, "SELECT a.body FROM logs a, logs b").await.unwrap(),
+    ];
+    let waiting = tokio::time::timeout(Duration::from_millis(300), cluster.engine.sql(&tenant, "SELECT 1")).await;
+    assert!(waiting.is_err());
+    drop(held);
+    assert_eq!(rows(&cluster, "SELECT 1").await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deep_queries_do_not_overflow_the_stack() {
+    let cluster = limited(20_000, 256 << 20).await;
+    let chain = |one: &str, by: &str, count: usize| vec![one; count].join(by);
+    for query in [
+        format!("SELECT {}", chain("1", "+", 950)),
+        format!("SELECT count(*) FROM logs WHERE {}", chain("body = 'x'", " OR ", 600)),
+        chain("SELECT 1", " UNION ALL ", 450),
+        format!("SELECT {}1{}", "(".repeat(500), ")".repeat(500)),
+        format!("SELECT {}1", "- ".repeat(900)),
+        format!("SELECT {}1", "NOT ".repeat(900)),
+        format!("SELECT {}1{}", "abs(".repeat(600), ")".repeat(600)),
+    ] {
+        // An answer or an error: the process stays up.
+        let _ = super::table(&cluster, &query).await;
+    }
+}
+
+#[tokio::test]
+async fn failures_on_data_are_execution_errors() {
+    let cluster = limited(5_000, 64 << 20).await;
+    let error = error(&cluster, "SELECT CAST(body AS BIGINT) FROM logs").await;
+    assert!(matches!(error, QueryError::Execution(_)), "{error:?}");
+}

@@ -1,0 +1,180 @@
+//! What one query sees: blocks of one copy of the catalog, and of each partition
+//! the tail beyond that copy's watermark, up to a fixed position. A record lies in
+//! exactly one of both, whatever is flushed meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bonghwa_block::AttributeScope;
+use bonghwa_cluster::{Catalog, ClusterView, Directory, TenantBlock};
+use bonghwa_model::{Kind, Signal, TenantId};
+use bonghwa_protocol::{IngesterClient, RpcError, RpcErrorKind, v1};
+use futures::future::try_join_all;
+
+use crate::QueryError;
+
+/// How often a view is begun again when leaders have let go of what the catalog
+/// copy still counts on.
+const ATTEMPTS: usize = 5;
+/// How long to wait for a newer catalog before asking again with the same.
+const NEWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// What one query sees of one signal.
+pub(crate) struct View {
+    pub(crate) signal: Signal,
+    pub(crate) blocks: Vec<TenantBlock>,
+    pub(crate) tails: Vec<Arc<Tail>>,
+}
+
+/// The rows of one partition that the catalog copy's blocks do not hold.
+pub(crate) struct Tail {
+    pub(crate) partition: String,
+    pub(crate) watermark: u64,
+    pub(crate) through: u64,
+    /// What the leader says lies between both; never empty.
+    pub(crate) rows: v1::TenantRows,
+    pub(crate) leader: Arc<dyn IngesterClient>,
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "View({}, {} blocks, {} tails)", self.signal, self.blocks.len(), self.tails.len())
+    }
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tail({}, {}..={})", self.partition, self.watermark + 1, self.through)
+    }
+}
+
+impl View {
+    /// Sees nothing.
+    pub(crate) fn empty(signal: Signal) -> Self {
+        View { signal, blocks: Vec::new(), tails: Vec::new() }
+    }
+
+    /// One consistent view of these signals, all from the same catalog copy.
+    pub(crate) async fn take(
+        cluster: &ClusterView,
+        directory: &dyn Directory,
+        tenant: &TenantId,
+        signals: &BTreeSet<Signal>,
+    ) -> Result<BTreeMap<Signal, Arc<View>>, QueryError> {
+        let mut attempt = 1;
+        loop {
+            let catalog = cluster.current();
+            let version = catalog.version();
+            let of_signals = signals.iter().map(|signal| of_signal(&catalog, directory, tenant, *signal));
+            match try_join_all(of_signals).await {
+                Ok(views) => return Ok(views.into_iter().map(|view| (view.signal, Arc::new(view))).collect()),
+                Err(error) if is_stale(&error) && attempt < ATTEMPTS => {
+                    tracing::debug!(version, %error, "taking a newer catalog");
+                    // Without one in time, the next attempt finds out whether that matters.
+                    let _ = cluster.wait_for_version(version + 1, NEWER_WITHIN).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// What all blocks and tails in view hold of the tenant.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &v1::TenantRows> {
+        self.blocks.iter().map(TenantBlock::rows).chain(self.tails.iter().map(|tail| &tail.rows))
+    }
+
+    /// The kinds of values that each attribute has in view.
+    pub(crate) fn attribute_kinds(&self) -> AttributeKinds {
+        let mut kinds = AttributeKinds::default();
+        for rows in self.rows() {
+            for attribute in &rows.attributes {
+                *kinds.known.entry(place(attribute)).or_default() |= attribute.kinds;
+            }
+            if !rows.attributes_complete {
+                let last = rows.attributes.last().map_or((AttributeScope::Any, String::new()), place);
+                kinds.listed_to = Some(kinds.listed_to.map_or(last.clone(), |to: Place| to.min(last)));
+            }
+        }
+        kinds
+    }
+}
+
+/// The leader no longer has what the catalog copy expects of it, or the partition is gone.
+fn is_stale(error: &RpcError) -> bool {
+    matches!(error.kind, RpcErrorKind::StaleWatermark | RpcErrorKind::NotFound)
+}
+
+async fn of_signal(
+    catalog: &Catalog,
+    directory: &dyn Directory,
+    tenant: &TenantId,
+    signal: Signal,
+) -> Result<View, RpcError> {
+    let partitions = catalog.partitions(signal).map(|partition| describe(directory, tenant, partition));
+    let tails = try_join_all(partitions).await?;
+    Ok(View {
+        signal,
+        blocks: catalog.tenant_blocks(signal, tenant).cloned().collect(),
+        tails: tails.into_iter().flatten().map(Arc::new).collect(),
+    })
+}
+
+async fn describe(
+    directory: &dyn Directory,
+    tenant: &TenantId,
+    partition: &v1::Partition,
+) -> Result<Option<Tail>, RpcError> {
+    let leader = directory.leader_of(&partition.name)?;
+    let watermark = partition.watermark;
+    let request =
+        v1::DescribeTailRequest { partition: partition.name.clone(), tenant: tenant.as_str().to_owned(), watermark };
+    let answer = leader.describe_tail(request).await?;
+    let some = answer.rows.filter(|rows| rows.items > 0 && answer.through > watermark);
+    Ok(some.map(|rows| Tail { partition: partition.name.clone(), watermark, through: answer.through, rows, leader }))
+}
+
+/// Where an attribute stands in the catalog's order.
+type Place = (AttributeScope, String);
+
+fn place(attribute: &v1::AttributeType) -> Place {
+    let scope = match attribute.scope() {
+        v1::AttributeScope::Resource => AttributeScope::Resource,
+        v1::AttributeScope::Record | v1::AttributeScope::Unspecified => AttributeScope::Record,
+    };
+    (scope, attribute.key.clone())
+}
+
+/// The attributes in view and the kinds of their values.
+#[derive(Debug, Default)]
+pub(crate) struct AttributeKinds {
+    known: BTreeMap<Place, u32>,
+    /// Some block has more keys than the catalog lists: from here on, any may be inside.
+    listed_to: Option<Place>,
+}
+
+impl AttributeKinds {
+    /// The kinds of an attribute's values. None if surely no record has it.
+    pub(crate) fn of(&self, scope: AttributeScope, key: &str) -> Option<u32> {
+        match scope {
+            AttributeScope::Any => {
+                let (record, resource) = (self.of(AttributeScope::Record, key), self.of(AttributeScope::Resource, key));
+                record.map_or(resource, |kinds| Some(kinds | resource.unwrap_or(0)))
+            }
+            scope => {
+                let place = (scope, key.to_owned());
+                // Text holds values of every kind.
+                let unlisted = self.listed_to.as_ref().is_some_and(|to| place > *to).then_some(Kind::Str.bit());
+                let known = self.known.get(&place).copied();
+                known.map_or(unlisted, |kinds| Some(kinds | unlisted.unwrap_or(0)))
+            }
+        }
+    }
+
+    /// Keys in view, as one may write them.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.known.keys().map(|(_, key)| key.as_str())
+    }
+}
