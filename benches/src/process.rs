@@ -1,7 +1,8 @@
 //! Child processes on cores of their own, and what they cost.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -201,7 +202,12 @@ pub fn free_port() -> Result<u16> {
 pub fn directory_size(dir: &Path) -> Result<u64> {
     let mut bytes = 0;
     for file in files(dir)? {
-        bytes += File::open(&file)?.metadata()?.len();
+        match file.metadata() {
+            Ok(metadata) => bytes += metadata.len(),
+            // A server merges and deletes while it is looked at.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| file.display().to_string()),
+        }
     }
     Ok(bytes)
 }
@@ -209,7 +215,11 @@ pub fn directory_size(dir: &Path) -> Result<u64> {
 /// All files below a directory.
 pub fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = vec![];
-    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+        entries => entries.with_context(|| dir.display().to_string())?,
+    };
+    for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
             found.extend(files(&path)?);

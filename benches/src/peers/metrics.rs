@@ -1,12 +1,11 @@
 //! Prometheus and VictoriaMetrics: remote write in, files out.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bonghwa_benches::sets::Set;
-use bonghwa_testkit::wait;
 use tempfile::TempDir;
 
 use super::Durability;
@@ -37,7 +36,7 @@ impl Kind {
     pub fn durability(self) -> Durability {
         let what = match self {
             Kind::Prometheus => "written to its WAL, not fsynced; no block is written in the run",
-            Kind::VictoriaMetrics => "in memory, on disk within seconds, not fsynced; flushed at the end",
+            Kind::VictoriaMetrics => "in memory, on disk within seconds, not fsynced; snapshot at the end",
         };
         Durability { fsynced: false, what }
     }
@@ -137,7 +136,8 @@ impl MetricStore {
     /// Writes to disk what it can be asked to write. Prometheus writes blocks hours later.
     pub async fn flush(&self) -> Result<()> {
         if self.kind == Kind::VictoriaMetrics {
-            self.get("internal/force_flush").await?;
+            // `internal/force_flush` leaves parts in memory; a snapshot writes them.
+            self.get("snapshot/create").await?;
         }
         Ok(())
     }
@@ -161,20 +161,32 @@ impl MetricStore {
                 directory_size(&data.join("snapshots"))
             }
             Kind::VictoriaMetrics => {
-                self.get("internal/force_flush").await?;
+                self.flush().await?;
+                // Its hard links would be counted twice.
+                self.get("snapshot/delete_all").await?;
                 self.get("internal/force_merge").await?;
-                wait::until("VictoriaMetrics merges its parts", MERGE, || async {
-                    let text = self.get("metrics").await.map_err(|e| e.to_string())?;
-                    let busy = text.lines().any(|l| {
-                        (l.starts_with("vm_active_force_merges") || l.starts_with("vm_active_merges"))
-                            && !l.ends_with(" 0")
-                    });
-                    if busy { Err("merges are under way".to_owned()) } else { Ok(()) }
-                })
-                .await?;
-                Ok(directory_size(&data.join("data"))? + directory_size(&data.join("indexdb"))?)
+                self.settled_size(&[data.join("data"), data.join("indexdb")]).await
             }
         }
+    }
+
+    /// The size of directories once merges have ended and it no longer moves.
+    async fn settled_size(&self, dirs: &[PathBuf]) -> Result<u64> {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        let mut looks = vec![];
+        for _ in 0..MERGE.as_secs() {
+            seconds.tick().await;
+            let merges = self.metric("vm_active_force_merges").await? + self.metric("vm_active_merges").await?;
+            let mut size = 0;
+            for dir in dirs {
+                size += directory_size(dir)?;
+            }
+            looks.push((size, merges == 0.0));
+            if looks.last_chunk::<5>().is_some_and(|last| last.iter().all(|look| *look == (size, true))) {
+                return Ok(size);
+            }
+        }
+        bail!("{} still merges after {MERGE:?}", self.kind.name())
     }
 
     /// A metric of its own, summed over its labels.

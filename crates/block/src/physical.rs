@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::BooleanBufferBuilder;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type};
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, FixedSizeBinaryArray, PrimitiveArray, StringArray, new_null_array,
 };
@@ -144,10 +144,12 @@ impl PhysicalColumn {
             PhysicalColumn::Dict { keys, values } => Ok(match values {
                 DictValues::Text(texts) => Arc::new(gather_text(&keys, &texts)?),
                 DictValues::Int32(values) => Arc::new(gather::<Int32Type>(&keys, &values)),
-                DictValues::Int64(values) => {
-                    let array = gather::<Int64Type>(&keys, &values);
-                    arrow_cast::cast(&array, data_type).map_err(BlockError::write)?
-                }
+                DictValues::Int64(values) => match data_type {
+                    DataType::Timestamp(..) => {
+                        Arc::new(gather::<TimestampNanosecondType>(&keys, &values).with_data_type(data_type.clone()))
+                    }
+                    _ => Arc::new(gather::<Int64Type>(&keys, &values)),
+                },
                 DictValues::Double(values) => Arc::new(gather::<Float64Type>(&keys, &values)),
                 DictValues::Fixed { width, bytes } => Arc::new(gather_fixed(&keys, width, &bytes)?),
             }),

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -117,7 +118,15 @@ impl ServeFlags {
 /// Runs a command to its end.
 pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
-        Command::Serve(flags) => runtime()?.block_on(crate::serve::serve(flags.load()?)),
+        Command::Serve(flags) => {
+            let config = flags.load()?;
+            let runtime = runtime()?;
+            let result = runtime.block_on(crate::serve::serve(config));
+            // All that is durable is closed by now. A query that computes without a pause would
+            // otherwise keep the process for as long as it likes.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            result
+        }
         Command::Config(ConfigCommand::Check(flags)) => {
             flags.load()?;
             println!("the configuration is good");

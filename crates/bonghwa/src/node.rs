@@ -50,7 +50,7 @@ pub fn open_log(config: &Config) -> Result<(Arc<Host>, u64)> {
     let path = config.data_dir.join("log");
     let store = Store::open(&path, StoreOptions::default())
         .with_context(|| format!("opening the log in {}", path.display()))?;
-    Ok((Host::new(id, store, (LocalTransport::alone()), HostOptions::default()), id))
+    Ok((Host::new(id, store, LocalTransport::alone(), HostOptions::default()), id))
 }
 
 fn remembered_name(data_dir: &Path, config: &Config) -> Result<String> {

@@ -50,7 +50,7 @@ impl Drop for Held {
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    #[error("the body is larger than {limit} bytes: send smaller batches")]
+    #[error("the body is over the limit of {limit} bytes: send smaller batches")]
     TooLarge { limit: usize },
     #[error("the node holds as many request bytes as it may: try again")]
     Overloaded,

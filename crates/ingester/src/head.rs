@@ -229,16 +229,11 @@ impl StateMachine for Head {
         Ok(Snapshot { position: self.watermark(), data: Bytes::new() })
     }
 
+    /// The log's own watermark adds nothing: it was told after the catalog, and it also counts
+    /// entries of the log's own past the last record. Flushes and queries go by the catalog's.
     fn restore(&self, position: u64, _data: Bytes) -> Result<(), bonghwa_replog::BoxError> {
         let mut state = self.state.lock();
-        // The catalog may be ahead of what the log was told before a crash, never behind.
-        if position > state.watermark {
-            state.watermark = position;
-            state.kept_from = position;
-            state.applied = state.applied.max(position);
-            let end = state.entries.partition_point(|e| e.position <= position);
-            state.entries.drain(..end);
-        }
+        state.applied = state.applied.max(position);
         Ok(())
     }
 }
@@ -303,6 +298,15 @@ mod tests {
         let (head, _) = head(3);
         assert_eq!(times(&head, 3), Some(vec![4]));
         assert_eq!(times(&head, 0), None, "an older catalog copy cannot be served");
+    }
+
+    #[test]
+    fn a_log_trimmed_past_the_last_record_moves_no_watermark() {
+        let head = Head::new("logs-0001".into(), 4, Arc::default());
+        head.restore(5, Bytes::new()).unwrap();
+        head.apply(6, &payload(&shop(), 6, true));
+        assert_eq!(times(&head, 4), Some(vec![6]), "a query at the catalog's watermark");
+        assert_eq!(head.flush_range().unwrap().from, 4, "a flush that the catalog accepts");
     }
 
     #[test]

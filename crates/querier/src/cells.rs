@@ -5,11 +5,10 @@
 //! nested JSON.
 
 use arrow::array::cast::AsArray;
-use arrow::array::types::{Float64Type, TimestampNanosecondType};
-use arrow::array::{Array, ArrayRef, Float64Array, StringArray};
+use arrow::array::types::{Float64Type, Int64Type, TimestampNanosecondType};
+use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use arrow::temporal_conversions::timestamp_ns_to_datetime;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::value::RawValue;
 
@@ -25,6 +24,7 @@ enum Kind<'a> {
     /// JSON text.
     Json(StringArray),
     Float(Float64Array),
+    Integer(Int64Array),
     /// Nanoseconds since 1970.
     Time,
     /// Written as JSON numbers and booleans.
@@ -66,6 +66,10 @@ impl<'a> Cells<'a> {
                 }
             }
             DataType::Boolean => Kind::Bare(ArrayFormatter::try_new(array, &OPTIONS).map_err(failed)?),
+            kind if kind.is_signed_integer() => {
+                let integers = cast(array, &DataType::Int64).map_err(failed)?;
+                Kind::Integer(integers.as_primitive::<Int64Type>().clone())
+            }
             kind if kind.is_integer() => Kind::Bare(ArrayFormatter::try_new(array, &OPTIONS).map_err(failed)?),
             DataType::List(item) => {
                 let list = array.as_list::<i32>();
@@ -110,6 +114,7 @@ impl<'a> Cells<'a> {
                 Err(_) => quoted(values.value(row), out),
             },
             Kind::Float(values) if values.value(row).is_finite() => float(values.value(row), out),
+            Kind::Integer(values) => bonghwa_model::json::write_i64(out, values.value(row)),
             Kind::Bare(values) => out.extend_from_slice(values.value(row).to_string().as_bytes()),
             Kind::Float(_) | Kind::Time | Kind::Quoted(_) => {
                 let mut text = Vec::new();
@@ -156,6 +161,7 @@ impl<'a> Cells<'a> {
                 value if value > 0.0 => out.extend_from_slice(b"Infinity"),
                 _ => out.extend_from_slice(b"-Infinity"),
             },
+            Kind::Integer(values) => bonghwa_model::json::write_i64(out, values.value(row)),
             Kind::Time => time(self.array.as_primitive::<TimestampNanosecondType>().value(row), out),
             Kind::Bare(values) | Kind::Quoted(values) => {
                 out.extend_from_slice(values.value(row).to_string().as_bytes());
@@ -173,9 +179,43 @@ fn float(value: f64, out: &mut Vec<u8>) {
     bonghwa_model::json::write_f64(out, value);
 }
 
+/// RFC 3339. Years are 1677 to 2262: what 64 bits of nanoseconds reach.
 fn time(nanos: i64, out: &mut Vec<u8>) {
-    if let Some(time) = timestamp_ns_to_datetime(nanos) {
-        out.extend_from_slice(time.format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string().as_bytes());
+    let (seconds, fraction) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    digits(year, 4, out);
+    out.push(b'-');
+    digits(month, 2, out);
+    out.push(b'-');
+    digits(day, 2, out);
+    out.push(b'T');
+    digits(second / 3600, 2, out);
+    out.push(b':');
+    digits(second / 60 % 60, 2, out);
+    out.push(b':');
+    digits(second % 60, 2, out);
+    out.push(b'.');
+    digits(fraction, 9, out);
+    out.push(b'Z');
+}
+
+/// Days since 1970 as year, month and day; Howard Hinnant's `civil_from_days`.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+fn digits(value: i64, count: u32, out: &mut Vec<u8>) {
+    for place in (0..count).rev() {
+        out.push(b'0' + (value / 10i64.pow(place) % 10) as u8);
     }
 }
 
@@ -210,11 +250,15 @@ mod tests {
         );
         assert_eq!(json(Arc::new(Int64Array::from(vec![i64::MIN, 7])), &[]), ["-9223372036854775808", "7"]);
         assert_eq!(json(Arc::new(BooleanArray::from(vec![true])), &[]), ["true"]);
-        let times = TimestampNanosecondArray::from(vec![0, 1_700_000_000_000_000_001, i64::MAX]).with_timezone("UTC");
+        let times =
+            TimestampNanosecondArray::from(vec![0, -1, 1_709_164_799_000_000_000, 1_700_000_000_000_000_001, i64::MAX])
+                .with_timezone("UTC");
         assert_eq!(
             json(Arc::new(times), &[]),
             [
                 "\"1970-01-01T00:00:00.000000000Z\"",
+                "\"1969-12-31T23:59:59.999999999Z\"",
+                "\"2024-02-28T23:59:59.000000000Z\"",
                 "\"2023-11-14T22:13:20.000000001Z\"",
                 "\"2262-04-11T23:47:16.854775807Z\""
             ]

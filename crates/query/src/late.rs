@@ -10,12 +10,10 @@ use bonghwa_block as block;
 use bonghwa_model::Signal;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, ScalarValue};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr_common::physical_expr::{
-    is_dynamic_physical_expr, snapshot_generation, snapshot_physical_expr,
-};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_expr::{DynamicFilterTracking, PhysicalExpr};
+use datafusion::physical_expr_common::physical_expr::{snapshot_generation, snapshot_physical_expr};
+use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 
 /// Late filters on the time of rows.
 pub(crate) struct LateFilter {
@@ -33,7 +31,7 @@ struct Seen {
 impl LateFilter {
     /// Whether a filter's bounds come late.
     pub(crate) fn is_late(filter: &Arc<dyn PhysicalExpr>) -> bool {
-        is_dynamic_physical_expr(filter)
+        DynamicFilterTracking::classify(filter).contains_dynamic_filter()
     }
 
     /// Keeps those filters that speak of the time of a signal's rows.
@@ -66,7 +64,8 @@ impl Seen {
         }
         self.generation = Some(generation);
         let fixed = snapshot_physical_expr(self.filter.clone());
-        self.predicate = fixed.and_then(|fixed| PruningPredicate::try_new(fixed, schema.clone())).ok();
+        let builder = PruningPredicateBuilder::new().with_file_schema(schema.clone());
+        self.predicate = fixed.and_then(|fixed| builder.try_build(fixed)).ok();
     }
 }
 

@@ -45,7 +45,7 @@ impl Limits {
             return Err(QueryError::Busy(self.concurrent));
         };
         let (planned, schema) = oneshot::channel();
-        let (rows, mut answer) = mpsc::channel::<Rows>(BUFFERED);
+        let (rows, answer) = mpsc::channel::<Rows>(BUFFERED);
         let limits = self.clone();
         let task = seam::spawn(async move {
             let _turn = turn;

@@ -153,10 +153,11 @@ impl<'a> Samples<'a> {
         }
         let nulls = NullBuffer::new(present.finish());
         let nulls = (nulls.null_count() > 0).then_some(nulls);
-        let mut items: ArrayRef = Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(values), nulls));
-        if matches!(T::DATA_TYPE, DataType::Timestamp(..)) {
-            items = arrow_cast::cast(&items, &time_type()).map_err(BlockError::write)?;
-        }
+        let items = PrimitiveArray::<T>::new(ScalarBuffer::from(values), nulls);
+        let items: ArrayRef = match T::DATA_TYPE {
+            DataType::Timestamp(..) => Arc::new(items.with_data_type(time_type())),
+            _ => Arc::new(items),
+        };
         self.list(items, ends, valid)
     }
 
