@@ -4,6 +4,7 @@
 //! about 211 B with 5 attributes, traces of 8; gauge points of 20k series. prost stands beside
 //! as the yardstick: it only builds its message structs. Times are those of the thread on its
 //! core, so that neighbours on a busy machine count for little.
+#![allow(clippy::expect_used, missing_docs)] // A benchmark: its functions are its documentation.
 
 use bonghwa_model::{Signal, codec};
 use bonghwa_wire::{DecodeOptions, decode, decode_json};

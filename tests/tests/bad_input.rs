@@ -99,7 +99,7 @@ fn whole_requests() -> Result<Vec<Case>> {
             r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":{"a":"b"}}]}]}]}"#,
             Refused(400, "attributes"),
         ),
-        case("json.deep", Signal::Logs, JSON, requests::json_nested(5_000), Rejected("nested more than")),
+        case("json.deep", Signal::Logs, JSON, requests::json_nested(5_000), Rejected("levels deep")),
         case(
             "type.unknown",
             Signal::Logs,

@@ -1,7 +1,7 @@
 //! CPU per row and bytes per row of blocks, on sets like those of `block-layout.md`.
 //!
 //! `cargo run --release -p bonghwa-block --example block_bench -- [logs|spans|metrics] [million rows]`
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::needless_range_loop)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

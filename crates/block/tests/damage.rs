@@ -1,5 +1,5 @@
 //! Damaged and truncated objects give errors that name the object, and never a panic.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod support;
 

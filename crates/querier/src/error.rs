@@ -39,7 +39,7 @@ impl From<QueryError> for ApiError {
             QueryError::Memory { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "memory"),
             QueryError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
             QueryError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            QueryError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            QueryError::Moved(_) | QueryError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         if status == StatusCode::INTERNAL_SERVER_ERROR {

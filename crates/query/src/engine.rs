@@ -16,6 +16,7 @@ use datafusion::sql::parser::Statement;
 use object_store::ObjectStore;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 
+use crate::alive::{self, Alive};
 use crate::mentions::Mentions;
 use crate::plan::Source;
 use crate::run::Limits;
@@ -91,7 +92,11 @@ impl Engine {
     pub async fn sql(self: &Arc<Self>, tenant: &TenantId, query: &str) -> Result<SqlAnswer, QueryError> {
         let statement = statement::parse(query)?;
         let (engine, tenant) = (self.clone(), tenant.clone());
-        let stream = self.limits.clone().run(async move { engine.execute(&tenant, statement).await }).await?;
+        let plan = move |alive| {
+            let (engine, tenant, statement) = (engine.clone(), tenant.clone(), statement.clone());
+            async move { engine.execute(&tenant, statement, alive).await }
+        };
+        let stream = self.limits.clone().run(plan).await?;
         Ok(SqlAnswer { schema: stream.schema(), stream })
     }
 
@@ -103,7 +108,11 @@ impl Engine {
         time: Option<(i64, i64)>,
     ) -> Result<Option<TracesData>, QueryError> {
         let (engine, tenant) = (self.clone(), tenant.clone());
-        let rows = self.limits.clone().run(async move { engine.trace_rows(&tenant, trace_id, time).await }).await?;
+        let plan = move |_| {
+            let (engine, tenant) = (engine.clone(), tenant.clone());
+            async move { engine.trace_rows(&tenant, trace_id, time).await }
+        };
+        let rows = self.limits.clone().run(plan).await?;
         trace::collect(rows, trace_id, self.limits.memory_bytes).await
     }
 
@@ -111,6 +120,7 @@ impl Engine {
         &self,
         tenant: &TenantId,
         mut statement: Statement,
+        alive: Arc<Alive>,
     ) -> Result<SendableRecordBatchStream, QueryError> {
         let limit = self.limits.memory_bytes;
         let session = self.session(tenant, &mut statement).await?;
@@ -119,7 +129,8 @@ impl Engine {
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reads.verify_plan(&plan).map_err(|error| QueryError::Refused(error.strip_backtrace()))?;
         let state = session.session;
-        let plan = state.create_physical_plan(&plan).await.map_err(|error| QueryError::planning(&error, limit))?;
+        let plan = state.create_physical_plan(&plan).await.and_then(|plan| alive::guard(plan, &alive));
+        let plan = plan.map_err(|error| QueryError::planning(&error, limit))?;
         execute_stream(plan, state.task_ctx()).map_err(|error| QueryError::execution(&error, limit))
     }
 

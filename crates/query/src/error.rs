@@ -42,6 +42,10 @@ pub enum QueryError {
     /// More queries run than may at once.
     #[error("{0} queries are running, as many as may at once, and none ended in time: try again later")]
     Busy(usize),
+    /// Rows went from the log into a block, and the log no longer keeps what the query
+    /// still counted on.
+    #[error("rows were flushed and let go of while the query ran ({0}): run the query again")]
+    Moved(String),
     /// A leader or the object store cannot be reached now.
     #[error("{0}")]
     Unavailable(String),
@@ -53,7 +57,7 @@ pub enum QueryError {
 impl QueryError {
     /// Whether the same query may succeed later as it is.
     pub fn retryable(&self) -> bool {
-        matches!(self, QueryError::Unavailable(_) | QueryError::Busy(_) | QueryError::Timeout(_))
+        matches!(self, QueryError::Moved(_) | QueryError::Unavailable(_) | QueryError::Busy(_) | QueryError::Timeout(_))
     }
 
     /// Reads an item of an answer's stream that is an error.
@@ -99,9 +103,7 @@ impl From<RpcError> for QueryError {
             RpcErrorKind::Internal | RpcErrorKind::Invalid => {
                 QueryError::Internal(format!("reading a tail failed: {error}"))
             }
-            RpcErrorKind::StaleWatermark => QueryError::Unavailable(format!(
-                "rows were flushed and let go of while the query ran ({error}): run the query again"
-            )),
+            RpcErrorKind::StaleWatermark => QueryError::Moved(error.message),
             _ => QueryError::Unavailable(format!("a partition's leader cannot be reached ({error}): try again")),
         }
     }

@@ -7,6 +7,7 @@
 //! lets DataFusion plan; a scan decides what to read ([`plan`]) by what the filters
 //! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`]).
 
+mod alive;
 mod bounded;
 mod engine;
 mod error;

@@ -30,7 +30,7 @@ pub(crate) struct Source {
 /// One thing to read.
 pub(crate) enum Unit {
     /// The rest of a block after pruning.
-    Block(PlannedBlock),
+    Block(Box<PlannedBlock>),
     /// A tail.
     Tail(Arc<Tail>),
 }
@@ -127,7 +127,7 @@ pub(crate) async fn plan(
         if block.stats.rows_selected == 0 {
             pruned.blocks_by_index += 1;
         } else {
-            units.push(Arc::new(Unit::Block(block)));
+            units.push(Arc::new(Unit::Block(Box::new(block))));
         }
     }
     drop(opened);
@@ -141,11 +141,12 @@ pub(crate) async fn plan(
 }
 
 impl TablePlan {
-    /// The units shared out over partitions, about as many rows to each; in each the
-    /// newest first, because that is what a query with a limit mostly wants.
+    /// The units shared out over partitions, about as many rows to each. In each the
+    /// tails come first, before their leaders let go of them, and then the newest,
+    /// because they are what a query with a limit mostly wants.
     pub(crate) fn partitions(&self, most: usize) -> Vec<Vec<Arc<Unit>>> {
         let mut units = self.units.clone();
-        units.sort_by_key(|unit| std::cmp::Reverse(unit.time().1));
+        units.sort_by_key(|unit| (matches!(**unit, Unit::Block(_)), std::cmp::Reverse(unit.time().1)));
         let count = most.clamp(1, units.len().max(1));
         let mut partitions: Vec<(u64, Vec<Arc<Unit>>)> = vec![Default::default(); count];
         for unit in units {

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use bonghwa_cluster::seam;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -12,21 +14,24 @@ use futures::{StreamExt, stream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::QueryError;
+use crate::alive::{Alive, Waiting};
 
 /// Batches that wait for a slow reader.
 const BUFFERED: usize = 2;
 /// How long past its time a query that does not yield is waited for.
 const GRACE: Duration = Duration::from_millis(500);
+/// How often a query begins again whose rows moved before it gave the first.
+const ATTEMPTS: usize = 5;
 
 /// Limits of queries, and the turns that they take.
 pub(crate) struct Limits {
-    pub(crate) timeout: Duration,
+    timeout: Duration,
     pub(crate) memory_bytes: usize,
     concurrent: usize,
     turns: Arc<Semaphore>,
 }
 
-type Rows = Result<arrow_array::RecordBatch, QueryError>;
+type Rows = Result<RecordBatch, QueryError>;
 
 impl Limits {
     pub(crate) fn new(timeout: Duration, memory_bytes: usize, concurrent: usize) -> Self {
@@ -34,13 +39,15 @@ impl Limits {
         Limits { timeout, memory_bytes, concurrent, turns: Arc::new(Semaphore::new(concurrent)) }
     }
 
-    /// Plans and runs a query in a task of its own; its rows, once it is planned. The
-    /// task ends with the stream.
-    pub(crate) async fn run<F>(self: Arc<Self>, plan: F) -> Result<SendableRecordBatchStream, QueryError>
+    /// Plans and runs a query in a task of its own; its rows, once the first are there.
+    /// The task ends with the stream.
+    pub(crate) async fn run<P, F>(self: Arc<Self>, plan: P) -> Result<SendableRecordBatchStream, QueryError>
     where
-        F: Future<Output = Result<SendableRecordBatchStream, QueryError>> + Send + 'static,
+        P: Fn(Arc<Alive>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<SendableRecordBatchStream, QueryError>> + Send,
     {
-        let deadline = seam::now() + self.timeout;
+        let alive = Alive::new(self.timeout);
+        let waiting = Waiting(alive.clone());
         let Ok(turn) = seam::timeout(self.timeout, self.turns.clone().acquire_owned()).await else {
             return Err(QueryError::Busy(self.concurrent));
         };
@@ -49,23 +56,19 @@ impl Limits {
         let limits = self.clone();
         let task = seam::spawn(async move {
             let _turn = turn;
-            let left = deadline.saturating_duration_since(seam::now());
-            let delivered = seam::timeout(left, limits.deliver(plan, planned, &rows)).await;
+            let delivered = seam::timeout(alive.left(), limits.deliver(plan, &alive, planned, &rows)).await;
             delivered.map_err(|_| QueryError::Timeout(limits.timeout))
         });
-        let left = deadline.saturating_duration_since(seam::now()) + GRACE;
-        let schema = match seam::timeout(left, schema).await {
+        let schema = match seam::timeout(waiting.0.left() + GRACE, schema).await {
             Ok(Ok(schema)) => schema?,
             Ok(Err(_)) => return Err(task.join().await.and_then(Result::err).unwrap_or_else(stopped)),
             Err(_) => return Err(QueryError::Timeout(self.timeout)),
         };
         let timeout = self.timeout;
-        let state = Some((answer, task));
-        let batches = stream::unfold(state, move |state| async move {
-            let (mut answer, task) = state?;
-            let left = deadline.saturating_duration_since(seam::now()) + GRACE;
-            match seam::timeout(left, answer.recv()).await {
-                Ok(Some(Ok(batch))) => Some((Ok(batch), Some((answer, task)))),
+        let batches = stream::unfold(Some((answer, task, waiting)), move |state| async move {
+            let (mut answer, task, waiting) = state?;
+            match seam::timeout(waiting.0.left() + GRACE, answer.recv()).await {
+                Ok(Some(Ok(batch))) => Some((Ok(batch), Some((answer, task, waiting)))),
                 Ok(Some(Err(error))) => Some((Err(error), None)),
                 Ok(None) => match task.join().await {
                     Some(Ok(())) => None,
@@ -79,31 +82,58 @@ impl Limits {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())))
     }
 
-    async fn deliver<F>(
+    async fn deliver<P, F>(
         &self,
-        plan: F,
-        planned: oneshot::Sender<Result<arrow_schema::SchemaRef, QueryError>>,
+        plan: P,
+        alive: &Arc<Alive>,
+        planned: oneshot::Sender<Result<SchemaRef, QueryError>>,
         rows: &mpsc::Sender<Rows>,
     ) where
+        P: Fn(Arc<Alive>) -> F,
         F: Future<Output = Result<SendableRecordBatchStream, QueryError>>,
     {
-        let mut stream = match plan.await {
-            Ok(stream) => {
-                let _ = planned.send(Ok(stream.schema()));
-                stream
-            }
+        let (mut stream, mut next) = match self.begin(plan, alive).await {
+            Ok(begun) => begun,
             Err(error) => {
                 let _ = planned.send(Err(error));
                 return;
             }
         };
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|error| QueryError::execution(&error, self.memory_bytes));
+        let _ = planned.send(Ok(stream.schema()));
+        while let Some(batch) = next {
             let failed = batch.is_err();
             if rows.send(batch).await.is_err() || failed {
                 return;
             }
+            next = self.next(&mut stream).await;
         }
+    }
+
+    /// The rows of a query and the first of them. While it has given none, it can
+    /// begin again from a newer catalog without anybody noticing.
+    async fn begin<P, F>(
+        &self,
+        plan: P,
+        alive: &Arc<Alive>,
+    ) -> Result<(SendableRecordBatchStream, Option<Rows>), QueryError>
+    where
+        P: Fn(Arc<Alive>) -> F,
+        F: Future<Output = Result<SendableRecordBatchStream, QueryError>>,
+    {
+        let mut attempt = 1;
+        loop {
+            let mut stream = plan(alive.clone()).await?;
+            match self.next(&mut stream).await {
+                Some(Err(QueryError::Moved(_))) if attempt < ATTEMPTS => attempt += 1,
+                Some(Err(error)) => return Err(error),
+                first => return Ok((stream, first)),
+            }
+        }
+    }
+
+    async fn next(&self, stream: &mut SendableRecordBatchStream) -> Option<Rows> {
+        let batch = stream.next().await?;
+        Some(batch.map_err(|error| QueryError::execution(&error, self.memory_bytes)))
     }
 }
 

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bonghwa_block::AttributeScope;
-use bonghwa_cluster::{Catalog, ClusterView, Directory, TenantBlock};
+use bonghwa_cluster::{Catalog, ClusterView, Directory, TenantBlock, seam};
 use bonghwa_model::{Kind, Signal, TenantId};
 use bonghwa_protocol::{IngesterClient, RpcError, RpcErrorKind, v1};
 use futures::future::try_join_all;
 
 use crate::QueryError;
 
-/// How often a view is begun again when leaders have let go of what the catalog
-/// copy still counts on.
-const ATTEMPTS: usize = 5;
+/// How long a view is begun again for when leaders have let go of what the catalog
+/// copy still counts on: after a start, the copy may be many versions behind.
+const CATCH_UP: Duration = Duration::from_secs(10);
 /// How long to wait for a newer catalog before asking again with the same.
-const NEWER_WITHIN: Duration = Duration::from_secs(2);
+const NEWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// What one query sees of one signal.
 pub(crate) struct View {
@@ -63,18 +63,17 @@ impl View {
         tenant: &TenantId,
         signals: &BTreeSet<Signal>,
     ) -> Result<BTreeMap<Signal, Arc<View>>, QueryError> {
-        let mut attempt = 1;
+        let start = seam::now();
         loop {
             let catalog = cluster.current();
             let version = catalog.version();
             let of_signals = signals.iter().map(|signal| of_signal(&catalog, directory, tenant, *signal));
             match try_join_all(of_signals).await {
                 Ok(views) => return Ok(views.into_iter().map(|view| (view.signal, Arc::new(view))).collect()),
-                Err(error) if is_stale(&error) && attempt < ATTEMPTS => {
+                Err(error) if is_stale(&error) && start.elapsed() < CATCH_UP => {
                     tracing::debug!(version, %error, "taking a newer catalog");
                     // Without one in time, the next attempt finds out whether that matters.
                     let _ = cluster.wait_for_version(version + 1, NEWER_WITHIN).await;
-                    attempt += 1;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -153,7 +153,9 @@ impl<'a> Cursor<'a> {
     pub fn skip(&mut self) -> Result<()> {
         if let Some(field) = self.message.field(self.tag >> 3) {
             let (found, expected) = (self.tag & 7, field.kind.wire());
-            if found != expected {
+            // A list of numbers may come packed: its readers take both forms, so does passing over it.
+            let is_packed = field.repeated && found == 2;
+            if found != expected && !is_packed {
                 return Err(self.malformed(format!(
                     "has wire type {found} ({}), expected is {expected} ({})",
                     wire_name(found),

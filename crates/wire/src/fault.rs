@@ -61,7 +61,7 @@ impl Fault {
     }
 
     /// The error of the whole request that began at `request`.
-    pub fn into_error(self: Box<Self>, request: &[u8]) -> WireError {
+    pub fn into_error(self, request: &[u8]) -> WireError {
         match self.kind {
             FaultKind::TooLarge(limit, setting) => WireError::TooLarge { what: self.text, limit, setting },
             FaultKind::Malformed(at) => WireError::Malformed {

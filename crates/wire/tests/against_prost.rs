@@ -66,8 +66,8 @@ fn damage(signal: Signal, bytes: &[u8]) {
 /// Some requests of a kind, none so long that damaging each byte takes long.
 fn some<T: std::fmt::Debug>(requests: impl Strategy<Value = T>, encode: impl Fn(T) -> Vec<u8>) -> Vec<Vec<u8>> {
     let mut runner = TestRunner::deterministic();
-    let mut bytes = || encode(requests.new_tree(&mut runner).unwrap().current());
-    std::iter::repeat_with(|| bytes()).filter(|b| (100..2000).contains(&b.len())).take(6).collect()
+    let bytes = || encode(requests.new_tree(&mut runner).unwrap().current());
+    std::iter::repeat_with(bytes).filter(|b| (100..2000).contains(&b.len())).take(6).collect()
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn mask(hash: u64) -> [u32; 8] {
 /// The line that a hash lies in.
 #[inline]
 pub(crate) fn line_of(hash: u64, lines: u32) -> u32 {
-    ((hash >> 32) * u64::from(lines) >> 32) as u32
+    (((hash >> 32) * u64::from(lines)) >> 32) as u32
 }
 
 /// Builds the filter of a row group from the hashes of each granule. Returns the

@@ -15,9 +15,9 @@ use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::{EncodedBatch, IngesterClient, MetaClient, RpcError, RpcErrorKind, v1};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use std::sync::Mutex;
 use tokio::sync::broadcast;
 

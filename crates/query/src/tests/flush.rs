@@ -58,11 +58,11 @@ async fn answers_are_equal_all_through_flushes() {
         })
     };
     for _ in 0..60 {
-        // The trimmed log may be ahead of the catalog copy more often than it is asked again.
+        // The log lets go of its rows at once, without the grace that ingesters give: a
+        // query may have to begin again more often than it does.
         match super::table(&cluster, "SELECT count(*), count(DISTINCT attributes['n']) FROM logs").await {
             Ok((_, rows)) => assert_eq!(rows, ["400 | 400"]),
-            Err(QueryError::Unavailable(text)) => assert!(text.contains("again"), "{text}"),
-            Err(other) => panic!("{other}"),
+            Err(error) => assert!(matches!(error, QueryError::Moved(_)), "{error}"),
         }
     }
     stop.store(true, Ordering::SeqCst);

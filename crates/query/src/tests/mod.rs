@@ -1,5 +1,5 @@
 //! The engine over a cluster in memory.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod cluster;
 mod data;

@@ -137,7 +137,8 @@ async fn mistakes_are_told() {
         ("SELECT frobnicate(body) FROM logs", &["frobnicate"]),
         ("SELEC 1", &["Line: 1"]),
         ("SELECT 1 +", &["no SQL"]),
-        ("SELECT body + 1 FROM logs GROUP BY time", &["body"]),
+        ("SELECT body FROM logs GROUP BY time", &["body"]),
+        ("SELECT body + 1 FROM logs", &["Utf8 + Int64"]),
     ] {
         match error(&cluster, query).await {
             QueryError::Invalid(text) => {

@@ -40,7 +40,7 @@ async fn catalog_and_indexes_prune() {
         ("body LIKE '%id=req42'", &["blocks=1/10"], "1"),
         ("body LIKE '%req42%'", &["blocks=10/10"], "11"),
         ("attributes['n'] > 850 AND time < '2026-01-01T00:16:40Z'", &["blocks="], "149"),
-        ("attributes['user.name'] = 'user-1'", &["blocks=10/10"], "366"),
+        ("attributes['user.name'] = 'user-1'", &["blocks=10/10"], "367"),
         ("attributes['user.name'] = 'user-9'", &["blocks="], "0"),
     ] {
         let query = format!("SELECT count(*) FROM logs WHERE {filter}");

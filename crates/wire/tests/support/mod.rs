@@ -105,7 +105,7 @@ fn id_hex(id: &[u8]) -> String {
 }
 
 fn in_time(time: u64) -> bool {
-    time <= NOW + 600_000_000_000 && time >= NOW - 86_400_000_000_000
+    (NOW - 86_400_000_000_000..=NOW + 600_000_000_000).contains(&time)
 }
 
 fn head(resource: &Option<Resource>, resource_url: &str, scope: &Option<InstrumentationScope>, scope_url: &str) -> Row {
