@@ -102,8 +102,8 @@ fn trace_id(text: &str) -> Result<[u8; 16], ApiError> {
 /// `start` and `end`, Unix seconds, as nanoseconds; only where both are sent.
 fn time_range(query: &str) -> Result<Option<(i64, i64)>, ApiError> {
     let parameter = |name: &str| -> Result<Option<i64>, ApiError> {
-        let values = query.split('&').filter_map(|pair| pair.split_once('='));
-        let Some((_, text)) = values.filter(|(key, _)| *key == name).next_back() else { return Ok(None) };
+        let mut values = query.split('&').filter_map(|pair| pair.split_once('='));
+        let Some((_, text)) = values.rfind(|(key, _)| *key == name) else { return Ok(None) };
         let seconds: i64 =
             text.parse().map_err(|_| ApiError::bad(format!("{name} is {text:?}: it is a Unix time in seconds")))?;
         Ok(Some(seconds.saturating_mul(1_000_000_000)))
