@@ -15,7 +15,7 @@ use crate::encode::FileEncoder;
 use crate::index::{DIRECTORY_KEY, Directory, IndexBuilder, Pointer, RowGroupIndex, VERSION, VERSION_KEY};
 use crate::layout::Layout;
 use crate::physical::PhysicalColumn;
-use crate::rows::{Builder, Input, Row, in_batch_order, order_series, series_starts, sorted};
+use crate::rows::{Builder, Input, Rows, Series, in_batch_order, sorted};
 
 /// How blocks are written. The defaults are what was measured to pay.
 #[derive(Clone, Debug)]
@@ -145,25 +145,19 @@ impl BlockWriter<'_> {
     fn tenant(&mut self, tenant: &TenantId, batches: &[u32]) -> Result<u64, BlockError> {
         let mut written = 0;
         if self.layout.signal == Signal::Metrics {
-            let rows = order_series(self.input, in_batch_order(self.input, batches))?;
-            let starts = series_starts(self.input, &rows)?;
-            let mut from = 0;
-            for (series, end) in starts.iter().enumerate().skip(1) {
-                let next = starts.get(series + 1).unwrap_or(end);
-                if series + 1 == starts.len() || next - from > self.options.row_group_samples.max(1) {
-                    written += self.row_group(tenant, &rows[from..*end])?;
-                    from = *end;
-                }
+            let series = Series::order(self.input, in_batch_order(self.input, batches))?;
+            for slice in series.slices(self.options.row_group_samples) {
+                written += self.row_group(tenant, Rows::Series(slice))?;
             }
         } else {
             for rows in sorted(self.input, batches).chunks(self.options.row_group_rows.max(1)) {
-                written += self.row_group(tenant, rows)?;
+                written += self.row_group(tenant, Rows::Records(rows))?;
             }
         }
         Ok(written)
     }
 
-    fn row_group(&mut self, tenant: &TenantId, rows: &[Row]) -> Result<u64, BlockError> {
+    fn row_group(&mut self, tenant: &TenantId, rows: Rows<'_>) -> Result<u64, BlockError> {
         let built = self.builder.build(rows, tenant.as_str())?;
         let fields = self.layout.schema.fields().iter();
         let columns: Vec<PhysicalColumn> = built

@@ -1,7 +1,6 @@
 //! `bonghwa serve`: listeners first, so that a taken port is known at once; then the
 //! roles; then requests, until a signal comes.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -130,15 +129,13 @@ async fn not_found(request: Request) -> Response {
     (StatusCode::NOT_FOUND, message).into_response()
 }
 
-fn signal() -> impl Future<Output = Result<()>> {
-    async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
+async fn signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
+    Ok(())
 }

@@ -20,7 +20,8 @@ pub struct Time(pub Duration);
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0 as u64;
-        let (unit, scale) = SIZES.into_iter().find(|(_, s)| bytes >= *s && bytes % s == 0).unwrap_or(("B", 1));
+        let (unit, scale) =
+            SIZES.into_iter().find(|(_, s)| bytes >= *s && bytes.is_multiple_of(*s)).unwrap_or(("B", 1));
         write!(f, "{}{unit}", bytes / scale)
     }
 }
@@ -28,7 +29,8 @@ impl fmt::Display for Size {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis() as u64;
-        let (unit, scale) = TIMES.into_iter().rev().find(|(_, s)| ms >= *s && ms % s == 0).unwrap_or(("ms", 1));
+        let (unit, scale) =
+            TIMES.into_iter().rev().find(|(_, s)| ms >= *s && ms.is_multiple_of(*s)).unwrap_or(("ms", 1));
         write!(f, "{}{unit}", ms / scale)
     }
 }

@@ -80,7 +80,7 @@ impl QueryError {
                 Some(own) => own.clone(),
                 None => QueryError::Internal(source.to_string()),
             },
-            DataFusionError::ResourcesExhausted(what) => QueryError::Memory { limit, what: first_line(what) },
+            DataFusionError::ResourcesExhausted(what) => QueryError::Memory { limit, what: consumer(what) },
             DataFusionError::Execution(what) => QueryError::Execution(what.clone()),
             DataFusionError::ArrowError(source, _) => QueryError::Execution(source.to_string()),
             DataFusionError::ExecutionJoin(source) => {
@@ -152,6 +152,18 @@ fn sentence(error: &DataFusionError) -> String {
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// Who asked for the memory that there was not.
+fn consumer(what: &str) -> String {
+    let line = first_line(what);
+    let named = line.split_once("failed for ").and_then(|(_, rest)| rest.split([' ', ':']).next());
+    named.map_or(line.clone(), |name| {
+        format!(
+            "{} asked for more",
+            name.trim_end_matches(['[', ']', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+        )
+    })
 }
 
 fn plan_error(what: &str) -> String {

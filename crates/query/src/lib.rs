@@ -5,7 +5,7 @@
 //! The read path: [`Engine::sql`] parses ([`statement`]), finds what the query
 //! speaks of ([`mentions`]), takes a [`view`], gives the query its [`table`]s, and
 //! lets DataFusion plan; a scan decides what to read ([`plan`]) by what the filters
-//! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`]).
+//! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`], [`alive`]).
 
 mod alive;
 mod bounded;

@@ -3,6 +3,8 @@
 /// The known names nearest to one that is not known, at most five, nearest first.
 pub(crate) fn names<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
     let unknown = unknown.to_lowercase();
+    // Attribute columns are there because the query spoke of them.
+    let known = known.filter(|name| !name.ends_with("']"));
     let mut scored: Vec<(usize, &str)> = known
         .filter_map(|name| {
             let lower = name.to_lowercase();

@@ -187,27 +187,27 @@ impl fmt::Display for Pruned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Pruned { blocks, blocks_by_time, blocks_by_service, blocks_by_index, tails, tails_pruned, inside } = self;
         let read = blocks - blocks_by_time - blocks_by_service - blocks_by_index;
-        write!(
-            f,
-            "blocks={read}/{blocks} [time -{blocks_by_time}, service -{blocks_by_service}, index -{blocks_by_index}]"
-        )?;
-        let skipped = inside.row_groups_by_time
-            + inside.row_groups_by_service
-            + inside.row_groups_by_trace_id
-            + inside.row_groups_by_tokens
-            + inside.row_groups_by_statistics;
-        write!(
-            f,
-            ", row_groups={}/{} [time -{}, service -{}, trace_id -{}, tokens -{}, statistics -{}]",
-            inside.row_groups_total.saturating_sub(skipped),
-            inside.row_groups_total,
-            inside.row_groups_by_time,
-            inside.row_groups_by_service,
-            inside.row_groups_by_trace_id,
-            inside.row_groups_by_tokens,
-            inside.row_groups_by_statistics,
-        )?;
+        write!(f, "blocks={read}/{blocks}")?;
+        let by = [("time", *blocks_by_time), ("service", *blocks_by_service), ("index", *blocks_by_index)];
+        reasons(f, &by)?;
+        let by = [
+            ("time", inside.row_groups_by_time),
+            ("service", inside.row_groups_by_service),
+            ("trace_id", inside.row_groups_by_trace_id),
+            ("tokens", inside.row_groups_by_tokens),
+            ("statistics", inside.row_groups_by_statistics),
+        ];
+        let pruned: usize = by.iter().map(|(_, count)| count).sum();
+        let total = inside.row_groups_total;
+        write!(f, ", row_groups={}/{total}", total.saturating_sub(pruned))?;
+        reasons(f, &by)?;
         write!(f, ", granules={}/{}, rows={}", inside.granules_kept, inside.granules_total, inside.rows_selected)?;
         write!(f, ", tails={}/{tails}", tails - tails_pruned)
     }
+}
+
+/// What was left out, by reason.
+fn reasons(f: &mut fmt::Formatter<'_>, by: &[(&str, usize)]) -> fmt::Result {
+    let by: Vec<String> = by.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
+    write!(f, " (pruned by {})", by.join(", "))
 }

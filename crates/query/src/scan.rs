@@ -147,14 +147,14 @@ impl ExecutionPlan for BlockScanExec {
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let skipped = MetricBuilder::new(&self.metrics).counter("units_skipped_late", partition);
         let late = LateFilter::new(&self.late, &self.schema, self.plan.signal);
-        let batches = read(self.plan.clone(), units, late, skipped);
         let schema = self.schema.clone();
-        let renamed = batches.map(move |batch| {
-            let batch = named(batch?, &schema)?;
-            baseline.record_output(batch.num_rows());
-            Ok(batch)
+        let batches = read(self.plan.clone(), units, late, skipped);
+        let mut batches = batches.map(move |batch| named(batch?, &schema)).boxed();
+        let measured = stream::poll_fn(move |context| {
+            let _timer = baseline.elapsed_compute().timer();
+            baseline.record_poll(batches.poll_next_unpin(context))
         });
-        let limited = limited(renamed.boxed(), self.limit);
+        let limited = limited(measured.boxed(), self.limit);
         Ok(Box::pin(cooperative(RecordBatchStreamAdapter::new(self.schema.clone(), limited))))
     }
 

@@ -1,9 +1,12 @@
 //! What must be known of a block before its pages are read, and a cache of it.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bonghwa_protocol::v1;
+use futures::FutureExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
@@ -42,9 +45,9 @@ impl Footer {
         object.prefetch(size - tail..size).await?;
         let metadata = ParquetMetaDataReader::new()
             .with_page_index_policy(PageIndexPolicy::Optional)
-            .load_and_finish(&mut object, size)
-            .await
-            .map_err(|e| BlockError::parquet(path, e))?;
+            .load_and_finish(&mut object, size);
+        let metadata = AssertUnwindSafe(metadata).catch_unwind().await.map_err(|p| panicked(path, &*p))?;
+        let metadata = metadata.map_err(|e| BlockError::parquet(path, e))?;
         let pointer = pointer(&metadata).map_err(|e| e.at(path))?;
         let end = pointer.offset.checked_add(pointer.length).filter(|end| *end <= size);
         let end = end.ok_or_else(|| BlockError::damaged(path, "its directory lies outside"))?;
@@ -131,6 +134,15 @@ fn pointer(metadata: &ParquetMetaData) -> Result<Pointer, BlockError> {
     }
     let pointer = find(DIRECTORY_KEY).and_then(Pointer::parse);
     pointer.ok_or_else(|| BlockError::damaged("", "its metadata does not say where its directory lies"))
+}
+
+/// The Parquet and Arrow crates panic on some damaged bytes. They hold nothing but the
+/// bytes of this read, so it is safe to go on; and one damaged object must not take the
+/// process with it.
+pub(super) fn panicked(path: &Path, payload: &(dyn Any + Send)) -> BlockError {
+    let said = payload.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    BlockError::damaged(path, format!("decoding it panicked: {said}"))
 }
 
 /// Reads a block's own description; `bytes` is the object's size.

@@ -1,6 +1,7 @@
 //! Reading the rows of a planned scan.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -16,7 +17,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter, RowSelection};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
-use super::footer::parse_path;
+use super::footer::{panicked, parse_path};
 use super::object::ObjectReader;
 use super::plan::ScanPlan;
 use super::{Footer, FooterCache};
@@ -98,9 +99,12 @@ impl BlockReader {
         let stream = builder.build().map_err(|e| BlockError::parquet(&path, e))?;
         let (mapping, range) = (plan.mapping, plan.range);
         let columns = footer.layout.schema.fields().len();
-        let batches = stream.map_err({
+        let batches = AssertUnwindSafe(stream).catch_unwind().map({
             let path = path.clone();
-            move |e| BlockError::parquet(&path, e)
+            move |batch| match batch {
+                Ok(batch) => batch.map_err(|e| BlockError::parquet(&path, e)),
+                Err(payload) => Err(panicked(&path, &*payload)),
+            }
         });
         Ok(batches
             .and_then(move |batch| {

@@ -10,12 +10,10 @@ use arrow_schema::{DataType, Field};
 use bonghwa_model::batch::Batch;
 use bonghwa_model::metrics::{Metric, MetricBatch, PointKind};
 use bonghwa_model::refs::Ref;
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 
 use super::attributes::attributes;
-use super::order::service_ranks;
 use super::records::Records;
+use super::series::{Point, SeriesSlice};
 use super::tables::{Used, resource_and_scope, text_table};
 use super::{Builder, Built, Input, Row, of_signal};
 use crate::BlockError;
@@ -23,96 +21,15 @@ use crate::column::time_type;
 use crate::intern::TextBuilder;
 use crate::physical::{PhysicalColumn, finish_nulls};
 
-/// What tells series apart: their identity, and what they would show as columns.
-type SeriesKey = ([u64; 2], u32, u32, u32);
-
-fn batch<'a>(input: &Input<'a>, row: &Row) -> Result<&'a MetricBatch, BlockError> {
-    of_signal!(input.batches[row.batch as usize], Metrics)
-}
-
-fn series_key(input: &Input<'_>, b: &MetricBatch, row: &Row) -> SeriesKey {
-    let metric = input.metric_ids[row.batch as usize][b.metric[row.row as usize] as usize];
-    (b.series[row.row as usize], metric, row.resource, row.scope)
-}
-
-/// Orders points by metric name, service, series and time.
-pub(crate) fn order_series(input: &Input<'_>, rows: Vec<Row>) -> Result<Vec<Row>, BlockError> {
-    let mut ids: HashMap<SeriesKey, u32, FixedState> = HashMap::default();
-    let mut keys: Vec<SeriesKey> = Vec::new();
-    let mut counts: Vec<u32> = Vec::new();
-    let mut series_of: Vec<u32> = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let key = series_key(input, batch(input, row)?, row);
-        let id = *ids.entry(key).or_insert_with(|| {
-            keys.push(key);
-            counts.push(0);
-            keys.len() as u32 - 1
-        });
-        counts[id as usize] += 1;
-        series_of.push(id);
-    }
-    let services = service_ranks(input);
-    let mut order: Vec<u32> = (0..keys.len() as u32).collect();
-    order.sort_by_cached_key(|id| {
-        let (series, metric, resource, scope) = keys[*id as usize];
-        let name = input.metrics[metric as usize].name.as_str();
-        (name, metric, services[resource as usize], resource, series, scope)
-    });
-    let mut next = vec![0u32; keys.len()];
-    let mut start = 0;
-    for id in &order {
-        next[*id as usize] = start;
-        start += counts[*id as usize];
-    }
-    let nowhere = (0i64, Row { batch: 0, row: 0, resource: 0, scope: 0 });
-    let mut timed = vec![nowhere; rows.len()];
-    for (row, id) in rows.into_iter().zip(series_of) {
-        let time = batch(input, &row)?.time[row.row as usize];
-        timed[next[id as usize] as usize] = (time, row);
-        next[id as usize] += 1;
-    }
-    let mut start = 0;
-    for id in order {
-        let end = start + counts[id as usize] as usize;
-        let samples = &mut timed[start..end];
-        if !samples.is_sorted_by_key(|(time, _)| *time) {
-            samples.sort_by_key(|(time, _)| *time);
-        }
-        start = end;
-    }
-    Ok(timed.into_iter().map(|(_, row)| row).collect())
-}
-
-/// Where each series starts in ordered points, and their end.
-pub(crate) fn series_starts(input: &Input<'_>, rows: &[Row]) -> Result<Vec<usize>, BlockError> {
-    let mut starts = Vec::new();
-    let mut last = None;
-    for (at, row) in rows.iter().enumerate() {
-        let key = series_key(input, batch(input, row)?, row);
-        if last != Some(key) {
-            starts.push(at);
-            last = Some(key);
-        }
-    }
-    starts.push(rows.len());
-    Ok(starts)
-}
-
-/// The points of some series, ordered by series.
+/// The points of some series, and the batches that they came in.
 struct Samples<'a> {
     batches: Vec<&'a MetricBatch>,
-    rows: &'a [Row],
-    starts: &'a [usize],
+    series: SeriesSlice<'a>,
 }
 
 impl<'a> Samples<'a> {
-    fn point(&self, at: usize) -> (&'a MetricBatch, usize) {
-        let row = &self.rows[at];
-        (self.batches[row.batch as usize], row.row as usize)
-    }
-
-    fn series(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        self.starts.windows(2).map(|w| w[0]..w[1])
+    fn batch(&self, point: &Point) -> (&'a MetricBatch, usize) {
+        (self.batches[point.row.batch as usize], point.row.row as usize)
     }
 
     fn list(&self, items: ArrayRef, ends: Vec<i32>, valid: BooleanBufferBuilder) -> Result<PhysicalColumn, BlockError> {
@@ -125,20 +42,19 @@ impl<'a> Samples<'a> {
     /// A list of numbers per series; null for series where no sample has one.
     fn numbers<T: ArrowPrimitiveType>(
         &self,
-        keep: impl Fn(std::ops::Range<usize>) -> bool,
-        get: impl Fn(&MetricBatch, usize) -> Option<T::Native>,
+        keep: impl Fn(&[Point]) -> bool,
+        get: impl Fn(&Point) -> Option<T::Native>,
     ) -> Result<PhysicalColumn, BlockError> {
         let mut values: Vec<T::Native> = Vec::new();
         let mut present = BooleanBufferBuilder::new(0);
         let mut ends = vec![0i32];
-        let mut valid = BooleanBufferBuilder::new(self.starts.len());
-        for series in self.series() {
+        let mut valid = BooleanBufferBuilder::new(self.series.len());
+        for series in self.series.iter() {
             let start = values.len();
             let mut any = false;
-            if keep(series.clone()) {
-                for at in series {
-                    let (b, i) = self.point(at);
-                    let value = get(b, i);
+            if keep(series) {
+                for point in series {
+                    let value = get(point);
                     any |= value.is_some();
                     present.append(value.is_some());
                     values.push(value.unwrap_or_default());
@@ -165,18 +81,18 @@ impl<'a> Samples<'a> {
     fn texts(&self, get: impl Fn(&MetricBatch, usize) -> Ref) -> Result<PhysicalColumn, BlockError> {
         let mut builder = TextBuilder::plain(0);
         let mut ends = vec![0i32];
-        let mut valid = BooleanBufferBuilder::new(self.starts.len());
-        for series in self.series() {
-            let any = series.clone().any(|at| {
-                let (b, i) = self.point(at);
-                !get(b, i).is_empty()
-            });
+        let mut valid = BooleanBufferBuilder::new(self.series.len());
+        let text = |point: &Point| {
+            let (b, i) = self.batch(point);
+            b.common.arena.bytes(get(b, i))
+        };
+        for series in self.series.iter() {
+            let any = series.iter().any(|point| point.texts && !text(point).is_empty());
             if any {
-                for at in series {
-                    let (b, i) = self.point(at);
-                    match get(b, i) {
-                        r if r.is_empty() => builder.push_null(),
-                        r => builder.push(b.common.arena.bytes(r)),
+                for point in series {
+                    match text(point) {
+                        b"" => builder.push_null(),
+                        text => builder.push(text),
                     }
                 }
             }
@@ -186,24 +102,11 @@ impl<'a> Samples<'a> {
         let items = builder.finish()?.into_array(&DataType::Utf8)?;
         self.list(items, ends, valid)
     }
-
-    /// Whether the samples of a series started at different times.
-    fn starts_differ(&self, series: std::ops::Range<usize>) -> bool {
-        let start = |at| {
-            let (b, i) = self.point(at);
-            b.start_time[i]
-        };
-        let first = start(series.start);
-        series.into_iter().any(|at| start(at) != first)
-    }
 }
 
-fn kind(b: &MetricBatch, i: usize) -> PointKind {
-    PointKind::from_u8(b.point_kind[i]).unwrap_or(PointKind::None)
-}
-
-fn is_distribution(b: &MetricBatch, i: usize) -> bool {
-    matches!(kind(b, i), PointKind::Distribution | PointKind::DistributionWithoutSum)
+/// Whether the samples of a series started at different times.
+fn starts_differ(series: &[Point]) -> bool {
+    series.iter().any(|point| point.start_time != series[0].start_time)
 }
 
 /// A text of the metric, for the first point of each series.
@@ -231,11 +134,10 @@ fn temporality(number: u8) -> &'static str {
     }
 }
 
-pub(super) fn build(builder: &Builder<'_>, rows: &[Row], tenant: &str) -> Result<Built, BlockError> {
-    let starts = series_starts(builder.input, rows)?;
-    let head_rows: Vec<Row> = starts[..starts.len() - 1].iter().map(|at| rows[*at]).collect();
+pub(super) fn build(builder: &Builder<'_>, series: SeriesSlice<'_>, tenant: &str) -> Result<Built, BlockError> {
+    let head_rows: Vec<Row> = series.iter().map(|points| points[0].row).collect();
     let heads = Records::new(builder.input, &head_rows, |b| of_signal!(b, Metrics))?;
-    let samples = Samples { batches: heads.batches.clone(), rows, starts: &starts };
+    let samples = Samples { batches: heads.batches.clone(), series };
     let mut built = builder.start(head_rows.len());
     series_columns(builder, &mut built, &heads, &samples, tenant)?;
     sample_columns(builder, &mut built, &samples)?;
@@ -253,12 +155,9 @@ fn series_columns(
 ) -> Result<(), BlockError> {
     let input = builder.input;
     let rows = heads.rows.len();
-    let times = |pick: fn(&std::ops::Range<usize>) -> usize| {
-        let get = |series| {
-            let (b, i) = samples.point(pick(&series));
-            b.time[i]
-        };
-        let values: PrimitiveArray<TimestampNanosecondType> = samples.series().map(get).collect::<Vec<i64>>().into();
+    let times = |pick: fn(&[Point]) -> i64| {
+        let values: PrimitiveArray<TimestampNanosecondType> =
+            samples.series.iter().map(pick).collect::<Vec<i64>>().into();
         PhysicalColumn::Plain(Arc::new(values.with_timezone("UTC")))
     };
     let mut set = |name: &str, build: &dyn Fn() -> Result<PhysicalColumn, BlockError>| builder.set(built, name, build);
@@ -285,45 +184,44 @@ fn series_columns(
             false,
         )
     })?;
-    set("min_time", &|| Ok(times(|series| series.start)))?;
-    set("max_time", &|| Ok(times(|series| series.end - 1)))?;
+    set("min_time", &|| Ok(times(|series| series[0].time)))?;
+    set("max_time", &|| Ok(times(|series| series[series.len() - 1].time)))?;
     set("samples", &|| {
-        let counts: Vec<i32> = samples.series().map(|s| s.len() as i32).collect();
+        let counts: Vec<i32> = samples.series.iter().map(|s| s.len() as i32).collect();
         Ok(PhysicalColumn::Plain(Arc::new(PrimitiveArray::<Int32Type>::from(counts))))
     })?;
     set("start_time", &|| {
-        let get = |series: std::ops::Range<usize>| {
-            let (b, i) = samples.point(series.start);
-            Some(b.start_time[i]).filter(|t| *t != 0 && !samples.starts_differ(series))
-        };
-        let values: PrimitiveArray<TimestampNanosecondType> = samples.series().map(get).collect();
+        let get = |series: &[Point]| Some(series[0].start_time).filter(|t| *t != 0 && !starts_differ(series));
+        let values: PrimitiveArray<TimestampNanosecondType> = samples.series.iter().map(get).collect();
         Ok(PhysicalColumn::Plain(Arc::new(values.with_timezone("UTC"))))
     })
 }
 
 fn sample_columns(builder: &Builder<'_>, built: &mut Built, samples: &Samples<'_>) -> Result<(), BlockError> {
-    let always = |_| true;
+    let always = |_: &[Point]| true;
+    let distributions = |series: &[Point]| series.iter().any(Point::is_distribution);
     let mut set = |name: &str, build: &dyn Fn() -> Result<PhysicalColumn, BlockError>| builder.set(built, name, build);
-    set("times", &|| samples.numbers::<TimestampNanosecondType>(always, |b, i| Some(b.time[i])))?;
+    set("times", &|| samples.numbers::<TimestampNanosecondType>(always, |p| Some(p.time)))?;
     set("values", &|| {
-        samples.numbers::<Float64Type>(always, |b, i| {
-            (kind(b, i) == PointKind::Double).then(|| f64::from_bits(b.value[i]))
+        samples.numbers::<Float64Type>(always, |p| (p.kind == PointKind::Double).then(|| f64::from_bits(p.value)))
+    })?;
+    set("ints", &|| samples.numbers::<Int64Type>(always, |p| (p.kind == PointKind::Int).then_some(p.value as i64)))?;
+    set("start_times", &|| {
+        samples.numbers::<TimestampNanosecondType>(starts_differ, |p| Some(p.start_time).filter(|t| *t != 0))
+    })?;
+    set("counts", &|| {
+        samples.numbers::<Int64Type>(distributions, |p| {
+            let (b, i) = samples.batch(p);
+            p.is_distribution().then(|| b.count[i] as i64)
         })
     })?;
-    set("ints", &|| {
-        samples.numbers::<Int64Type>(always, |b, i| (kind(b, i) == PointKind::Int).then_some(b.value[i] as i64))
-    })?;
-    set("start_times", &|| {
-        samples.numbers::<TimestampNanosecondType>(
-            |series| samples.starts_differ(series),
-            |b, i| Some(b.start_time[i]).filter(|t| *t != 0),
-        )
-    })?;
-    set("counts", &|| samples.numbers::<Int64Type>(always, |b, i| is_distribution(b, i).then_some(b.count[i] as i64)))?;
     set("sums", &|| {
-        samples.numbers::<Float64Type>(always, |b, i| (kind(b, i) == PointKind::Distribution).then_some(b.sum[i]))
+        samples.numbers::<Float64Type>(distributions, |p| {
+            let (b, i) = samples.batch(p);
+            (p.kind == PointKind::Distribution).then(|| b.sum[i])
+        })
     })?;
-    set("flags", &|| samples.numbers::<Int32Type>(always, |b, i| Some(b.flags[i] as i32).filter(|f| *f != 0)))?;
+    set("flags", &|| samples.numbers::<Int32Type>(always, |p| Some(p.flags as i32).filter(|f| *f != 0)))?;
     set("buckets", &|| samples.texts(|b, i| b.buckets[i]))?;
     set("exemplars", &|| samples.texts(|b, i| b.exemplars[i]))
 }

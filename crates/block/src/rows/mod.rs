@@ -7,6 +7,7 @@ mod logs;
 mod metrics;
 mod order;
 mod records;
+mod series;
 mod spans;
 mod tables;
 
@@ -15,6 +16,7 @@ use bonghwa_model::batch::Batch;
 
 pub(crate) use common::Input;
 pub(crate) use order::{Row, in_batch_order, sorted};
+pub(crate) use series::{Series, SeriesSlice};
 
 use crate::BlockError;
 use crate::layout::Layout;
@@ -36,12 +38,13 @@ impl<'a> Builder<'a> {
         Builder { input, layout, wanted, places: attributes::Places::new(input, layout, wanted) }
     }
 
-    /// Builds the columns of rows that lie in this order.
-    pub fn build(&self, rows: &[Row], tenant: &str) -> Result<Built, BlockError> {
-        match self.layout.signal {
-            Signal::Logs => logs::build(self, rows, tenant),
-            Signal::Traces => spans::build(self, rows, tenant),
-            Signal::Metrics => metrics::build(self, rows, tenant),
+    /// Builds the columns of rows, in their order.
+    pub fn build(&self, rows: Rows<'_>, tenant: &str) -> Result<Built, BlockError> {
+        match (self.layout.signal, rows) {
+            (Signal::Logs, Rows::Records(rows)) => logs::build(self, rows, tenant),
+            (Signal::Traces, Rows::Records(rows)) => spans::build(self, rows, tenant),
+            (Signal::Metrics, Rows::Series(series)) => metrics::build(self, series, tenant),
+            (signal, _) => Err(BlockError::Request(format!("rows of {signal} came in another signal's order"))),
         }
     }
 
@@ -66,13 +69,20 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Rows in the order in which they go into a block.
+#[derive(Clone, Copy)]
+pub(crate) enum Rows<'a> {
+    /// Log records or spans.
+    Records(&'a [Row]),
+    /// Metric points.
+    Series(SeriesSlice<'a>),
+}
+
 /// The columns of some rows, by their index in the layout; `None` where not wanted.
 pub(crate) struct Built {
     pub columns: Vec<Option<PhysicalColumn>>,
     pub rows: usize,
 }
-
-pub(crate) use metrics::{order_series, series_starts};
 
 /// The batch of one signal, or an error that names what came instead.
 macro_rules! of_signal {

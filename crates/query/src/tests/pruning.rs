@@ -29,10 +29,10 @@ async fn catalog_and_indexes_prune() {
     let cluster = filled().await;
     for (filter, parts, found) in [
         ("true", &["blocks=10/10", "tails=1/1"][..], "1100"),
-        ("time < '2026-01-01T00:01:40Z'", &["blocks=1/10 [time -9", "tails=0/1"], "100"),
-        ("time >= '2026-01-01T00:15:00Z'", &["blocks=1/10 [time -9", "tails=1/1"], "200"),
+        ("time < '2026-01-01T00:01:40Z'", &["blocks=1/10 (pruned by time: 9", "tails=0/1"], "100"),
+        ("time >= '2026-01-01T00:15:00Z'", &["blocks=1/10 (pruned by time: 9", "tails=1/1"], "200"),
         ("time BETWEEN timestamp '2026-01-01 00:01:00' AND timestamp '2026-01-01 00:02:00'", &["blocks=2/10"], "61"),
-        ("service_name = 'odd'", &["blocks=5/10 [time -0, service -5", "tails=0/1"], "500"),
+        ("service_name = 'odd'", &["blocks=5/10 (pruned by time: 0, service: 5", "tails=0/1"], "500"),
         ("service_name IN ('odd', 'tail')", &["blocks=5/10", "tails=1/1"], "600"),
         ("service_name = 'odd' OR service_name = 'nobody'", &["blocks=5/10"], "500"),
         ("trace_id = '0000000000000000000000000000000a'", &["blocks=1/10"], "1"),

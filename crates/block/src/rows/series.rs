@@ -1,0 +1,145 @@
+//! Metric points by series: by metric name, service, series and time.
+
+use std::ops::Range;
+
+use bonghwa_model::batch::Batch;
+use bonghwa_model::metrics::{MetricBatch, PointKind};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::order::service_ranks;
+use super::{Input, Row, of_signal};
+use crate::BlockError;
+
+/// What tells series apart: their identity, and what they would show as columns
+/// (metric, resource and scope).
+type SeriesKey = ([u64; 2], u32, u32, u32);
+
+/// A point, with what most columns need of it: the points of one series come from as
+/// many batches, and going back to them for every column would cost most of the time.
+#[derive(Clone, Copy)]
+pub(crate) struct Point {
+    pub time: i64,
+    pub start_time: i64,
+    pub value: u64,
+    pub row: Row,
+    pub flags: u32,
+    pub kind: PointKind,
+    /// Whether it has buckets or exemplars.
+    pub texts: bool,
+}
+
+impl Point {
+    fn new(b: &MetricBatch, row: Row) -> Self {
+        let i = row.row as usize;
+        Point {
+            time: b.time[i],
+            start_time: b.start_time[i],
+            value: b.value[i],
+            row,
+            flags: b.flags[i],
+            kind: PointKind::from_u8(b.point_kind[i]).unwrap_or(PointKind::None),
+            texts: !b.buckets[i].is_empty() || !b.exemplars[i].is_empty(),
+        }
+    }
+
+    /// Whether it holds a count.
+    pub fn is_distribution(&self) -> bool {
+        matches!(self.kind, PointKind::Distribution | PointKind::DistributionWithoutSum)
+    }
+}
+
+/// Points ordered by series.
+pub(crate) struct Series {
+    points: Vec<Point>,
+    /// Where each series starts, and the end of the last one.
+    starts: Vec<usize>,
+}
+
+/// Some series in a row.
+#[derive(Clone, Copy)]
+pub(crate) struct SeriesSlice<'a> {
+    points: &'a [Point],
+    starts: &'a [usize],
+}
+
+impl Series {
+    /// Orders points, which come as they arrived.
+    pub fn order(input: &Input<'_>, rows: Vec<Row>) -> Result<Series, BlockError> {
+        let mut ids: HashMap<SeriesKey, u32, FixedState> = HashMap::default();
+        let mut keys: Vec<SeriesKey> = Vec::new();
+        let mut counts: Vec<usize> = Vec::new();
+        let mut series_of: Vec<u32> = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let b = of_signal!(input.batches[row.batch as usize], Metrics)?;
+            let metric = input.metric_ids[row.batch as usize][b.metric[row.row as usize] as usize];
+            let key = (b.series[row.row as usize], metric, row.resource, row.scope);
+            let id = *ids.entry(key).or_insert_with(|| {
+                keys.push(key);
+                counts.push(0);
+                keys.len() as u32 - 1
+            });
+            counts[id as usize] += 1;
+            series_of.push(id);
+        }
+        let services = service_ranks(input);
+        let mut order: Vec<u32> = (0..keys.len() as u32).collect();
+        order.sort_by_cached_key(|id| {
+            let (series, metric, resource, scope) = keys[*id as usize];
+            let name = input.metrics[metric as usize].name.as_str();
+            (name, metric, services[resource as usize], resource, series, scope)
+        });
+        let mut starts = Vec::with_capacity(order.len() + 1);
+        let mut next = vec![0; keys.len()];
+        let mut end = 0;
+        for id in order {
+            starts.push(end);
+            next[id as usize] = end;
+            end += counts[id as usize];
+        }
+        starts.push(end);
+        let nowhere = Row { batch: 0, row: 0, resource: 0, scope: 0 };
+        let empty =
+            Point { time: 0, start_time: 0, value: 0, row: nowhere, flags: 0, kind: PointKind::None, texts: false };
+        let mut points = vec![empty; rows.len()];
+        for (row, id) in rows.into_iter().zip(series_of) {
+            let b = of_signal!(input.batches[row.batch as usize], Metrics)?;
+            points[next[id as usize]] = Point::new(b, row);
+            next[id as usize] += 1;
+        }
+        for bounds in starts.windows(2) {
+            let samples = &mut points[bounds[0]..bounds[1]];
+            if !samples.is_sorted_by_key(|point| point.time) {
+                samples.sort_by_key(|point| point.time);
+            }
+        }
+        Ok(Series { points, starts })
+    }
+
+    /// All series, cut where a slice would pass this many points; a series is never cut.
+    pub fn slices(&self, most: usize) -> Vec<SeriesSlice<'_>> {
+        let mut slices = Vec::new();
+        let mut first = 0;
+        for end in 1..self.starts.len() {
+            let next = self.starts.get(end + 1);
+            if next.is_none_or(|next| next - self.starts[first] > most) {
+                slices.push(SeriesSlice { points: &self.points, starts: &self.starts[first..=end] });
+                first = end;
+            }
+        }
+        slices
+    }
+}
+
+impl<'a> SeriesSlice<'a> {
+    /// How many series.
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The points of each series; a series has at least one.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [Point]> + use<'a> {
+        let points = self.points;
+        self.starts.windows(2).map(move |bounds: &[usize]| &points[Range { start: bounds[0], end: bounds[1] }])
+    }
+}
