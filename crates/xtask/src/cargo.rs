@@ -88,8 +88,8 @@ pub fn docs() -> Result<()> {
 /// Runs the benchmarks' binary.
 pub fn bench(args: &[String]) -> Result<()> {
     build_server()?;
-    let mut run = cargo("run")?;
-    run.args(["--release", "--package", "bonghwa-benches", "--bin", "bench", "--"]).args(args);
-    run.env("BONGHWA_BIN", server()?);
+    // That built it too; `cargo run --package` would choose other features and compile DataFusion again.
+    let mut run = Command::new(target_dir()?.join("release/bench"));
+    run.args(args).current_dir(root()).env("BONGHWA_CACHE", setup::cache()?).env("BONGHWA_BIN", server()?);
     progress::show(&mut run).context("the benchmark failed")
 }
