@@ -6,6 +6,7 @@ import json
 import math
 
 KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"]
+TEMPORALITIES = ["unspecified", "delta", "cumulative"]
 STATUSES = ["unset", "ok", "error"]
 SPECIAL = ("bytesValue", "doubleValue", "kvlistValue")
 
@@ -46,8 +47,19 @@ def nanos(text):
     return int((seconds - epoch).total_seconds()) * 10**9 + int((fraction or "0").ljust(9, "0"))
 
 
-def _scope_fields(resource, scope):
-    fields = {"resource": attributes(resource.attributes), "scope_name": scope.name, "scope_version": scope.version}
+def _source(outer, scoped):
+    """What a row says of its resource and scope."""
+    resource, scope = outer.resource, scoped.scope
+    fields = {
+        "resource": attributes(resource.attributes),
+        "resource_dropped_attributes_count": resource.dropped_attributes_count,
+        "resource_schema_url": outer.schema_url,
+        "scope_name": scope.name,
+        "scope_version": scope.version,
+        "scope_attributes": attributes(scope.attributes),
+        "scope_dropped_attributes_count": scope.dropped_attributes_count,
+        "scope_schema_url": scoped.schema_url,
+    }
     return {**fields, "service_name": fields["resource"]["service.name"]}
 
 
@@ -60,7 +72,7 @@ def logs(requests):
                 for record in scoped.log_records:
                     when = record.time_unix_nano or record.observed_time_unix_nano
                     text = record.body.WhichOneof("value") == "string_value"
-                    common = _scope_fields(outer.resource, scoped.scope)
+                    common = _source(outer, scoped)
                     rows[(common["service_name"], when)] = {
                         **common,
                         "time": when,
@@ -69,6 +81,8 @@ def logs(requests):
                         "severity_text": record.severity_text,
                         "body": record.body.string_value if text else ("json", value(record.body)),
                         "event_name": record.event_name,
+                        "flags": record.flags,
+                        "dropped_attributes_count": record.dropped_attributes_count,
                         "trace_id": record.trace_id.hex(),
                         "span_id": record.span_id.hex(),
                         "attributes": attributes(record.attributes),
@@ -84,7 +98,7 @@ def spans(requests):
             for scoped in outer.scope_spans:
                 for span in scoped.spans:
                     rows[(span.trace_id.hex(), span.span_id.hex())] = {
-                        **_scope_fields(outer.resource, scoped.scope),
+                        **_source(outer, scoped),
                         "trace_id": span.trace_id.hex(),
                         "span_id": span.span_id.hex(),
                         "parent_span_id": span.parent_span_id.hex(),
@@ -98,6 +112,11 @@ def spans(requests):
                         "attributes": attributes(span.attributes),
                         "events": [_event(event) for event in span.events],
                         "links": [_link(link) for link in span.links],
+                        "trace_state": span.trace_state,
+                        "flags": span.flags,
+                        "dropped_attributes_count": span.dropped_attributes_count,
+                        "dropped_events_count": span.dropped_events_count,
+                        "dropped_links_count": span.dropped_links_count,
                     }
     return rows
 
@@ -131,17 +150,22 @@ def metrics(requests):
                 for metric in scoped.metrics:
                     kind = metric.WhichOneof("data")
                     for point in getattr(metric, kind).data_points:
+                        data = getattr(metric, kind)
                         row = {
-                            **_scope_fields(outer.resource, scoped.scope),
+                            **_source(outer, scoped),
                             "time": point.time_unix_nano,
+                            "start_time": point.start_time_unix_nano or None,
                             "name": metric.name,
                             "type": kind,
                             "unit": metric.unit,
+                            "description": metric.description,
+                            "metadata": attributes(metric.metadata),
+                            "temporality": TEMPORALITIES[getattr(data, "aggregation_temporality", 0)],
+                            "monotonic": getattr(data, "is_monotonic", False),
+                            "flags": point.flags,
                             "attributes": attributes(point.attributes),
                             **_measured(kind, point),
                         }
-                        # The metrics table has no scope.
-                        del row["scope_name"], row["scope_version"]
                         rows[metric_key(row)] = row
     return rows
 
@@ -194,7 +218,8 @@ TIMES = ("time", "observed_time", "start_time", "end_time")
 # What is absent may be null, empty or zero in an answer; in OTLP these are the same.
 ABSENT_IS_EMPTY = ("attributes", "resource", "events", "links", "exemplars", "severity_number", "severity_text",
                    "event_name", "trace_id", "span_id", "parent_span_id", "scope_name", "scope_version", "unit",
-                   "status_message", "trace_state", "flags", "dropped_attributes_count")
+                   "status_message", "trace_state", "flags", "dropped_attributes_count", "scope_attributes", "metadata",
+                   "description")
 
 
 def row(expected, actual, path):

@@ -30,7 +30,7 @@ def _compare(sent, data, form):
     if sent.keys() != answered.keys():
         raise Difference(f"{form}: sent the spans {sorted(sent)}, answered {sorted(answered)}")
     for span_id, parts in sent.items():
-        for name, one, other in zip(("resource", "scope", "span"), parts, answered[span_id]):
+        for name, one, other in zip(("resource", "scope", "schemas", "span"), parts, answered[span_id]):
             if one != other:
                 raise Difference(f"{form}: span {span_id[1].hex()}: its {name} was sent as\n{one}\nand answered as\n{other}")
 
@@ -39,17 +39,15 @@ def _spans(resource_spans):
     for outer in resource_spans:
         for scoped in outer.scope_spans:
             for span in scoped.spans:
-                # Blocks keep schema URLs and what a resource or scope dropped; the API does not show them.
                 yield (span.trace_id, span.span_id), (
-                    _sorted(outer.resource, dropped=False), _sorted(scoped.scope, dropped=False), _sorted(span))
+                    _sorted(outer.resource), _sorted(scoped.scope), (outer.schema_url, scoped.schema_url),
+                    _sorted(span))
 
 
-def _sorted(message, dropped=True):
+def _sorted(message):
     """As text with attributes in order: NaN equals NaN, and -0.0 is not 0.0."""
     copy = type(message)()
     copy.CopyFrom(message)
-    if not dropped:
-        copy.ClearField("dropped_attributes_count")
     if "status" in message.DESCRIPTOR.fields_by_name and not message.status.ListFields():
         # No status and an unset one are the same.
         copy.ClearField("status")

@@ -1,5 +1,7 @@
 //! What the end-to-end tests share. The tests themselves are in `tests/tests`, one file a subject.
 
+pub mod questions;
+
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 

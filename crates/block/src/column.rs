@@ -150,8 +150,18 @@ pub(crate) fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
 }
 
+/// What a record's resource and scope say of themselves, in every table.
+const SOURCE: [(&str, &str); 5] = [
+    ("scope_attributes", "json?"),
+    ("scope_dropped_attributes_count", "int"),
+    ("scope_schema_url", "text"),
+    ("resource_dropped_attributes_count", "int"),
+    ("resource_schema_url", "text"),
+];
+
 fn columns(list: &[(&'static str, &str)]) -> Vec<BaseColumn> {
     list.iter()
+        .chain(&SOURCE)
         .map(|(name, spec)| {
             let base = spec.trim_end_matches('?');
             BaseColumn {
@@ -192,7 +202,6 @@ pub fn base_columns(signal: Signal) -> &'static [BaseColumn] {
                 ("flags", "int"),
                 ("dropped_attributes_count", "int"),
                 ("body_type", "text"),
-                ("scope_attributes", "json?"),
             ]),
             columns(&[
                 ("time", "time"),
@@ -216,7 +225,7 @@ pub fn base_columns(signal: Signal) -> &'static [BaseColumn] {
                 ("scope_version", "text"),
                 ("value_int", "long?"),
                 ("series_id", "text"),
-                ("scope_attributes", "json?"),
+                ("metadata", "json?"),
             ]),
             columns(&[
                 ("trace_id", "text"),
@@ -241,7 +250,6 @@ pub fn base_columns(signal: Signal) -> &'static [BaseColumn] {
                 ("dropped_attributes_count", "int"),
                 ("dropped_events_count", "int"),
                 ("dropped_links_count", "int"),
-                ("scope_attributes", "json?"),
             ]),
         ]
     });

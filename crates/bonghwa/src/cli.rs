@@ -89,7 +89,7 @@ pub struct ServeFlags {
     /// OTLP over HTTP [default: 0.0.0.0:4318].
     #[arg(long, value_name = "IP:PORT")]
     otlp_http_listen: Option<String>,
-    /// file:///path, s3://bucket/prefix or memory:// [default: file://<data-dir>/objects].
+    /// file:///path, s3://bucket/prefix or memory:// [default: file://DATA_DIR/objects].
     #[arg(long, value_name = "URL")]
     object_store: Option<String>,
     /// URL of an S3-compatible server.

@@ -1,7 +1,7 @@
 //! The ingester: hosts partitions, keeps the heads of those it leads, serves
 //! their tails and flushes them into blocks.
 //!
-//! The write path: [`Ingester::append`](protocol::IngesterClient::append) ->
+//! The write path: [`IngesterClient::append`](bonghwa_protocol::IngesterClient::append) ->
 //! `partition::Partition::append` -> `frame::encode` -> `replog::Group::append`
 //! -> `head::Head::apply` -> (later) `flush::Flusher::flush` -> `block::write_l0`
 //! -> `storage::BlockStore::put` -> meta's `CommitFlush`.

@@ -7,7 +7,7 @@
 //! [`bonghwa_cluster::Catalog`], the same that all roles hold a copy of, and the
 //! little beside it that only meta needs.
 //!
-//! [`rebuild`] recreates the catalog from blocks, which describe themselves.
+//! [`rebuild()`] recreates the catalog from blocks, which describe themselves.
 
 mod error;
 mod feed;

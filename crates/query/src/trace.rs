@@ -71,7 +71,8 @@ pub(crate) async fn collect(
 #[derive(Default)]
 struct Trace {
     id: String,
-    resources: HashMap<String, usize>,
+    /// Where in `out` a resource is: its attributes as JSON, its schema, what it dropped.
+    resources: HashMap<(String, String, u32), usize>,
     out: Vec<ResourceSpans>,
 }
 
@@ -93,25 +94,27 @@ impl Trace {
 
     /// The group of spans of a row's resource and scope.
     fn place(&mut self, columns: &Columns<'_>, row: usize) -> Result<&mut ScopeSpans, QueryError> {
-        let resource = columns.text("resource")?.value(row);
-        let at = match self.resources.get(resource) {
-            Some(at) => *at,
-            None => {
-                let attributes = attributes(resource);
-                let resource_spans = ResourceSpans {
-                    resource: Some(Resource { attributes, ..Default::default() }),
-                    ..Default::default()
-                };
-                self.out.push(resource_spans);
-                self.resources.insert(resource.to_owned(), self.out.len() - 1);
-                self.out.len() - 1
-            }
-        };
-        let scope = columns.scope(row)?;
-        let groups = &mut self.out[at].scope_spans;
-        let found = groups.iter().position(|group| group.scope.as_ref() == Some(&scope));
+        let source = (
+            columns.text("resource")?.value(row).to_owned(),
+            columns.text("resource_schema_url")?.value(row).to_owned(),
+            columns.count("resource_dropped_attributes_count", row)?,
+        );
+        let out = &mut self.out;
+        let at = *self.resources.entry(source).or_insert_with_key(|(resource, schema_url, dropped)| {
+            let attributes = attributes(resource);
+            out.push(ResourceSpans {
+                resource: Some(Resource { attributes, dropped_attributes_count: *dropped, ..Default::default() }),
+                schema_url: schema_url.clone(),
+                ..Default::default()
+            });
+            out.len() - 1
+        });
+        let scope = Some(columns.scope(row)?);
+        let schema_url = columns.text("scope_schema_url")?.value(row);
+        let groups = &mut out[at].scope_spans;
+        let found = groups.iter().position(|group| group.scope == scope && group.schema_url == schema_url);
         let at = found.unwrap_or_else(|| {
-            groups.push(ScopeSpans { scope: Some(scope), ..Default::default() });
+            groups.push(ScopeSpans { scope, schema_url: schema_url.to_owned(), ..Default::default() });
             groups.len() - 1
         });
         Ok(&mut groups[at])
@@ -151,8 +154,9 @@ impl<'a> Columns<'a> {
         self.column(name, |column| column.as_string_opt::<i32>())
     }
 
-    fn number(&self, name: &str) -> Result<&'a Int32Array, QueryError> {
-        self.column(name, |column| column.as_primitive_opt::<Int32Type>())
+    fn count(&self, name: &str, row: usize) -> Result<u32, QueryError> {
+        let column: &Int32Array = self.column(name, |column| column.as_primitive_opt::<Int32Type>())?;
+        Ok(column.value(row) as u32)
     }
 
     fn time(&self, name: &str) -> Result<&'a TimestampNanosecondArray, QueryError> {
@@ -167,7 +171,7 @@ impl<'a> Columns<'a> {
             name: self.text("scope_name")?.value(row).to_owned(),
             version: self.text("scope_version")?.value(row).to_owned(),
             attributes,
-            ..Default::default()
+            dropped_attributes_count: self.count("scope_dropped_attributes_count", row)?,
         })
     }
 
@@ -177,7 +181,7 @@ impl<'a> Columns<'a> {
             let column = self.text(name)?;
             Ok(if column.is_null(row) { "" } else { column.value(row) })
         };
-        let count = |name: &str| -> Result<u32, QueryError> { Ok(self.number(name)?.value(row) as u32) };
+        let count = |name: &str| self.count(name, row);
         let time = |name: &str| -> Result<u64, QueryError> { Ok(self.time(name)?.value(row) as u64) };
         let (attribute_text, event_text, link_text) = (text("attributes")?, text("events")?, text("links")?);
         let status = Status {

@@ -85,7 +85,7 @@ impl Server {
     /// Starts the process again on the same directory and ports.
     pub async fn restart(&mut self) -> Result<()> {
         ensure!(self.process.child.is_none(), "the server still runs");
-        self.process.spawn(&self.command()?)?;
+        self.process.spawn(&self.command(&["serve"])?)?;
         let ready = self.url("/ready");
         let http = self.http.clone();
         let process = &mut self.process;
@@ -107,8 +107,15 @@ impl Server {
         .await?
     }
 
-    fn command(&self) -> Result<CommandLine> {
-        let mut args: Vec<OsString> = vec!["serve".into(), "--data-dir".into(), self.data_dir().into()];
+    /// Runs another command of the binary with the flags and the environment of this server:
+    /// what it printed.
+    pub async fn run(&self, command: &[&str]) -> Result<String> {
+        self.command(command)?.run().await
+    }
+
+    fn command(&self, command: &[&str]) -> Result<CommandLine> {
+        let mut args: Vec<OsString> = command.iter().map(Into::into).collect();
+        args.extend(["--data-dir".into(), self.data_dir().into()]);
         for (flag, port) in [
             ("--http-listen", self.ports.http),
             ("--grpc-listen", self.ports.grpc),
@@ -234,6 +241,19 @@ pub(crate) struct CommandLine {
     pub program: PathBuf,
     pub args: Vec<OsString>,
     pub env: Vec<(String, String)>,
+}
+
+impl CommandLine {
+    /// Runs it to its end, which must be a good one: what it printed.
+    pub async fn run(self) -> Result<String> {
+        let mut process = Command::new(&self.program);
+        process.args(&self.args).envs(self.env).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || process.output()).await?;
+        let output = output.with_context(|| format!("starting {}", self.program.display()))?;
+        let text = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+        ensure!(output.status.success(), "{:?} ended with {}:\n{text}", self.args, output.status);
+        Ok(text)
+    }
 }
 
 /// A child process whose output goes to a file. Only this child is ever signalled.

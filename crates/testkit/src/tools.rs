@@ -1,8 +1,11 @@
 //! The tools that `cargo xtask setup` installs, and the binary under test.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+
+use crate::server::CommandLine;
 
 /// Where set-up puts its tools: `BONGHWA_CACHE`, or `~/.cache/bonghwa/tools`.
 pub fn cache() -> Result<PathBuf> {
@@ -43,6 +46,12 @@ pub fn bonghwa() -> Result<PathBuf> {
         bail!("{} is not built: run `cargo xtask test`, or build the workspace's binaries first", file.display());
     }
     Ok(file)
+}
+
+/// Runs a command of the binary that needs no server: what it printed.
+pub async fn run(args: &[&OsStr]) -> Result<String> {
+    let args = args.iter().map(|a| (*a).to_owned()).collect();
+    CommandLine { program: bonghwa()?, args, env: vec![] }.run().await
 }
 
 /// The directory of the end-to-end tests in the source tree.

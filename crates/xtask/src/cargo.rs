@@ -81,7 +81,8 @@ pub fn clippy() -> Result<()> {
 /// Builds the API documentation and denies warnings.
 pub fn docs() -> Result<()> {
     let mut doc = cargo("doc")?;
-    doc.env("RUSTDOCFLAGS", "-D warnings");
+    // Private items are documented too, so a link to one leads somewhere.
+    doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links");
     progress::show(doc.args(["--release", "--workspace", "--no-deps", "--document-private-items"]))
 }
 
