@@ -37,7 +37,8 @@ impl From<QueryError> for ApiError {
             QueryError::Refused(_) => (StatusCode::BAD_REQUEST, "refused"),
             QueryError::Execution(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
             QueryError::Memory { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "memory"),
-            QueryError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            // A limit like that of memory: the same query will not do better when it is tried again.
+            QueryError::Timeout(_) => (StatusCode::UNPROCESSABLE_ENTITY, "timeout"),
             QueryError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             QueryError::Moved(_) | QueryError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),

@@ -101,7 +101,7 @@ async fn errors_have_a_status_and_a_sentence() {
             StatusCode::UNPROCESSABLE_ENTITY,
             "execution",
         ),
-        (endless, "*/*", StatusCode::GATEWAY_TIMEOUT, "timeout"),
+        (endless, "*/*", StatusCode::UNPROCESSABLE_ENTITY, "timeout"),
         ("SELECT 1", "image/png", StatusCode::NOT_ACCEPTABLE, "bad_data"),
     ] {
         let (found, _, body) = sql(query, accept).await;

@@ -13,13 +13,14 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
+use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 
 use crate::alive::{self, Alive};
 use crate::mentions::Mentions;
 use crate::plan::Source;
-use crate::run::Limits;
+use crate::run::{Limits, Plan};
 use crate::table::{OneSchema, SignalTable, Tables};
 use crate::view::View;
 use crate::{QueryError, nearest, session, star, statement, table, trace};
@@ -89,31 +90,40 @@ impl Engine {
 
     /// Answers a query of a tenant. Errors that show while rows are read come as an
     /// item of the stream; [`QueryError::of_stream`] reads them.
-    pub async fn sql(self: &Arc<Self>, tenant: &TenantId, query: &str) -> Result<SqlAnswer, QueryError> {
-        let statement = statement::parse(query)?;
-        let (engine, tenant) = (self.clone(), tenant.clone());
-        let plan = move |alive| {
-            let (engine, tenant, statement) = (engine.clone(), tenant.clone(), statement.clone());
-            async move { engine.execute(&tenant, statement, alive).await }
-        };
-        let stream = self.limits.clone().run(plan).await?;
-        Ok(SqlAnswer { schema: stream.schema(), stream })
+    // Boxed, as `trace`: callers would compile the planner again.
+    pub fn sql<'a>(
+        self: &'a Arc<Self>,
+        tenant: &'a TenantId,
+        query: &'a str,
+    ) -> BoxFuture<'a, Result<SqlAnswer, QueryError>> {
+        Box::pin(async move {
+            let statement = statement::parse(query)?;
+            let (engine, tenant) = (self.clone(), tenant.clone());
+            let plan: Plan = Box::new(move |alive| {
+                let (engine, tenant, statement) = (engine.clone(), tenant.clone(), statement.clone());
+                Box::pin(async move { engine.execute(&tenant, statement, alive).await })
+            });
+            let stream = self.limits.clone().run(plan).await?;
+            Ok(SqlAnswer { schema: stream.schema(), stream })
+        })
     }
 
     /// All spans of a trace. None if there are none.
-    pub async fn trace(
-        self: &Arc<Self>,
-        tenant: &TenantId,
+    pub fn trace<'a>(
+        self: &'a Arc<Self>,
+        tenant: &'a TenantId,
         trace_id: [u8; 16],
         time: Option<(i64, i64)>,
-    ) -> Result<Option<TracesData>, QueryError> {
-        let (engine, tenant) = (self.clone(), tenant.clone());
-        let plan = move |_| {
-            let (engine, tenant) = (engine.clone(), tenant.clone());
-            async move { engine.trace_rows(&tenant, trace_id, time).await }
-        };
-        let rows = self.limits.clone().run(plan).await?;
-        trace::collect(rows, trace_id, self.limits.memory_bytes).await
+    ) -> BoxFuture<'a, Result<Option<TracesData>, QueryError>> {
+        Box::pin(async move {
+            let (engine, tenant) = (self.clone(), tenant.clone());
+            let plan: Plan = Box::new(move |_| {
+                let (engine, tenant) = (engine.clone(), tenant.clone());
+                Box::pin(async move { engine.trace_rows(&tenant, trace_id, time).await })
+            });
+            let rows = self.limits.clone().run(plan).await?;
+            trace::collect(rows, trace_id, self.limits.memory_bytes).await
+        })
     }
 
     async fn execute(

@@ -1,6 +1,5 @@
 //! Runs a query within its limits: a turn, a time, and an end when nobody reads on.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use bonghwa_cluster::seam;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -33,6 +33,10 @@ pub(crate) struct Limits {
 
 type Rows = Result<RecordBatch, QueryError>;
 
+/// Plans a query and begins it; may be called again.
+pub(crate) type Plan =
+    Box<dyn Fn(Arc<Alive>) -> BoxFuture<'static, Result<SendableRecordBatchStream, QueryError>> + Send + Sync>;
+
 impl Limits {
     pub(crate) fn new(timeout: Duration, memory_bytes: usize, concurrent: usize) -> Self {
         let concurrent = concurrent.max(1);
@@ -41,11 +45,7 @@ impl Limits {
 
     /// Plans and runs a query in a task of its own; its rows, once the first are there.
     /// The task ends with the stream.
-    pub(crate) async fn run<P, F>(self: Arc<Self>, plan: P) -> Result<SendableRecordBatchStream, QueryError>
-    where
-        P: Fn(Arc<Alive>) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<SendableRecordBatchStream, QueryError>> + Send,
-    {
+    pub(crate) async fn run(self: Arc<Self>, plan: Plan) -> Result<SendableRecordBatchStream, QueryError> {
         let alive = Alive::new(self.timeout);
         let waiting = Waiting(alive.clone());
         let Ok(turn) = seam::timeout(self.timeout, self.turns.clone().acquire_owned()).await else {
@@ -82,16 +82,13 @@ impl Limits {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())))
     }
 
-    async fn deliver<P, F>(
+    async fn deliver(
         &self,
-        plan: P,
+        plan: Plan,
         alive: &Arc<Alive>,
         planned: oneshot::Sender<Result<SchemaRef, QueryError>>,
         rows: &mpsc::Sender<Rows>,
-    ) where
-        P: Fn(Arc<Alive>) -> F,
-        F: Future<Output = Result<SendableRecordBatchStream, QueryError>>,
-    {
+    ) {
         let (mut stream, mut next) = match self.begin(plan, alive).await {
             Ok(begun) => begun,
             Err(error) => {
@@ -111,15 +108,11 @@ impl Limits {
 
     /// The rows of a query and the first of them. While it has given none, it can
     /// begin again from a newer catalog without anybody noticing.
-    async fn begin<P, F>(
+    async fn begin(
         &self,
-        plan: P,
+        plan: Plan,
         alive: &Arc<Alive>,
-    ) -> Result<(SendableRecordBatchStream, Option<Rows>), QueryError>
-    where
-        P: Fn(Arc<Alive>) -> F,
-        F: Future<Output = Result<SendableRecordBatchStream, QueryError>>,
-    {
+    ) -> Result<(SendableRecordBatchStream, Option<Rows>), QueryError> {
         let mut attempt = 1;
         loop {
             let mut stream = plan(alive.clone()).await?;
