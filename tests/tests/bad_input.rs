@@ -25,10 +25,12 @@ enum Expect {
     Refused(u16, &'static str),
     /// 200; the second is rejected with a sentence that has this word, the others are kept.
     Rejected(&'static str),
+    /// 200; everything is kept, with a sentence that has this word.
+    Remarked(&'static str),
     /// 200; everything is kept.
     Kept,
 }
-use Expect::{Kept, Refused, Rejected};
+use Expect::{Kept, Refused, Rejected, Remarked};
 
 struct Case {
     name: &'static str,
@@ -99,7 +101,7 @@ fn whole_requests() -> Result<Vec<Case>> {
             r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":{"a":"b"}}]}]}]}"#,
             Refused(400, "attributes"),
         ),
-        case("json.deep", Signal::Logs, JSON, requests::json_nested(5_000), Rejected("levels deep")),
+        case("json.deep", Signal::Logs, JSON, requests::json_nested("json.deep", 5_000), Rejected("levels deep")),
         case(
             "type.unknown",
             Signal::Logs,
@@ -127,6 +129,7 @@ fn whole_requests() -> Result<Vec<Case>> {
             good("tenant.impossible"),
             Refused(400, "X-Scope-OrgID"),
         ),
+        case("json.id.no.hex", Signal::Logs, JSON, requests::json_id("json.id.no.hex", "xyz"), Remarked("trace_id")),
         case("gzip.fine", Signal::Logs, GZIP, gzip(&good("gzip.fine"))?, Kept),
         case("zstd.fine", Signal::Logs, ZSTD, zstd::encode_all(&good("zstd.fine")[..], 3)?, Kept),
         case("empty", Signal::Logs, PROTOBUF, "", Kept),
@@ -146,8 +149,8 @@ fn single_records() -> Vec<Case> {
         span("id.span.zero", |s| s.span_id = vec![0; 8], Rejected("span_id")),
         span("id.parent.long", |s| s.parent_span_id = vec![1; 9], Rejected("parent_span_id")),
         span("id.link.short", |s| s.links = vec![requests::link(vec![1; 3])], Rejected("links")),
-        log("id.log.trace.short", |l| l.trace_id = vec![1; 15], Rejected("trace_id")),
-        log("id.log.span.long", |l| l.span_id = vec![1; 9], Rejected("span_id")),
+        log("id.log.trace.short", |l| l.trace_id = vec![1; 15], Remarked("trace_id")),
+        log("id.log.span.long", |l| l.span_id = vec![1; 9], Remarked("span_id")),
         log("time.log.zero", |l| (l.time_unix_nano, l.observed_time_unix_nano) = (0, 0), Kept),
         log("time.log.2262", |l| l.time_unix_nano = YEAR_2262, Rejected("time_unix_nano")),
         log("time.log.largest", |l| l.time_unix_nano = u64::MAX, Rejected("time_unix_nano")),
@@ -232,19 +235,32 @@ async fn check(server: &Server, case: &Case) -> Result<()> {
             }
         }
         Rejected(word) => {
-            let (rejected, message) =
-                send::rejected(case.signal, &body).with_context(|| format!("{status} {said:?}"))?;
+            let (rejected, message) = rejected(case, &body).with_context(|| format!("{status} {said:?}"))?;
             ensure!(status == 200 && rejected == 1, "{status}, {rejected} rejected: {said:?}");
             ensure!(message.contains(word), "{message:?} does not say {word:?}");
             ensure!(kept == count - 1, "{kept} records were kept");
         }
-        Kept => {
+        Kept | Remarked(_) => {
+            let word = if let Remarked(word) = case.expect { word } else { "" };
             ensure!(status == 200, "{status} {said:?}");
-            ensure!(send::rejected(case.signal, &body)?.0 == 0, "{said:?}");
+            let (rejected, message) = rejected(case, &body)?;
+            ensure!(rejected == 0 && message.contains(word), "{said:?}");
             ensure!(kept == count, "{kept} records were kept");
         }
     }
     Ok(())
+}
+
+/// The count and the message of a partial success, in the encoding of the request.
+fn rejected(case: &Case, body: &[u8]) -> Result<(i64, String)> {
+    if case.headers != JSON {
+        return Ok(send::rejected(case.signal, body)?);
+    }
+    let answer: serde_json::Value = serde_json::from_slice(body)?;
+    let partial = &answer["partialSuccess"];
+    // 64-bit numbers are text in protobuf's JSON.
+    let count = partial["rejectedLogRecords"].as_str().unwrap_or("0").parse()?;
+    Ok((count, partial["errorMessage"].as_str().unwrap_or_default().to_owned()))
 }
 
 async fn kept(server: &Server, case: &Case) -> Result<i64> {
@@ -302,6 +318,20 @@ async fn huge(server: &Server, chunked: bool) -> Result<String> {
     }
     sending.abort();
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_stalls_is_given_up() -> Result<()> {
+    let mut server = Server::start_with(Store::Local, &[("BONGHWA_DISTRIBUTOR__BODY_TIMEOUT", "2s")]).await?;
+    let mut stream = TcpStream::connect(server.otlp_http().trim_start_matches("http://")).await?;
+    let head =
+        "POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 99\r\n\r\n";
+    stream.write_all(format!("{head}half of it").as_bytes()).await?;
+    let mut answer = vec![0; 4096];
+    let read = stream.read(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    ensure!(answer.starts_with("HTTP/1.1 408") && answer.contains("did not arrive"), "{answer}");
+    server.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

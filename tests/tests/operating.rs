@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use bonghwa_testkit::{Generator, Server, Signal, Store, seed, tools};
+use bonghwa_testkit::{FaultMix, Generator, S3, Server, Signal, Store, seed, tools};
 use bonghwa_tests::questions::{Data, ask};
 use bonghwa_tests::{On, on_every_store};
 use reqwest::Response;
@@ -28,10 +28,14 @@ async fn a_lost_catalog_comes_back_from_its_blocks(on: On) -> Result<()> {
     let name = block.file_name().and_then(|n| n.to_str()).context("no name")?;
     let (positions, _) = name.rsplit_once('-').with_context(|| format!("a block named {name}"))?;
     fs::copy(block, block.with_file_name(format!("{positions}-00000000.parquet")))?;
+    fs::write(server.objects().join("logs/l0/garbage.parquet"), "no parquet at all, but long enough")?;
+    refused_start(&mut server).await?;
 
     let said = server.run(&["meta", "rebuild"]).await?;
-    let expected = format!("{} blocks are in the catalog again; 1 left out, 0 unreadable", blocks.len());
-    ensure!(said.contains(&expected), "meta rebuild says {said:?}, not {expected:?}");
+    let expected = format!("{} blocks are in the catalog again; 1 left out, 1 unreadable", blocks.len());
+    for words in [&expected, "logs/l0/garbage.parquet is damaged"] {
+        ensure!(said.contains(words), "meta rebuild says {said:?}, not {words:?}");
+    }
 
     server.restart().await?;
     ask(&server.sql(), &data.questions(), "after the catalog was rebuilt").await?;
@@ -39,6 +43,37 @@ async fn a_lost_catalog_comes_back_from_its_blocks(on: On) -> Result<()> {
     ask(&server.sql(), &data.questions(), "with more from the tail").await?;
     server.flush().await?;
     ask(&server.sql(), &data.questions(), "with more from blocks").await?;
+    server.stop().await
+}
+
+/// A start beside the blocks of a lost catalog ends with a sentence that says what to do.
+async fn refused_start(server: &mut Server) -> Result<()> {
+    ensure!(server.restart().await.is_err(), "an empty catalog was started beside blocks");
+    let log = server.log_tail();
+    for words in ["holds blocks (logs/", "`bonghwa meta rebuild`", "an empty prefix"] {
+        ensure!(log.contains(words), "the log lacks {words:?}:\n{log}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_outlasts_a_store_that_falters() -> Result<()> {
+    let s3 = S3::start(seed::draw("falter")).await?;
+    let mut server = Server::start(Store::S3(s3.clone())).await?;
+    let mut data = Data::new(seed::draw("falter"));
+    data.send(&server).await?;
+    server.flush().await?;
+    server.stop().await?;
+    fs::remove_dir_all(server.data_dir().join("log"))?;
+
+    s3.faults().set(FaultMix { error: 0.3, slow_down: 0.2, ..Default::default() });
+    let said = server.run(&["meta", "rebuild"]).await?;
+    s3.faults().clear();
+    let expected =
+        format!("{} blocks are in the catalog again; 0 left out, 0 unreadable", blocks(&s3.objects())?.len());
+    ensure!(said.contains(&expected), "meta rebuild says {said:?}, not {expected:?}");
+    server.restart().await?;
+    ask(&server.sql(), &data.questions(), "after the catalog was rebuilt from a store that faltered").await?;
     server.stop().await
 }
 

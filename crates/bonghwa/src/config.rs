@@ -72,6 +72,9 @@ pub struct Distributor {
     pub max_decompressed_bytes: Size,
     /// All request bodies in memory at once; more is answered with 503.
     pub max_inflight_bytes: Size,
+    /// How long a body may take to arrive, and a tenth of it each of its parts; a slower one is
+    /// answered with 408.
+    pub body_timeout: Time,
     /// Attributes of one record; a record with more is rejected.
     pub max_attributes: usize,
     /// How deep arrays and maps may nest; a record that goes deeper is rejected.
@@ -186,6 +189,7 @@ impl Default for Distributor {
             max_body_bytes: Size(options.max_body_bytes),
             max_decompressed_bytes: Size(options.max_decompressed_bytes),
             max_inflight_bytes: Size(options.max_inflight_bytes),
+            body_timeout: Time(options.body_timeout),
             max_attributes: options.decode.max_attributes_per_record,
             max_depth: options.decode.max_depth,
             max_future: Time(std::time::Duration::from_nanos(options.decode.max_future_ns as u64)),
@@ -270,6 +274,7 @@ impl Config {
         options.max_body_bytes = section.max_body_bytes.0;
         options.max_decompressed_bytes = section.max_decompressed_bytes.0;
         options.max_inflight_bytes = section.max_inflight_bytes.0;
+        options.body_timeout = section.body_timeout.0;
         options.decode.max_attributes_per_record = section.max_attributes;
         options.decode.max_depth = section.max_depth;
         options.decode.max_future_ns = section.max_future.0.as_nanos() as i64;

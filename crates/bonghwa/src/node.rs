@@ -2,6 +2,8 @@
 //! closed in the other.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bonghwa_cluster::{ClusterDirectory, ClusterView, connect_ingester, node_id};
 use bonghwa_distributor::Receiver;
-use bonghwa_ingester::Ingester;
+use bonghwa_ingester::{BlockStore, Ingester};
 use bonghwa_meta::{Meta, MetaOptions};
 use bonghwa_protocol::{IngesterClient, MetaClient, RemoteOptions, v1};
 use bonghwa_query::Engine;
@@ -32,8 +34,8 @@ pub struct Node {
     pub engine: Arc<Engine>,
 }
 
-/// This node's name.
-pub fn name(config: &Config) -> String {
+/// The name of a node that starts for the first time.
+fn name(config: &Config) -> String {
     if !config.node_name.is_empty() {
         return config.node_name.clone();
     }
@@ -42,40 +44,56 @@ pub fn name(config: &Config) -> String {
     if host.trim().is_empty() { "bonghwa".into() } else { host.trim().to_owned() }
 }
 
-/// Opens the log of a data directory. The name is kept in it: the log's votes are this node's.
-pub fn open_log(config: &Config) -> Result<(Arc<Host>, u64)> {
-    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("creating {}", config.data_dir.display()))?;
-    let name = remembered_name(&config.data_dir, config)?;
-    let id = node_id(&name);
-    let path = config.data_dir.join("log");
-    let store = Store::open(&path, StoreOptions::default())
-        .with_context(|| format!("opening the log in {}", path.display()))?;
-    Ok((Host::new(id, store, LocalTransport::alone(), HostOptions::default()), id))
+/// Who this node is in the cluster.
+pub struct Identity {
+    /// By which the log's votes are counted; follows from the name.
+    pub id: u64,
+    /// The name that the data directory has known since its first start.
+    pub name: String,
 }
 
-fn remembered_name(data_dir: &Path, config: &Config) -> Result<String> {
-    let path = data_dir.join("node-name");
-    match std::fs::read_to_string(&path) {
-        Ok(kept) => {
-            let kept = kept.trim().to_owned();
-            if !config.node_name.is_empty() && config.node_name != kept {
-                bail!(
-                    "node_name is {:?}, but {} belongs to node {kept:?}: use that name, or another data directory",
-                    config.node_name,
-                    data_dir.display()
-                );
-            }
-            Ok(kept)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let name = name(config);
-            std::fs::write(&path, &name).with_context(|| format!("writing {}", path.display()))?;
-            std::fs::File::open(&path)?.sync_all()?;
-            std::fs::File::open(data_dir)?.sync_all()?;
-            Ok(name)
-        }
-        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+/// Opens the log of a data directory. The name is kept in it: the log's votes are this node's.
+pub fn open_log(config: &Config) -> Result<(Arc<Host>, Identity)> {
+    let path = config.data_dir.join("log");
+    storage::create_directory(&path).with_context(|| format!("data_dir: creating {}", path.display()))?;
+    let name = remembered_name(config)?;
+    let id = node_id(&name);
+    let store = Store::open(&path, StoreOptions::default())
+        .with_context(|| format!("opening the log in {}", path.display()))?;
+    Ok((Host::new(id, store, LocalTransport::alone(), HostOptions::default()), Identity { id, name }))
+}
+
+/// The name of the first start: the host's may be another by now, as a container's that was recreated.
+fn remembered_name(config: &Config) -> Result<String> {
+    let path = config.data_dir.join("node-name");
+    let kept = match std::fs::read_to_string(&path) {
+        Ok(kept) => kept.trim().to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    };
+    if kept.is_empty() {
+        let name = name(config);
+        remember(&name, &path).with_context(|| format!("writing {}", path.display()))?;
+        return Ok(name);
     }
+    if !config.node_name.is_empty() && config.node_name != kept {
+        bail!(
+            "node_name is {:?}, but {} belongs to node {kept:?}: use that name, or another data directory",
+            config.node_name,
+            config.data_dir.display()
+        );
+    }
+    Ok(kept)
+}
+
+/// Writes the name so that a crash leaves all of it or no file.
+fn remember(name: &str, path: &Path) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(name.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), storage::sync)
 }
 
 /// Opens the control plane of a single node, and waits until it takes commands.
@@ -91,12 +109,13 @@ impl Node {
     /// Opens all roles; logs are replayed when this returns.
     pub async fn open(config: &Config) -> Result<Node> {
         let store = storage::open(config)?;
-        let (host, id) = open_log(config)?;
+        let (host, Identity { id, name }) = open_log(config)?;
         let address = config.grpc_listen.clone();
         let meta = open_meta(&host, id, &address).await?;
         let client: Arc<dyn MetaClient> = meta.clone();
         let view = ClusterView::follow(client.clone());
-        register(client.as_ref(), id, &name(config), &address, &view).await?;
+        register(client.as_ref(), id, &name, &address, &view).await?;
+        refuse_strange_blocks(&view, &store, config).await?;
         let ingester =
             Ingester::open(id, &address, &host, client, &view, store.clone(), config.ingester_options()).await?;
         let local: Arc<dyn IngesterClient> = ingester.clone();
@@ -114,6 +133,33 @@ impl Node {
             tracing::warn!(%error, "closing meta");
         }
     }
+}
+
+/// An empty catalog beside blocks is a lost one. Partitions made in it would take the names of the
+/// lost ones and count positions from 0 again: the old blocks would be invisible, and a later
+/// rebuild could not tell the two apart.
+async fn refuse_strange_blocks(view: &ClusterView, store: &BlockStore, config: &Config) -> Result<()> {
+    let catalog = view.current();
+    if catalog.block_count() > 0 || catalog.all_partitions().next().is_some() {
+        return Ok(());
+    }
+    let url = config.object_store_url();
+    let found = storage::any_object(store.store.as_ref()).await;
+    let found = found.with_context(|| {
+        format!(
+            "object_store: {url} cannot be listed, and a new data directory must not start beside blocks of \
+             another: check the URL, its endpoint and its credentials"
+        )
+    })?;
+    if let Some(object) = found {
+        bail!(
+            "object_store: {url} holds blocks ({object}), but the catalog in {} is empty, as after a lost disk: \
+             run `bonghwa meta rebuild` with the same flags to bring it back from the blocks, or start on an \
+             empty prefix",
+            config.data_dir.display()
+        );
+    }
+    Ok(())
 }
 
 async fn register(meta: &dyn MetaClient, id: u64, name: &str, address: &str, view: &ClusterView) -> Result<()> {
@@ -135,4 +181,36 @@ async fn register(meta: &dyn MetaClient, id: u64, name: &str, address: &str, vie
     }
     view.wait_for_version(result.version, Duration::from_secs(10)).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(data_dir: &Path) -> Config {
+        Config { data_dir: data_dir.to_owned(), ..Config::default() }
+    }
+
+    #[test]
+    fn a_name_outlives_the_hosts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node-name");
+        let first = remembered_name(&config(dir.path())).unwrap();
+        assert_eq!((std::fs::read_to_string(&path).unwrap(), !first.is_empty()), (first.clone(), true));
+
+        std::fs::write(&path, "other-host\n").unwrap();
+        assert_eq!(remembered_name(&config(dir.path())).unwrap(), "other-host");
+        let named = Config { node_name: "third".into(), ..config(dir.path()) };
+        let error = remembered_name(&named).unwrap_err().to_string();
+        assert!(error.contains("node_name is \"third\"") && error.contains("other-host"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_name_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("node-name"), "").unwrap();
+        let named = Config { node_name: "third".into(), ..config(dir.path()) };
+        assert_eq!(remembered_name(&named).unwrap(), "third");
+        assert_eq!(remembered_name(&config(dir.path())).unwrap(), "third");
+    }
 }

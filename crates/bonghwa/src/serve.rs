@@ -24,7 +24,7 @@ use crate::{pages, selfotel};
 /// How long requests under way may take after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or until a log fails for good.
 pub async fn serve(config: Config) -> Result<()> {
     let telemetry = selfotel::start(&config.telemetry)?;
     let (stop, stopped) = watch::channel(false);
@@ -74,7 +74,11 @@ pub async fn serve(config: Config) -> Result<()> {
     tracing::info!("ready");
     telemetry.begin();
 
-    signal().await?;
+    tokio::select! {
+        signalled = signal() => signalled?,
+        // Nothing more can be acked; a restart replays what the disk holds, and sees whether it works again.
+        error = failed(&node) => return Err(error.context("a log failed for good")),
+    }
     tracing::info!("stopping: requests under way are finished, heads flushed");
     stop.send_replace(true);
     for server in servers {
@@ -127,6 +131,14 @@ async fn dispatch(State(http): State<Arc<OnceLock<Router>>>, request: Request) -
 async fn not_found(request: Request) -> Response {
     let message = format!("{} {} is not served here\n", request.method(), request.uri().path());
     (StatusCode::NOT_FOUND, message).into_response()
+}
+
+/// Resolves when a log takes no more writes.
+async fn failed(node: &Node) -> anyhow::Error {
+    tokio::select! {
+        error = node.ingester.failed() => error.into(),
+        error = node.meta.failed() => error.into(),
+    }
 }
 
 async fn signal() -> Result<()> {

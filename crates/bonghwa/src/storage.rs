@@ -1,15 +1,22 @@
 //! The object store that the configuration names.
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bonghwa_ingester::BlockStore;
+use bonghwa_model::Signal;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ClientOptions, ObjectMeta, ObjectStore, RetryConfig};
 use url::Url;
 
 use crate::config::Config;
@@ -32,7 +39,7 @@ pub fn open(config: &Config) -> Result<BlockStore> {
         "memory" => Ok(BlockStore { store: Arc::new(InMemory::new()), local_root: None }),
         "file" => {
             let Ok(root) = url.to_file_path() else { bail!("object_store: {url} is no path on this machine") };
-            std::fs::create_dir_all(&root).with_context(|| format!("creating {}", root.display()))?;
+            create_directory(&root).with_context(|| format!("object_store: creating {}", root.display()))?;
             let store = LocalFileSystem::new_with_prefix(&root)?;
             Ok(BlockStore { store: Arc::new(store), local_root: Some(root) })
         }
@@ -44,6 +51,35 @@ pub fn open(config: &Config) -> Result<BlockStore> {
             Ok(BlockStore { store, local_root: None })
         }
     }
+}
+
+/// The objects of a signal.
+pub fn objects(store: &dyn ObjectStore, signal: Signal) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+    store.list(Some(&ObjectPath::from(signal.as_str())))
+}
+
+/// An object of any signal; none if the store is empty.
+pub async fn any_object(store: &dyn ObjectStore) -> object_store::Result<Option<ObjectPath>> {
+    for signal in Signal::ALL {
+        if let Some(object) = objects(store, signal).try_next().await? {
+            return Ok(Some(object.location));
+        }
+    }
+    Ok(None)
+}
+
+/// Creates a directory, and those above it that are missing, so that they survive a power cut.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|directory| !directory.exists()).collect();
+    std::fs::create_dir_all(&path)?;
+    // A new directory is an entry in the one above it: that is what has to reach the disk.
+    missing.into_iter().filter_map(Path::parent).try_for_each(sync)
+}
+
+/// Syncs the entries of a directory.
+pub fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 fn s3(config: &Config, url: &Url) -> Result<object_store::aws::AmazonS3> {
@@ -68,4 +104,38 @@ fn s3(config: &Config, url: &Url) -> Result<object_store::aws::AmazonS3> {
         .with_timeout(Duration::from_secs(20))
         .with_connect_timeout(Duration::from_secs(3));
     Ok(builder.with_retry(retry).with_client_options(client).build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_says_whether_it_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("file://{}/a/b", dir.path().display());
+        for object_store in [url, "memory://".into()] {
+            let store = open(&Config { object_store, ..Config::default() }).unwrap().store;
+            assert_eq!(any_object(store.as_ref()).await.unwrap(), None);
+            store.put(&"other/x".into(), "x".into()).await.unwrap();
+            assert_eq!(any_object(store.as_ref()).await.unwrap(), None);
+            store.put(&"traces/l0/x.parquet".into(), "x".into()).await.unwrap();
+            assert_eq!(any_object(store.as_ref()).await.unwrap(), Some("traces/l0/x.parquet".into()));
+        }
+    }
+
+    #[test]
+    fn directories_are_created_where_they_are_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        for _ in 0..2 {
+            create_directory(&deep).unwrap();
+            assert!(deep.is_dir());
+        }
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        create_directory(&file.join("below")).unwrap_err();
+    }
 }

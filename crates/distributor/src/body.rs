@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use bonghwa_cluster::seam;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
@@ -56,13 +58,27 @@ pub(crate) enum BodyError {
     Overloaded,
     #[error("the body ended early: {0}")]
     Broken(String),
+    #[error("the body did not arrive within {0:?}: send smaller batches, or compress them")]
+    Slow(Duration),
 }
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes within a time: what stalls holds memory that others wait for.
 pub(crate) async fn read(
+    body: axum::body::Body,
+    content_length: Option<u64>,
+    limit: usize,
+    timeout: Duration,
+    held: &mut Held,
+) -> Result<Bytes, BodyError> {
+    let read = read_parts(body, content_length, limit, timeout / 10, held);
+    seam::timeout(timeout, read).await.unwrap_or(Err(BodyError::Slow(timeout)))
+}
+
+async fn read_parts(
     mut body: axum::body::Body,
     content_length: Option<u64>,
     limit: usize,
+    patience: Duration,
     held: &mut Held,
 ) -> Result<Bytes, BodyError> {
     if content_length.is_some_and(|len| len > limit as u64) {
@@ -70,7 +86,7 @@ pub(crate) async fn read(
     }
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = seam::timeout(patience, body.frame()).await.map_err(|_| BodyError::Slow(patience))? {
         let frame = frame.map_err(|e| BodyError::Broken(e.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         if !held.grow(data.len()) {

@@ -87,7 +87,7 @@ fn code(error: &ReceiveError, status: StatusCode) -> Code {
         StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
         StatusCode::UNSUPPORTED_MEDIA_TYPE if matches!(error, ReceiveError::Wire(_)) => Code::Unimplemented,
         StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-        StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
+        StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
         StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
         _ => Code::InvalidArgument,
     }

@@ -78,11 +78,39 @@ pub(crate) struct Limited {
 
 pub(crate) struct Limits {
     limits: TenantLimits,
-    buckets: Mutex<HashMap<(TenantId, Signal), Bucket>>,
+    buckets: Mutex<Buckets>,
 }
 
-/// Buckets that were full again long ago say nothing: they go when this many are kept.
+/// Names come from headers: anybody can make up new ones.
 const MAX_BUCKETS: usize = 100_000;
+/// A bucket that nobody drew from for so long says nothing: it is full again.
+const FULL_AGAIN: Duration = Duration::from_secs(600);
+
+#[derive(Default)]
+struct Buckets {
+    by_tenant: HashMap<(TenantId, Signal), Bucket>,
+    /// What tenants share for whom there is no room.
+    shared: HashMap<Signal, Bucket>,
+    swept: Option<Instant>,
+}
+
+impl Buckets {
+    fn of(&mut self, tenant: &TenantId, signal: Signal, rate: Rate, now: Instant) -> &mut Bucket {
+        let full = Bucket { tokens: rate.burst, at: now };
+        let key = (tenant.clone(), signal);
+        if self.by_tenant.len() >= MAX_BUCKETS && !self.by_tenant.contains_key(&key) {
+            let since = |then| now.saturating_duration_since(then);
+            if self.swept.is_none_or(|swept| since(swept) > FULL_AGAIN / 10) {
+                self.by_tenant.retain(|_, bucket| since(bucket.at) <= FULL_AGAIN);
+                self.swept = Some(now);
+            }
+            if self.by_tenant.len() >= MAX_BUCKETS {
+                return self.shared.entry(signal).or_insert(full);
+            }
+        }
+        self.by_tenant.entry(key).or_insert(full)
+    }
+}
 
 impl Limits {
     pub(crate) fn new(limits: TenantLimits) -> Self {
@@ -106,11 +134,7 @@ impl Limits {
     pub(crate) fn admit(&self, tenant: &TenantId, signal: Signal, cost: f64, now: Instant) -> Result<(), Limited> {
         let Some(rate) = self.rate(tenant, signal) else { return Ok(()) };
         let mut buckets = self.buckets.lock();
-        if buckets.len() >= MAX_BUCKETS {
-            let full_again = |b: &Bucket| now.saturating_duration_since(b.at) > Duration::from_secs(600);
-            buckets.retain(|_, b| !full_again(b));
-        }
-        let bucket = buckets.entry((tenant.clone(), signal)).or_insert(Bucket { tokens: rate.burst, at: now });
+        let bucket = buckets.of(tenant, signal, rate, now);
         let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.tokens = (bucket.tokens + passed * rate.per_second).min(rate.burst);
         bucket.at = now;
@@ -159,6 +183,24 @@ mod tests {
         assert_eq!(limits.admit(&tenant, Signal::Logs, 14e6, start), Ok(()));
         assert!(limits.admit(&tenant, Signal::Logs, 1.0, start + Duration::from_secs(1)).is_err());
         assert_eq!(limits.admit(&tenant, Signal::Logs, 1.0, start + Duration::from_secs(3)), Ok(()));
+    }
+
+    #[test]
+    fn made_up_tenants_share_what_is_left() {
+        let limits = Limits::new(TenantLimits::default());
+        let start = seam::now();
+        let admit = |name: String, now| limits.admit(&TenantId::new(&name).unwrap(), Signal::Logs, 6e6, now);
+        for n in 0..MAX_BUCKETS {
+            assert_eq!(admit(format!("t{n}"), start), Ok(()));
+        }
+        assert_eq!(admit("first.too.many".into(), start), Ok(()));
+        assert!(admit("second.too.many".into(), start).is_err(), "they share one bucket");
+        let later = start + 2 * FULL_AGAIN;
+        assert_eq!(
+            (admit("third".into(), later), admit("fourth".into(), later)),
+            (Ok(()), Ok(())),
+            "there is room again"
+        );
     }
 
     #[test]

@@ -11,10 +11,12 @@ use bonghwa_ring::ShardWidthOptions;
 use bonghwa_wire::Format;
 use bonghwa_wire::compress::{Encoding, decompress};
 use bonghwa_wire::{DecodeOptions, Decoded, WireError};
-use futures::future::try_join_all;
+use futures::future::join_all;
+use tokio::sync::Semaphore;
 
 use crate::body::{BodyError, Inflight};
 use crate::limits::{Limited, Limits};
+use crate::metrics::TenantLabels;
 use crate::route::Router;
 use crate::{TenantLimits, metrics};
 
@@ -27,6 +29,8 @@ pub struct Options {
     pub max_decompressed_bytes: usize,
     /// Bytes of all request bodies that are in memory at once.
     pub max_inflight_bytes: usize,
+    /// How long a body may take to arrive, and a tenth of it each of its parts.
+    pub body_timeout: Duration,
     /// How long an append may take, tries after a failover included.
     pub append_timeout: Duration,
     /// Rates per tenant.
@@ -43,6 +47,7 @@ impl Default for Options {
             max_body_bytes: 16 << 20,
             max_decompressed_bytes: 64 << 20,
             max_inflight_bytes: 256 << 20,
+            body_timeout: Duration::from_secs(100),
             append_timeout: Duration::from_secs(10),
             limits: TenantLimits::default(),
             widths: ShardWidthOptions::default(),
@@ -91,6 +96,9 @@ pub(crate) enum ReceiveError {
 pub struct Receiver {
     pub(crate) options: Options,
     pub(crate) inflight: Inflight,
+    /// Large bodies are unpacked a few at a time: what they unpack to is known only afterwards.
+    large: Semaphore,
+    labels: TenantLabels,
     limits: Limits,
     router: Router,
     view: Arc<ClusterView>,
@@ -102,6 +110,8 @@ impl Receiver {
     pub fn new(options: Options, view: Arc<ClusterView>, directory: Arc<dyn Directory>) -> Arc<Self> {
         Arc::new(Receiver {
             inflight: Inflight::new(options.max_inflight_bytes),
+            large: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
+            labels: TenantLabels::default(),
             limits: Limits::new(options.limits.clone()),
             router: Router::new(options.widths, seam::now()),
             options,
@@ -114,12 +124,13 @@ impl Receiver {
     pub(crate) async fn receive(&self, request: Request) -> Result<Outcome, ReceiveError> {
         let (signal, tenant) = (request.signal, request.tenant);
         let mut held = self.inflight.hold();
-        let body =
-            crate::body::read(request.body, request.content_length, self.options.max_body_bytes, &mut held).await?;
+        let limit = self.options.max_body_bytes;
+        let body = crate::body::read(request.body, request.content_length, limit, self.options.body_timeout, &mut held)
+            .await?;
         let (message, compressed) = if request.framed { crate::grpc::unframe(&body)? } else { (&body[..], true) };
         let encoding = if compressed { request.encoding } else { Encoding::Identity };
-        // Large bodies would keep other requests of this worker waiting.
-        let large = message.len() > 256 << 10;
+        // Large bodies would keep other requests of this worker waiting; a compressed one may become so.
+        let large = message.len() > if encoding == Encoding::Identity { 256 << 10 } else { 32 << 10 };
         let mut decode = || {
             let message = decompress(encoding, message, self.options.max_decompressed_bytes)?;
             if !held.grow(message.len()) {
@@ -128,7 +139,9 @@ impl Receiver {
             if !Limits::counts_items(signal) {
                 self.admit(&tenant, signal, message.len())?;
             }
-            metrics::RECEIVED_BYTES.with_label_values(&[tenant.as_str(), signal.as_str()]).inc_by(message.len() as u64);
+            metrics::RECEIVED_BYTES
+                .with_label_values(&[&self.labels.of(&tenant), signal.as_str()])
+                .inc_by(message.len() as u64);
             let options = DecodeOptions { now_ns: seam::unix_nanos(), ..self.options.decode.clone() };
             let decoded = bonghwa_wire::decode_as(request.format, signal, &message, &options)?;
             if Limits::counts_items(signal) {
@@ -136,7 +149,13 @@ impl Receiver {
             }
             Ok(decoded)
         };
-        let decoded = if large { tokio::task::block_in_place(decode)? } else { decode()? };
+        let decoded = if large {
+            // The semaphore is never closed.
+            let _turn = self.large.acquire().await;
+            tokio::task::block_in_place(decode)?
+        } else {
+            decode()?
+        };
         self.accept(&tenant, decoded).await
     }
 
@@ -148,13 +167,15 @@ impl Receiver {
         let signal = decoded.batch.signal();
         for rejection in &decoded.reasons {
             let reason = rejection.reason.as_str();
-            metrics::DISCARDED.with_label_values(&[tenant.as_str(), signal.as_str(), reason]).inc_by(rejection.count);
+            metrics::DISCARDED
+                .with_label_values(&[&self.labels.of(tenant), signal.as_str(), reason])
+                .inc_by(rejection.count);
         }
         let outcome = Outcome { rejected: decoded.rejected, message: decoded.message() };
         let rows = decoded.batch.rows() as u64;
         if rows > 0 {
             self.append(tenant, decoded.batch).await?;
-            metrics::RECEIVED_ITEMS.with_label_values(&[tenant.as_str(), signal.as_str()]).inc_by(rows);
+            metrics::RECEIVED_ITEMS.with_label_values(&[&self.labels.of(tenant), signal.as_str()]).inc_by(rows);
         }
         Ok(outcome)
     }
@@ -168,8 +189,9 @@ impl Receiver {
             let encoded = EncodedBatch { bytes, decoded: Some(Arc::new(batch)) };
             self.append_part(tenant, &partition, encoded).await
         });
-        try_join_all(appends).await.map_err(ReceiveError::Append)?;
-        Ok(())
+        // All are waited for: a part that is cut off may be stored, and sent again.
+        let results = join_all(appends).await;
+        results.into_iter().try_for_each(|part| part.map(drop)).map_err(ReceiveError::Append)
     }
 
     /// Sends to the partition's leader. The directory's client follows a leader that moved and

@@ -48,7 +48,7 @@ impl Flusher {
     async fn flush_once(&self, partition: &Partition) -> Result<Option<String>, IngesterError> {
         // The semaphore is never closed.
         let permit = self.encoding.acquire().await.ok();
-        let Some(range) = partition.head.flush_range() else { return Ok(None) };
+        let Some(range) = partition.head.flush_range(partition.flush_limit()) else { return Ok(None) };
         let (from, to) = (range.from, range.to);
         let (signal, name) = (partition.signal, partition.name.clone());
         // The suffix keeps two leaders that flush one range from writing one object.
@@ -64,7 +64,12 @@ impl Flusher {
         drop(permit);
         let bytes = encoded.bytes.len();
         self.store.put(&path, encoded.bytes, PUT_TIMEOUT).await?;
-        let to = self.commit(partition, encoded.block, from, to).await?;
+        let committed = self.commit(partition, encoded.block, from, to).await;
+        if let Err(IngesterError::Rejected { .. }) = committed {
+            // The catalog will never list it. An unknown outcome leaves the object: it may be listed.
+            self.store.delete(&path).await;
+        }
+        committed?;
         metrics::FLUSHED_BYTES.with_label_values(&[partition.signal.as_str()]).inc_by(bytes as u64);
         partition.head.mark_flushed(to);
         let log_error = |source| IngesterError::Log { partition: partition.name.clone(), source };
@@ -74,7 +79,7 @@ impl Flusher {
     }
 
     /// Commits; the same command twice is committed once, so an unknown outcome is asked again.
-    async fn commit(&self, partition: &Partition, block: v1::Block, from: u64, to: u64) -> Result<u64, IngesterError> {
+    async fn commit(&self, partition: &Partition, block: v1::Block, from: u64, to: u64) -> Result<(), IngesterError> {
         let name = partition.name.clone();
         let commit = v1::CommitFlush { partition: name, from, to, blocks: vec![block] };
         let command = v1::Command { kind: Some(v1::command::Kind::CommitFlush(commit)) };
@@ -98,7 +103,7 @@ impl Flusher {
                 }
                 Err(IngesterError::Rejected { command: "CommitFlush", message: rejection.message })
             }
-            _ => Ok(to),
+            _ => Ok(()),
         }
     }
 }

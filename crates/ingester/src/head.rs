@@ -3,51 +3,41 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bonghwa_block::Describer;
 use bonghwa_cluster::seam::{self, Instant};
 use bonghwa_model::TenantId;
 use bonghwa_model::batch::Batch;
+use bonghwa_model::codec::{self, CodecError};
 use bonghwa_protocol::v1;
 use bonghwa_replog::{Payload, Snapshot, StateMachine};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::frame::FrameError;
+use crate::memory::{HeadMemory, Reservation};
 use crate::{frame, metrics};
 
 /// A batch and whose it is.
 pub(crate) type Rows = (TenantId, Arc<Batch>);
 
-/// The decoded form of a log entry, riding along from the appending node.
-pub(crate) type Decoded = Vec<Rows>;
-
-/// Memory that all heads of a node share.
-#[derive(Default)]
-pub(crate) struct HeadMemory {
-    used: AtomicUsize,
+/// The decoded form of a log entry, riding along from the appending node with the memory
+/// that is reserved for it.
+pub(crate) struct Staged {
+    rows: Vec<Rows>,
+    reserved: Mutex<Vec<Reservation>>,
 }
 
-impl HeadMemory {
-    pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn add(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
-        metrics::HEAD_BYTES.set(self.used() as i64);
-    }
-
-    fn sub(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-        metrics::HEAD_BYTES.set(self.used() as i64);
+impl Staged {
+    pub(crate) fn new(rows: Vec<Rows>, reserved: Vec<Reservation>) -> Self {
+        Staged { rows, reserved: Mutex::new(reserved) }
     }
 }
 
 struct Entry {
     position: u64,
     arrived: Instant,
-    rows: Decoded,
+    rows: Vec<Rows>,
     bytes: usize,
 }
 
@@ -64,6 +54,8 @@ struct State {
     unflushed_bytes: usize,
     /// When the watermark reached which position.
     flushed: VecDeque<(Instant, u64)>,
+    /// Why this build cannot read an entry that a newer one wrote.
+    newer: Option<String>,
 }
 
 /// What a flush takes: the entries with positions in `from < p <= to`.
@@ -89,6 +81,7 @@ impl Head {
             applied: watermark,
             unflushed_bytes: 0,
             flushed: VecDeque::new(),
+            newer: None,
         };
         Head { partition, memory, state: Mutex::new(state) }
     }
@@ -108,12 +101,28 @@ impl Head {
         (state.unflushed_bytes, state.entries.get(first).map(|e| e.arrived))
     }
 
-    /// Everything that is applied and not flushed; `None` if there is nothing.
-    pub(crate) fn flush_range(&self) -> Option<FlushRange> {
+    /// What is applied and not flushed, oldest first, up to about so many bytes; `None` if
+    /// there is nothing.
+    pub(crate) fn flush_range(&self, about: usize) -> Option<FlushRange> {
         let state = self.state.lock();
         let first = state.entries.partition_point(|e| e.position <= state.watermark);
-        let rows: Vec<Rows> = state.entries.range(first..).flat_map(|e| e.rows.iter().cloned()).collect();
+        let mut rows: Vec<Rows> = Vec::new();
+        let (mut bytes, mut last) = (0, state.watermark);
+        for entry in state.entries.range(first..) {
+            if bytes >= about {
+                return Some(FlushRange { from: state.watermark, to: last, rows });
+            }
+            rows.extend(entry.rows.iter().cloned());
+            bytes += entry.bytes;
+            last = entry.position;
+        }
         (!rows.is_empty()).then_some(FlushRange { from: state.watermark, to: state.applied, rows })
+    }
+
+    /// Why an entry cannot be read that a newer Bonghwa wrote. A flush would pass over it, and
+    /// the log forget it: such a head must not be used.
+    pub(crate) fn newer(&self) -> Option<String> {
+        self.state.lock().newer.clone()
     }
 
     /// The catalog holds everything up to `to` now.
@@ -185,23 +194,26 @@ impl Head {
         Some(v1::DescribeTailResponse { through, rows: Some(describer.finish(tenant)) })
     }
 
-    fn decode(&self, position: u64, bytes: &Bytes) -> Decoded {
-        let unreadable = |error: &dyn std::fmt::Display| {
+    fn decode(&self, position: u64, bytes: &Bytes) -> Vec<Rows> {
+        let unreadable = |error: &dyn std::fmt::Display, newer: bool| {
             metrics::UNREADABLE.inc();
             tracing::error!(partition = self.partition, position, %error, "a log entry cannot be decoded; its records are not visible");
+            if newer {
+                self.state.lock().newer.get_or_insert_with(|| format!("position {position}: {error}"));
+            }
         };
         let batches = match frame::decode(bytes) {
             Ok(batches) => batches,
             Err(error) => {
-                unreadable(&error);
+                unreadable(&error, matches!(error, FrameError::Version(_)));
                 return Vec::new();
             }
         };
         let mut rows = Vec::with_capacity(batches.len());
         for (tenant, bytes) in batches {
-            match bonghwa_model::codec::decode(&bytes) {
+            match codec::decode(&bytes) {
                 Ok(batch) => rows.push((tenant, Arc::new(batch))),
-                Err(error) => unreadable(&error),
+                Err(error) => unreadable(&error, matches!(error, CodecError::Version(_))),
             }
         }
         rows
@@ -210,11 +222,13 @@ impl Head {
 
 impl StateMachine for Head {
     fn apply(&self, position: u64, payload: &Payload) -> Bytes {
+        let staged = payload.decoded.as_ref().and_then(|d| d.downcast_ref::<Staged>());
+        // Given back at the end, when the head counts what it got.
+        let _reserved = staged.map(|s| std::mem::take(&mut *s.reserved.lock()));
         if position <= self.state.lock().watermark {
             return Bytes::new();
         }
-        let decoded = payload.decoded.as_ref().and_then(|d| d.downcast_ref::<Decoded>());
-        let rows = decoded.cloned().unwrap_or_else(|| self.decode(position, &payload.bytes));
+        let rows = staged.map_or_else(|| self.decode(position, &payload.bytes), |s| s.rows.clone());
         let bytes = rows.iter().map(|(_, batch)| batch.heap_bytes()).sum();
         let arrived = seam::now();
         self.memory.add(bytes);
@@ -264,9 +278,9 @@ mod tests {
     fn payload(tenant: &TenantId, time: i64, decoded: bool) -> Payload {
         let batch = record(time);
         let bytes = bonghwa_model::codec::encode(&batch).into();
-        let rows: Decoded = vec![(tenant.clone(), batch)];
+        let staged = Staged::new(vec![(tenant.clone(), batch)], vec![]);
         let entry = frame::encode([(tenant, &bytes)].into_iter());
-        Payload { bytes: entry, decoded: decoded.then(|| Arc::new(rows) as _) }
+        Payload { bytes: entry, decoded: decoded.then(|| Arc::new(staged) as _) }
     }
 
     /// A head with one record each at the positions 1, 3 and 4; 2 was the log's own.
@@ -306,19 +320,19 @@ mod tests {
         head.restore(5, Bytes::new()).unwrap();
         head.apply(6, &payload(&shop(), 6, true));
         assert_eq!(times(&head, 4), Some(vec![6]), "a query at the catalog's watermark");
-        assert_eq!(head.flush_range().unwrap().from, 4, "a flush that the catalog accepts");
+        assert_eq!(head.flush_range(usize::MAX).unwrap().from, 4, "a flush that the catalog accepts");
     }
 
     #[test]
     fn a_flush_takes_everything_once_and_older_copies_still_read_it() {
         let (head, memory) = head(0);
-        let range = head.flush_range().unwrap();
+        let range = head.flush_range(usize::MAX).unwrap();
         assert_eq!((range.from, range.to, range.rows.len()), (0, 4, 3));
         head.apply(5, &payload(&shop(), 5, true));
         head.mark_flushed(range.to);
         assert_eq!(times(&head, 0), Some(vec![1, 3, 4, 5]), "a query that began before the flush");
         assert_eq!(times(&head, 4), Some(vec![5]), "one that began after it");
-        let next = head.flush_range().unwrap();
+        let next = head.flush_range(usize::MAX).unwrap();
         assert_eq!((next.from, next.to, next.rows.len()), (4, 5, 1));
         let before = memory.used();
         head.release(seam::now().checked_sub(Duration::from_secs(60)));
@@ -327,6 +341,45 @@ mod tests {
         assert!(memory.used() < before);
         assert_eq!(times(&head, 0), None);
         assert_eq!(times(&head, 4), Some(vec![5]));
+    }
+
+    #[test]
+    fn a_flush_takes_no_more_than_it_is_asked_for() {
+        let (head, _) = head(0);
+        let first = head.flush_range(1).unwrap();
+        assert_eq!((first.from, first.to, first.rows.len()), (0, 1, 1));
+        head.mark_flushed(first.to);
+        let second = head.flush_range(1).unwrap();
+        assert_eq!((second.from, second.to, second.rows.len()), (1, 3, 1));
+        head.mark_flushed(second.to);
+        assert_eq!(head.flush_range(1).unwrap().to, 4);
+        head.mark_flushed(4);
+        assert!(head.flush_range(1).is_none());
+    }
+
+    #[test]
+    fn memory_is_counted_from_admission_to_release_whoever_waits() {
+        let (head, memory) = head(0);
+        let before = memory.used();
+        let rows = vec![(shop(), record(5))];
+        let bytes = frame::encode([(&shop(), &Bytes::from(codec::encode(&rows[0].1)))].into_iter());
+        let staged = Arc::new(Staged::new(rows, vec![memory.reserve(1_000_000)]));
+        assert_eq!(memory.used(), before + 1_000_000, "counted while it is on its way");
+        let payload = Payload { bytes, decoded: Some(staged.clone()) };
+        head.apply(5, &payload);
+        let held = memory.used() - before;
+        assert!((1..10_000).contains(&held), "the head counts what it holds: {held}");
+        drop(Staged::new(vec![], vec![memory.reserve(1_000_000)]));
+        assert_eq!(memory.used() - before, held, "an entry that nobody holds any more");
+    }
+
+    #[test]
+    fn an_entry_of_a_newer_version_is_told() {
+        let (head, _) = head(0);
+        assert_eq!(head.newer(), None);
+        head.apply(5, &Payload { bytes: Bytes::from_static(&[200, 1, 0]), decoded: None });
+        let said = head.newer().unwrap();
+        assert!(said.contains("position 5") && said.contains("version 200"), "{said}");
     }
 
     #[test]

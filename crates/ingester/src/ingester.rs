@@ -16,7 +16,8 @@ use futures::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
 use crate::flush::{Flusher, flush_loop};
-use crate::head::{Head, HeadMemory};
+use crate::head::Head;
+use crate::memory::HeadMemory;
 use crate::partition::{Partition, check_signal};
 use crate::storage::BlockStore;
 use crate::{IngesterError, IngesterOptions};
@@ -58,6 +59,9 @@ impl Ingester {
                 let log_error = |source| IngesterError::Log { partition: name.clone(), source };
                 let group = host.open_group(group_options, head.clone()).await.map_err(log_error)?;
                 group.wait_replayed().await.map_err(log_error)?;
+                if let Some(message) = head.newer() {
+                    return Err(IngesterError::Newer { partition: name, message });
+                }
                 let opened = Partition::start(name.clone(), signal, head, group, memory.clone(), options.clone());
                 seam::spawn(flush_loop(Arc::downgrade(&opened), flusher.clone(), options.clone())).detach();
                 partitions.insert(name, opened);
@@ -80,6 +84,16 @@ impl Ingester {
                 tracing::warn!(partition = partition.name, %error, "closing the log");
             }
         }
+    }
+
+    /// Resolves when a partition's log has failed for good: the process must end, a restart
+    /// replays what is on the disk.
+    pub async fn failed(&self) -> IngesterError {
+        let failures: Vec<_> = self.partitions.values().map(|partition| Box::pin(partition.failed())).collect();
+        if failures.is_empty() {
+            return std::future::pending().await;
+        }
+        futures::future::select_all(failures).await.0
     }
 
     /// One line per partition, for pages: name, last position, watermark, unflushed bytes, leads.
@@ -154,15 +168,14 @@ impl IngesterClient for Ingester {
     async fn append(&self, partition: &str, tenant: &TenantId, batch: EncodedBatch) -> Result<u64, RpcError> {
         let partition = self.partition(partition)?;
         check_signal(partition, &batch.bytes)?;
-        let batch = match batch.decoded {
-            Some(_) => batch,
+        let decoded = match batch.decoded {
+            Some(decoded) => decoded,
             None => {
                 let decoded = bonghwa_model::codec::decode(&batch.bytes);
-                let decoded = decoded.map_err(|e| RpcError::new(RpcErrorKind::Invalid, e.to_string()))?;
-                EncodedBatch { bytes: batch.bytes, decoded: Some(Arc::new(decoded)) }
+                Arc::new(decoded.map_err(|e| RpcError::new(RpcErrorKind::Invalid, e.to_string()))?)
             }
         };
-        partition.append(tenant, batch).await
+        partition.append(tenant, batch.bytes, decoded).await
     }
 
     async fn describe_tail(&self, request: v1::DescribeTailRequest) -> Result<v1::DescribeTailResponse, RpcError> {
@@ -199,10 +212,27 @@ impl IngesterClient for Ingester {
 
     async fn flush(&self) -> Result<Vec<String>, RpcError> {
         let mut blocks = Vec::new();
+        let mut failed = None;
         for partition in self.partitions.values() {
-            let flushed = self.flusher.flush(partition).await;
-            blocks.extend(flushed.map_err(|e| RpcError::new(RpcErrorKind::Unavailable, e.to_string()))?);
+            // In a task: a caller that goes away cuts no flush short.
+            let flush = seam::spawn(flush_all(self.flusher.clone(), partition.clone())).join().await;
+            match flush {
+                Some(Ok(flushed)) => blocks.extend(flushed),
+                Some(Err(error)) => failed = failed.or(Some(error.to_string())),
+                None => failed = failed.or(Some(format!("the flush of partition {} panicked", partition.name))),
+            }
         }
-        Ok(blocks)
+        failed.map_or(Ok(blocks), |message| Err(RpcError::new(RpcErrorKind::Unavailable, message)))
     }
+}
+
+/// Flushes what the partition holds now.
+async fn flush_all(flusher: Arc<Flusher>, partition: Arc<Partition>) -> Result<Vec<String>, IngesterError> {
+    let target = partition.head.applied();
+    let mut blocks = Vec::new();
+    while partition.head.watermark() < target {
+        let Some(path) = flusher.flush(&partition).await? else { break };
+        blocks.push(path);
+    }
+    Ok(blocks)
 }

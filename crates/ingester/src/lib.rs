@@ -10,6 +10,7 @@ mod flush;
 mod frame;
 mod head;
 mod ingester;
+mod memory;
 mod metrics;
 mod options;
 mod partition;
@@ -29,6 +30,14 @@ pub enum IngesterError {
         partition: String,
         /// What the log said.
         source: bonghwa_replog::Error,
+    },
+    /// The log has an entry of a newer version; this build would lose it.
+    #[error("partition {partition}: {message}; nothing was changed: start the version that wrote it")]
+    Newer {
+        /// Which partition.
+        partition: String,
+        /// The entry.
+        message: String,
     },
     /// The control plane.
     #[error("meta: {0}")]

@@ -1,25 +1,28 @@
 //! One partition on this node: its log, its head, and the group commit before them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bonghwa_cluster::seam;
+use bonghwa_model::batch::Batch;
 use bonghwa_model::{Signal, TenantId};
-use bonghwa_protocol::{EncodedBatch, RpcError, RpcErrorKind};
+use bonghwa_protocol::{RpcError, RpcErrorKind};
 use bonghwa_replog::{Group, Payload};
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-use crate::head::{Decoded, Head, HeadMemory};
-use crate::{IngesterOptions, frame, metrics};
+use crate::head::{Head, Rows, Staged};
+use crate::memory::{HeadMemory, Reservation};
+use crate::{IngesterError, IngesterOptions, frame, metrics};
 
 /// Writers that are told to come back are told to do so after this long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 struct Pending {
     tenant: TenantId,
-    batch: EncodedBatch,
+    bytes: Bytes,
+    decoded: Arc<Batch>,
+    reserved: Reservation,
     done: oneshot::Sender<Result<u64, RpcError>>,
 }
 
@@ -35,8 +38,6 @@ pub(crate) struct Partition {
     memory: Arc<HeadMemory>,
     options: Arc<IngesterOptions>,
     queue: mpsc::Sender<Pending>,
-    /// Encoded bytes in the queue and in the log's hands, not yet in the head.
-    underway: Arc<AtomicUsize>,
 }
 
 impl Partition {
@@ -59,7 +60,6 @@ impl Partition {
             memory,
             options,
             queue,
-            underway: Arc::default(),
         });
         // The task ends when the partition, and with it the sender, is dropped.
         seam::spawn(commit_loop(Arc::downgrade(&partition), pending)).detach();
@@ -67,36 +67,41 @@ impl Partition {
     }
 
     /// Appends a batch; returns its position once it is fsynced on a quorum and in the head.
-    pub(crate) async fn append(&self, tenant: &TenantId, batch: EncodedBatch) -> Result<u64, RpcError> {
-        let bytes = batch.bytes.len();
-        // Encoded bytes unpack to several times their size in the head.
-        let expected = self.memory.used() + 4 * self.underway.load(Ordering::Relaxed);
-        if expected > self.options.head_bytes {
+    pub(crate) async fn append(&self, tenant: &TenantId, bytes: Bytes, decoded: Arc<Batch>) -> Result<u64, RpcError> {
+        if self.memory.used() > self.options.head_bytes {
             self.head.release(None);
             self.flush_wanted.notify_one();
             if self.memory.used() > self.options.head_bytes {
-                return Err(self.overloaded("the heads of this node are full and wait for the object store"));
+                return Err(self.overloaded("the heads of this node are full and wait for the log or the object store"));
             }
         }
-        let rows = batch.decoded.as_ref().map_or(0, |b| b.rows() as u64);
+        let (rows, encoded) = (decoded.rows() as u64, bytes.len());
+        let reserved = self.memory.reserve(decoded.heap_bytes() + encoded);
         let (done, answer) = oneshot::channel();
-        let pending = Pending { tenant: tenant.clone(), batch, done };
+        let pending = Pending { tenant: tenant.clone(), bytes, decoded, reserved, done };
         if self.queue.try_send(pending).is_err() {
             return Err(self.overloaded("too many appends wait for this partition's log"));
         }
-        self.underway.fetch_add(bytes, Ordering::Relaxed);
         metrics::QUEUE.with_label_values(&[&self.name]).set((self.options.queue - self.queue.capacity()) as i64);
-        let result = answer.await;
-        self.underway.fetch_sub(bytes, Ordering::Relaxed);
-        let position = result.unwrap_or_else(|_| {
+        let position = answer.await.unwrap_or_else(|_| {
             Err(RpcError::new(RpcErrorKind::Unavailable, format!("partition {} is shutting down", self.name)))
         })?;
         metrics::APPENDED_ROWS.with_label_values(&[self.signal.as_str()]).inc_by(rows);
-        metrics::APPENDED_BYTES.with_label_values(&[self.signal.as_str()]).inc_by(bytes as u64);
+        metrics::APPENDED_BYTES.with_label_values(&[self.signal.as_str()]).inc_by(encoded as u64);
         if self.head.unflushed().0 >= self.options.flush_bytes {
             self.flush_wanted.notify_one();
         }
         Ok(position)
+    }
+
+    /// Resolves when the log has failed for good.
+    pub(crate) async fn failed(&self) -> IngesterError {
+        IngesterError::Log { partition: self.name.clone(), source: self.group.failed().await }
+    }
+
+    /// What one flush takes at most, about.
+    pub(crate) fn flush_limit(&self) -> usize {
+        self.options.flush_bytes.saturating_mul(2)
     }
 
     fn overloaded(&self, why: &str) -> RpcError {
@@ -116,12 +121,18 @@ async fn commit_loop(partition: std::sync::Weak<Partition>, mut pending: mpsc::R
     while let Some(first) = pending.recv().await {
         // The semaphore is never closed. While all permits are out, the queue gathers the next entry.
         let Ok(permit) = inflight.clone().acquire_owned().await else { return };
-        let mut bytes = frame::size(&first.tenant, &first.batch.bytes);
-        let mut batches = vec![first];
-        while bytes < options.entry_bytes {
-            let Ok(next) = pending.try_recv() else { break };
-            bytes += frame::size(&next.tenant, &next.batch.bytes);
-            batches.push(next);
+        let mut batches: Vec<Pending> = Vec::new();
+        let (mut bytes, mut next) = (0, Some(first));
+        while let Some(batch) = next {
+            // A writer that went away was told nothing: what it sends again must not be there twice.
+            if !batch.done.is_closed() {
+                bytes += frame::size(&batch.tenant, &batch.bytes);
+                batches.push(batch);
+            }
+            next = if bytes < options.entry_bytes { pending.try_recv().ok() } else { None };
+        }
+        if batches.is_empty() {
+            continue;
         }
         let group = group.clone();
         seam::spawn(async move {
@@ -133,13 +144,17 @@ async fn commit_loop(partition: std::sync::Weak<Partition>, mut pending: mpsc::R
 }
 
 async fn commit(group: &Group, batches: Vec<Pending>) {
-    let bytes = frame::encode(batches.iter().map(|p| (&p.tenant, &p.batch.bytes)));
-    let decoded: Option<Decoded> = batches.iter().map(|p| Some((p.tenant.clone(), p.batch.decoded.clone()?))).collect();
-    let decoded = decoded.map(|d| Arc::new(d) as Arc<dyn std::any::Any + Send + Sync>);
-    let result = group.append(Payload { bytes, decoded }).await;
+    let bytes = frame::encode(batches.iter().map(|p| (&p.tenant, &p.bytes)));
+    let (mut rows, mut reserved, mut waiting): (Vec<Rows>, Vec<Reservation>, Vec<_>) = Default::default();
     for pending in batches {
+        rows.push((pending.tenant, pending.decoded));
+        reserved.push(pending.reserved);
+        waiting.push(pending.done);
+    }
+    let result = group.append(Payload { bytes, decoded: Some(Arc::new(Staged::new(rows, reserved))) }).await;
+    for done in waiting {
         // A writer that went away does not wait for its answer.
-        let _ = pending.done.send(match &result {
+        let _ = done.send(match &result {
             Ok(appended) => Ok(appended.position),
             Err(error) => Err(to_rpc(error)),
         });
@@ -154,6 +169,8 @@ pub(crate) fn to_rpc(error: &bonghwa_replog::Error) -> RpcError {
             RpcErrorKind::NotLeader { leader: leader.as_ref().map(|(_, address)| address.clone()) }
         }
         Error::Timeout { .. } => RpcErrorKind::Timeout,
+        // A disk that failed takes the node down; whoever sends again finds it restarted.
+        Error::Storage { .. } | Error::Corrupt { .. } | Error::Panicked { .. } => RpcErrorKind::Unavailable,
         error if error.is_retryable() => RpcErrorKind::Unavailable,
         _ => RpcErrorKind::Internal,
     };

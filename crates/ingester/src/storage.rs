@@ -18,11 +18,18 @@ use crate::IngesterError;
 pub struct BlockStore {
     /// The store.
     pub store: Arc<dyn ObjectStore>,
-    /// The directory of a `file://` store.
+    /// The directory of a `file://` store. Who created it has synced the directory above it.
     pub local_root: Option<PathBuf>,
 }
 
 impl BlockStore {
+    /// Deletes an object that nobody will read. One that stays is an orphan, no more.
+    pub(crate) async fn delete(&self, path: &str) {
+        if let Err(error) = self.store.delete(&Path::from(path)).await {
+            tracing::warn!(path, %error, "an object that is not in the catalog stays behind");
+        }
+    }
+
     /// Writes an object. When this returns, the object has all its bytes and survives a power cut.
     pub(crate) async fn put(&self, path: &str, bytes: Bytes, timeout: Duration) -> Result<(), IngesterError> {
         let location = Path::from(path);
@@ -56,7 +63,8 @@ impl BlockStore {
     }
 }
 
-/// Syncs a file and every folder from it up to the store's root.
+/// Syncs a file and every folder from it up to the store's root, whose own entry is durable
+/// since it was opened.
 fn sync(root: PathBuf, path: &str) -> Result<(), IngesterError> {
     let file = root.join(path);
     let mut at: Option<&std::path::Path> = Some(&file);

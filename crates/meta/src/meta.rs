@@ -87,6 +87,11 @@ impl Meta {
         self.group.status()
     }
 
+    /// Resolves when the log has failed for good: the process must end.
+    pub async fn failed(&self) -> MetaError {
+        self.group.failed().await.into()
+    }
+
     /// Ends all watches, hands over leadership and closes the group.
     pub async fn shutdown(&self) -> Result<(), MetaError> {
         self.machine.feed().close();

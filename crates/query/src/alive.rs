@@ -44,7 +44,8 @@ impl Alive {
         self.deadline.saturating_duration_since(seam::now())
     }
 
-    fn check(&self) -> Result<(), QueryError> {
+    /// Fails once the time is up or nobody waits.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
         if self.abandoned.load(Ordering::Relaxed) || self.left().is_zero() {
             return Err(QueryError::Timeout(self.timeout));
         }

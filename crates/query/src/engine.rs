@@ -121,8 +121,9 @@ impl Engine {
                 let (engine, tenant) = (engine.clone(), tenant.clone());
                 Box::pin(async move { engine.trace_rows(&tenant, trace_id, time).await })
             });
+            let alive = Alive::new(self.limits.timeout);
             let rows = self.limits.clone().run(plan).await?;
-            trace::collect(rows, trace_id, self.limits.memory_bytes).await
+            trace::collect(rows, trace_id, self.limits.memory_bytes, &alive).await
         })
     }
 

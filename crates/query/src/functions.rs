@@ -5,13 +5,15 @@ use std::sync::{Arc, LazyLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, StringArray};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field, FieldRef};
 use bonghwa_block::tokens;
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use serde_json::value::RawValue;
+
+use crate::mixed;
 
 /// `json_value(object, key)`: the key's value as text, or null.
 pub(crate) fn json_value() -> Arc<ScalarUDF> {
@@ -28,6 +30,8 @@ pub(crate) fn has_token() -> Arc<ScalarUDF> {
     FUNCTION.clone()
 }
 
+/// The name of [`json_value`] in plans.
+pub(crate) const JSON_VALUE: &str = "json_value";
 /// The name of [`has_token`] in plans.
 pub(crate) const HAS_TOKEN: &str = "has_token";
 
@@ -54,7 +58,7 @@ struct TextFunction {
 impl ScalarUDFImpl for TextFunction {
     fn name(&self) -> &str {
         match self.kind {
-            Kind::JsonValue => "json_value",
+            Kind::JsonValue => JSON_VALUE,
             Kind::HasToken => HAS_TOKEN,
         }
     }
@@ -68,6 +72,13 @@ impl ScalarUDFImpl for TextFunction {
             Kind::JsonValue => DataType::Utf8,
             Kind::HasToken => DataType::Boolean,
         })
+    }
+
+    fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
+        Ok(Arc::new(match self.kind {
+            Kind::JsonValue => mixed::marked(Field::new(JSON_VALUE, DataType::Utf8, true)),
+            Kind::HasToken => Field::new(HAS_TOKEN, DataType::Boolean, true),
+        }))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -9,11 +9,13 @@
 
 mod alive;
 mod bounded;
+mod charge;
 mod engine;
 mod error;
 mod functions;
 mod late;
 mod mentions;
+mod mixed;
 mod names;
 mod nearest;
 mod plan;

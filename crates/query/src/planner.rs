@@ -3,17 +3,22 @@
 use bonghwa_block::AttributeScope;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr, GetFieldAccess, lit};
 
-use crate::{functions, names};
+use crate::{functions, mixed, names};
 
 /// Plans subscripts on `attributes` and `resource`. Where the column comes from a
 /// subquery, which has no column per attribute, the JSON text is looked into.
+/// Operators on attributes of mixed kinds see [`mixed`].
 #[derive(Debug)]
 pub(crate) struct AttributePlanner;
 
 impl ExprPlanner for AttributePlanner {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        Ok(PlannerResult::Original(mixed::operator(expr, schema)))
+    }
+
     fn plan_field_access(
         &self,
         access: RawFieldAccessExpr,

@@ -1,14 +1,14 @@
 //! What a filter says about rows, in the words that blocks can prune by. Never
 //! stricter than the filter: the rows that come back are filtered again.
 
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field};
 use bonghwa_block::{self as block, Column, Comparison, Op, Predicate, Scalar};
 use bonghwa_model::Signal;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Between, InList, Like, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use crate::{functions, words};
+use crate::{functions, mixed, words};
 
 /// A table's columns, as filters name them.
 pub(crate) struct Columns<'a> {
@@ -37,6 +37,12 @@ impl TableColumn {
             Signal::Metrics => false,
         };
         TableColumn { name: name.to_owned(), column: Column::Base(name), indexed }
+    }
+
+    /// The column in the table's schema.
+    pub(crate) fn field(&self, signal: Signal) -> Field {
+        let field = block::field(signal, &self.column).with_name(&self.name);
+        if matches!(self.column, Column::Attribute { .. }) { mixed::marked(field) } else { field }
     }
 }
 

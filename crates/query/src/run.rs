@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 5;
 
 /// Limits of queries, and the turns that they take.
 pub(crate) struct Limits {
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) memory_bytes: usize,
     concurrent: usize,
     turns: Arc<Semaphore>,

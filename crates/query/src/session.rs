@@ -16,8 +16,11 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
 
+use crate::charge::Charge;
+use crate::mixed::MixedRewrite;
 use crate::planner::AttributePlanner;
 use crate::table::OneSchema;
 use crate::{bounded, functions};
@@ -46,16 +49,19 @@ pub(crate) fn base(target_partitions: usize) -> SessionState {
     let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(AttributePlanner)];
     planners.extend(SessionStateDefaults::default_expr_planners());
     let table_functions = SessionStateDefaults::default_table_functions();
+    let mut analyzer = Analyzer::new();
+    analyzer.add_function_rewrite(Arc::new(MixedRewrite));
     // Not `with_default_features`: that brings readers and writers of files with it.
-    SessionStateBuilder::new()
+    let mut builder = SessionStateBuilder::new()
         .with_config(config)
         .with_expr_planners(planners)
         .with_scalar_functions(scalar.collect())
         .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
         .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
-        .with_table_functions(table_functions.into_iter().map(|f| (f.name().to_owned(), f)).collect())
-        .build()
+        .with_table_functions(table_functions.into_iter().map(|f| (f.name().to_owned(), f)).collect());
+    *builder.analyzer() = Some(analyzer);
+    builder.build()
 }
 
 /// The same for one query: its tables, its memory, its `now()`.
@@ -64,9 +70,9 @@ pub(crate) fn of_query(
     schema: OneSchema,
     memory_bytes: usize,
 ) -> Result<SessionState, DataFusionError> {
-    let pool = TrackConsumersPool::new(GreedyMemoryPool::new(memory_bytes), TOP_CONSUMERS);
+    let pool = Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(memory_bytes), TOP_CONSUMERS));
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(pool))
+        .with_memory_pool(pool.clone())
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()?;
     let catalogs = MemoryCatalogProviderList::new();
@@ -75,6 +81,7 @@ pub(crate) fn of_query(
     let now = timestamp_ns_to_datetime(seam::unix_nanos());
     props.query_execution_start_time = now.map(|now| now.and_utc());
     Ok(SessionStateBuilder::new_from_existing(base.clone())
+        .with_config(base.config().clone().with_option_extension(Charge::new(pool)))
         .with_runtime_env(runtime)
         .with_catalog_list(Arc::new(catalogs))
         .with_execution_props(props)

@@ -63,7 +63,7 @@ impl SignalTable {
         let signal = view.signal;
         let base = block::base_columns(signal).iter().map(|c| TableColumn::base(signal, c.name));
         let columns: Vec<TableColumn> = base.chain(attributes.iter().cloned()).collect();
-        let fields = columns.iter().map(|c| block::field(signal, &c.column).with_name(&c.name));
+        let fields = columns.iter().map(|c| c.field(signal));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<Field>>()));
         SignalTable { source, view, columns, schema }
     }

@@ -23,6 +23,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, TracesData};
 
 use crate::QueryError;
+use crate::alive::Alive;
 use crate::table::SignalTable;
 
 /// A trace may reach this far beyond the time that a caller guesses.
@@ -51,11 +52,12 @@ fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Builds the trace from the rows of its scan; None without spans.
+/// Builds the trace from the rows of its scan, while somebody waits; None without spans.
 pub(crate) async fn collect(
     mut rows: SendableRecordBatchStream,
     trace_id: [u8; 16],
     memory_bytes: usize,
+    alive: &Alive,
 ) -> Result<Option<TracesData>, QueryError> {
     let mut trace = Trace { id: hex(&trace_id), ..Default::default() };
     let mut bytes = 0;
@@ -64,6 +66,9 @@ pub(crate) async fn collect(
         if bytes > memory_bytes {
             return Err(QueryError::Memory { limit: memory_bytes, what: format!("trace {}", trace.id) });
         }
+        alive.check()?;
+        // Batches may all be there already: others get their turn between two.
+        tokio::task::yield_now().await;
     }
     Ok(trace.finish())
 }
@@ -71,10 +76,17 @@ pub(crate) async fn collect(
 #[derive(Default)]
 struct Trace {
     id: String,
-    /// Where in `out` a resource is: its attributes as JSON, its schema, what it dropped.
-    resources: HashMap<(String, String, u32), usize>,
+    /// Where in `out` a resource is.
+    resources: HashMap<Source, usize>,
+    /// Where in its resource's groups a scope is, by the place of the resource.
+    scopes: HashMap<(usize, ScopeSource), usize>,
     out: Vec<ResourceSpans>,
 }
+
+/// A resource as the columns of a row tell of it: attributes as JSON, schema, dropped attributes.
+type Source = (String, String, u32);
+/// Likewise a scope: name, version, attributes as JSON, schema, dropped attributes.
+type ScopeSource = (String, String, String, String, u32);
 
 impl Trace {
     /// Takes in the rows of this trace; roughly the bytes that they hold.
@@ -94,30 +106,17 @@ impl Trace {
 
     /// The group of spans of a row's resource and scope.
     fn place(&mut self, columns: &Columns<'_>, row: usize) -> Result<&mut ScopeSpans, QueryError> {
-        let source = (
-            columns.text("resource")?.value(row).to_owned(),
-            columns.text("resource_schema_url")?.value(row).to_owned(),
-            columns.count("resource_dropped_attributes_count", row)?,
-        );
         let out = &mut self.out;
-        let at = *self.resources.entry(source).or_insert_with_key(|(resource, schema_url, dropped)| {
-            let attributes = attributes(resource);
-            out.push(ResourceSpans {
-                resource: Some(Resource { attributes, dropped_attributes_count: *dropped, ..Default::default() }),
-                schema_url: schema_url.clone(),
-                ..Default::default()
-            });
+        let resource = *self.resources.entry(columns.resource(row)?).or_insert_with_key(|source| {
+            out.push(resource_spans(source));
             out.len() - 1
         });
-        let scope = Some(columns.scope(row)?);
-        let schema_url = columns.text("scope_schema_url")?.value(row);
-        let groups = &mut out[at].scope_spans;
-        let found = groups.iter().position(|group| group.scope == scope && group.schema_url == schema_url);
-        let at = found.unwrap_or_else(|| {
-            groups.push(ScopeSpans { scope, schema_url: schema_url.to_owned(), ..Default::default() });
+        let groups = &mut self.out[resource].scope_spans;
+        let scope = *self.scopes.entry((resource, columns.scope(row)?)).or_insert_with_key(|(_, source)| {
+            groups.push(scope_spans(source));
             groups.len() - 1
         });
-        Ok(&mut groups[at])
+        Ok(&mut groups[scope])
     }
 
     fn finish(mut self) -> Option<TracesData> {
@@ -163,16 +162,28 @@ impl<'a> Columns<'a> {
         self.column(name, |column| column.as_primitive_opt::<TimestampNanosecondType>())
     }
 
-    fn scope(&self, row: usize) -> Result<InstrumentationScope, QueryError> {
-        let scope_attributes = self.text("scope_attributes")?;
-        let attributes =
-            if scope_attributes.is_null(row) { Vec::new() } else { attributes(scope_attributes.value(row)) };
-        Ok(InstrumentationScope {
-            name: self.text("scope_name")?.value(row).to_owned(),
-            version: self.text("scope_version")?.value(row).to_owned(),
-            attributes,
-            dropped_attributes_count: self.count("scope_dropped_attributes_count", row)?,
-        })
+    /// The text of a row; empty where it has none.
+    fn text_of(&self, name: &str, row: usize) -> Result<String, QueryError> {
+        let column = self.text(name)?;
+        Ok(if column.is_null(row) { String::new() } else { column.value(row).to_owned() })
+    }
+
+    fn resource(&self, row: usize) -> Result<Source, QueryError> {
+        Ok((
+            self.text_of("resource", row)?,
+            self.text_of("resource_schema_url", row)?,
+            self.count("resource_dropped_attributes_count", row)?,
+        ))
+    }
+
+    fn scope(&self, row: usize) -> Result<ScopeSource, QueryError> {
+        Ok((
+            self.text_of("scope_name", row)?,
+            self.text_of("scope_version", row)?,
+            self.text_of("scope_attributes", row)?,
+            self.text_of("scope_schema_url", row)?,
+            self.count("scope_dropped_attributes_count", row)?,
+        ))
     }
 
     /// A span, and roughly the bytes that it holds.
@@ -208,6 +219,22 @@ impl<'a> Columns<'a> {
         };
         Ok((span, 400 + 3 * (attribute_text.len() + event_text.len() + link_text.len())))
     }
+}
+
+fn resource_spans((resource, schema_url, dropped): &Source) -> ResourceSpans {
+    let resource =
+        Resource { attributes: attributes(resource), dropped_attributes_count: *dropped, ..Default::default() };
+    ResourceSpans { resource: Some(resource), schema_url: schema_url.clone(), ..Default::default() }
+}
+
+fn scope_spans((name, version, text, schema_url, dropped): &ScopeSource) -> ScopeSpans {
+    let scope = InstrumentationScope {
+        name: name.clone(),
+        version: version.clone(),
+        attributes: attributes(text),
+        dropped_attributes_count: *dropped,
+    };
+    ScopeSpans { scope: Some(scope), schema_url: schema_url.clone(), ..Default::default() }
 }
 
 type Object = serde_json::Map<String, serde_json::Value>;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bonghwa_block::AttributeScope;
 use bonghwa_cluster::{Catalog, ClusterView, Directory, TenantBlock, seam};
-use bonghwa_model::{Kind, Signal, TenantId};
+use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::{IngesterClient, RpcError, RpcErrorKind, v1};
 use futures::future::try_join_all;
 
@@ -146,6 +146,9 @@ fn place(attribute: &v1::AttributeType) -> Place {
     (scope, attribute.key.clone())
 }
 
+/// What is known of an attribute that is not listed: it is text that no index holds.
+const EVERY_KIND: u32 = u32::MAX;
+
 /// The attributes in view and the kinds of their values.
 #[derive(Debug, Default)]
 pub(crate) struct AttributeKinds {
@@ -164,8 +167,7 @@ impl AttributeKinds {
             }
             scope => {
                 let place = (scope, key.to_owned());
-                // Text holds values of every kind.
-                let unlisted = self.listed_to.as_ref().is_some_and(|to| place > *to).then_some(Kind::Str.bit());
+                let unlisted = self.listed_to.as_ref().is_some_and(|to| place > *to).then_some(EVERY_KIND);
                 let known = self.known.get(&place).copied();
                 known.map_or(unlisted, |kinds| Some(kinds | unlisted.unwrap_or(0)))
             }
@@ -175,5 +177,30 @@ impl AttributeKinds {
     /// Keys in view, as one may write them.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.known.keys().map(|(_, key)| key.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::mentions::Mentions;
+    use crate::{statement, table};
+    use bonghwa_model::Kind;
+
+    #[test]
+    fn what_is_not_listed_is_text_that_no_index_holds() {
+        let mut kinds = AttributeKinds::default();
+        for key in ["a", "z"] {
+            kinds.known.insert((AttributeScope::Record, key.to_owned()), Kind::Str.bit());
+        }
+        kinds.listed_to = Some((AttributeScope::Record, "b".to_owned()));
+        let mut parsed =
+            statement::parse("SELECT attributes['a'], attributes['c'], attributes['z'] FROM logs").unwrap();
+        let mentions = Mentions::of(statement::inner_mut(&mut parsed).unwrap());
+        let columns = table::attribute_columns(&mentions, Signal::Logs, &kinds);
+        let found: Vec<_> = columns.iter().map(|c| (c.field(Signal::Logs).data_type().clone(), c.indexed)).collect();
+        let text = arrow_schema::DataType::Utf8;
+        assert_eq!(found, [(text.clone(), true), (text.clone(), false), (text, false)]);
     }
 }

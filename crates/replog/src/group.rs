@@ -228,6 +228,15 @@ impl Group {
         Ok(())
     }
 
+    /// Resolves when the group has failed for good, or is shut down.
+    pub async fn failed(&self) -> Error {
+        match self.wait(None, "a failure", |_| false).await {
+            Err(error) => error,
+            // Only a running state that is an error ends the wait.
+            Ok(_) => self.fatal(Fatal::Stopped),
+        }
+    }
+
     /// The group's figures.
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics();

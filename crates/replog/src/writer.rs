@@ -330,6 +330,7 @@ mod tests {
             let error = group.append(Payload::new("lost")).await.unwrap_err();
             assert!(matches!(error, Error::Storage { .. }), "{error}");
             assert!(group.status().failure.is_some() && !group.is_leader());
+            assert!(matches!(group.failed().await, Error::Storage { .. }));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::Read;
 use crate::WireError;
 
 /// The accepted names, for messages and the Accept-Encoding header.
-pub const ACCEPTED: &str = "gzip, zstd, deflate, lz4, identity";
+pub const ACCEPTED: &str = "gzip, zstd, deflate, lz4, snappy, identity";
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Encoding {
     Deflate,
     /// LZ4 frames.
     Lz4,
+    /// Snappy, framed or one block: Collectors send the one or the other by their version.
+    Snappy,
 }
 
 impl Encoding {
@@ -33,6 +35,7 @@ impl Encoding {
             "zstd" => Ok(Encoding::Zstd),
             "deflate" | "zlib" => Ok(Encoding::Deflate),
             "lz4" => Ok(Encoding::Lz4),
+            "snappy" | "x-snappy-framed" => Ok(Encoding::Snappy),
             _ => Err(WireError::UnsupportedEncoding(header.chars().take(100).collect())),
         }
     }
@@ -45,6 +48,7 @@ impl Encoding {
             Encoding::Zstd => "zstd",
             Encoding::Deflate => "deflate",
             Encoding::Lz4 => "lz4",
+            Encoding::Snappy => "snappy",
         }
     }
 }
@@ -63,6 +67,11 @@ pub fn decompress(encoding: Encoding, body: &[u8], max: usize) -> Result<Cow<'_,
         Encoding::Gzip => read(flate2::bufread::MultiGzDecoder::new(body), body, max),
         Encoding::Deflate => read(flate2::bufread::ZlibDecoder::new(body), body, max),
         Encoding::Lz4 => read(lz4_flex::frame::FrameDecoder::new(body), body, max),
+        Encoding::Snappy if body.starts_with(SNAPPY_FRAMES) => read(snap::read::FrameDecoder::new(body), body, max),
+        Encoding::Snappy => match snap::raw::decompress_len(body) {
+            Ok(len) if len > max => return Err(too_large(max)),
+            _ => snap::raw::Decoder::new().decompress_vec(body).map_err(std::io::Error::other),
+        },
         Encoding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(broken)?;
             decoder.window_log_max(window_log(max)).map_err(broken)?;
@@ -77,6 +86,9 @@ pub fn decompress(encoding: Encoding, body: &[u8], max: usize) -> Result<Cow<'_,
 fn window_log(max: usize) -> u32 {
     usize::BITS.saturating_sub(max.saturating_sub(1).leading_zeros()).clamp(23, 27)
 }
+
+/// How a framed snappy stream begins.
+const SNAPPY_FRAMES: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 
 /// Reads to the end, or one byte past the limit.
 fn read(decoder: impl Read, body: &[u8], max: usize) -> std::io::Result<Vec<u8>> {
@@ -95,7 +107,8 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    const ALL: [Encoding; 5] = [Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Lz4];
+    const ALL: [Encoding; 6] =
+        [Encoding::Identity, Encoding::Gzip, Encoding::Zstd, Encoding::Deflate, Encoding::Lz4, Encoding::Snappy];
 
     fn compress(encoding: Encoding, body: &[u8]) -> Vec<u8> {
         match encoding {
@@ -111,6 +124,11 @@ mod tests {
                 out.finish().unwrap()
             }
             Encoding::Zstd => zstd::encode_all(body, 1).unwrap(),
+            Encoding::Snappy => {
+                let mut out = snap::write::FrameEncoder::new(Vec::new());
+                out.write_all(body).unwrap();
+                out.into_inner().unwrap()
+            }
             Encoding::Lz4 => {
                 let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
                 out.write_all(body).unwrap();
@@ -162,5 +180,14 @@ mod tests {
         let error = Encoding::parse("br").unwrap_err();
         assert_eq!(error.status(), 415);
         assert!(error.to_string().contains("gzip, zstd"), "{error}");
+    }
+
+    #[test]
+    fn one_block_of_snappy() {
+        let body: Vec<u8> = (0..100_000u32).flat_map(|i| (i % 1000).to_le_bytes()).collect();
+        let packed = snap::raw::Encoder::new().compress_vec(&body).unwrap();
+        assert_eq!(decompress(Encoding::Snappy, &packed, body.len()).unwrap(), &body[..]);
+        assert_eq!(decompress(Encoding::Snappy, &packed, body.len() - 1).unwrap_err().status(), 413);
+        assert_eq!(decompress(Encoding::Snappy, &packed[..100], body.len()).unwrap_err().status(), 400);
     }
 }

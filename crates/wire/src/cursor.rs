@@ -134,6 +134,17 @@ impl<'a> Cursor<'a> {
         utf8(bytes).map_err(|f| f.under(self.name()))
     }
 
+    /// The id of a trace or span that a log record belongs to. By OTLP's `logs.proto` an invalid
+    /// one says that it belongs to none; it is counted.
+    #[inline(always)]
+    pub fn id_or_none<const N: usize>(&mut self, invalid: &mut u64) -> Result<[u8; N]> {
+        let bytes = self.bytes()?;
+        Ok(<[u8; N]>::try_from(bytes).unwrap_or_else(|_| {
+            *invalid += u64::from(!bytes.is_empty());
+            [0; N]
+        }))
+    }
+
     /// A trace or span id: none, or exactly `N` bytes. All zero means none.
     #[inline(always)]
     pub fn id<const N: usize>(&mut self) -> Result<[u8; N]> {

@@ -16,6 +16,8 @@ pub struct Decoded {
     pub reasons: Vec<Rejection>,
     /// Attribute values that were cut to [`crate::DecodeOptions::max_value_bytes`].
     pub cut_values: u64,
+    /// Trace and span ids of log records that were left out: they have the wrong length.
+    pub dropped_ids: u64,
 }
 
 /// Records rejected for one reason.
@@ -106,6 +108,13 @@ impl Decoded {
         }
         if self.cut_values > 0 {
             text.push_str(&format!("{} attribute values were cut to the length that is allowed. ", self.cut_values));
+        }
+        if self.dropped_ids > 0 {
+            text.push_str(&format!(
+                "{} values of trace_id or span_id were left out of log records that are kept: \
+                 send 16 bytes and 8 bytes, or none. ",
+                self.dropped_ids
+            ));
         }
         text.truncate(text.trim_end().len());
         text

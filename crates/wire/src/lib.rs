@@ -90,6 +90,7 @@ fn walk<'a, S: Sink<'a> + Default>(
     let (mut sink, mut done) = pass(false)?;
     if done.rows.recheck || simdutf8::basic::from_utf8(sink.parts().1.arena.as_bytes()).is_err() {
         // See `Rows::text`: find the records whose text is invalid.
+        drop((sink, done));
         (sink, done) = pass(true)?;
     }
     Ok(Decoded {
@@ -97,5 +98,6 @@ fn walk<'a, S: Sink<'a> + Default>(
         rejected: done.tally.rejected,
         reasons: done.tally.reasons,
         cut_values: done.rows.cut_values,
+        dropped_ids: done.rows.dropped_ids,
     })
 }

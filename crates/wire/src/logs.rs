@@ -49,8 +49,8 @@ impl<'a> Sink<'a> for LogBatch {
                 }
                 log_record::dropped_attributes_count => row.dropped_attributes = c.varint()? as u32,
                 log_record::flags => row.flags = c.fixed32()?,
-                log_record::trace_id => row.trace_id = c.id()?,
-                log_record::span_id => row.span_id = c.id()?,
+                log_record::trace_id => row.trace_id = c.id_or_none(&mut walk.rows.dropped_ids)?,
+                log_record::span_id => row.span_id = c.id_or_none(&mut walk.rows.dropped_ids)?,
                 log_record::event_name => {
                     row.event_name = walk.rows.text(c.bytes()?, &mut self.common).map_err(|f| f.under("event_name"))?;
                 }

@@ -28,6 +28,9 @@ pub struct DecodeOptions {
     pub max_keys: usize,
     /// Records in one request. More, and the request is refused. Default 1,000,000.
     pub max_records: usize,
+    /// Distinct resources, and distinct scopes, in one request. More, and the request is refused.
+    /// Default 100,000.
+    pub max_senders: usize,
     /// Bytes of text that one request unpacks to. More, and the request is refused. Default 256 MiB.
     pub max_text_bytes: usize,
 }
@@ -46,6 +49,7 @@ impl Default for DecodeOptions {
             max_buckets: 16_384,
             max_keys: 32_768,
             max_records: 1_000_000,
+            max_senders: 100_000,
             max_text_bytes: 256 << 20,
         }
     }

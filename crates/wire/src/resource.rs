@@ -8,7 +8,7 @@ use bonghwa_model::batch::{Common, Resource, Scope};
 use crate::DecodeOptions;
 use crate::any::Entries;
 use crate::cursor::{Cursor, utf8};
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 use crate::schema;
 
 type Table<'a> = HashMap<(&'a [u8], &'a [u8]), u32, foldhash::fast::RandomState>;
@@ -34,7 +34,7 @@ impl<'a> Senders<'a> {
         }
         let mut resource = read_resource(bytes, options).map_err(|f| f.under("resource"))?;
         resource.schema_url = utf8(schema_url).map_err(|f| f.under("schema_url"))?.to_owned();
-        let number = common.resources.len() as u32;
+        let number = room(common.resources.len(), "resources", options)?;
         common.resources.push(resource);
         self.resources.insert((bytes, schema_url), number);
         Ok(number)
@@ -53,11 +53,20 @@ impl<'a> Senders<'a> {
         }
         let mut scope = read_scope(bytes, options).map_err(|f| f.under("scope"))?;
         scope.schema_url = utf8(schema_url).map_err(|f| f.under("schema_url"))?.to_owned();
-        let number = common.scopes.len() as u32;
+        let number = room(common.scopes.len(), "scopes", options)?;
         common.scopes.push(scope);
         self.scopes.insert((bytes, schema_url), number);
         Ok(number)
     }
+}
+
+/// The number of one more resource or scope.
+fn room(have: usize, what: &str, options: &DecodeOptions) -> Result<u32> {
+    if have >= options.max_senders {
+        let what = format!("a request with over {have} distinct {what}");
+        return Err(Fault::too_large(what, options.max_senders, "max_senders"));
+    }
+    Ok(have as u32)
 }
 
 fn read_resource(bytes: &[u8], options: &DecodeOptions) -> Result<Resource> {

@@ -24,6 +24,8 @@ pub(crate) struct Rows<'a> {
     pub recheck: bool,
     /// Values cut to `max_value_bytes`.
     pub cut_values: u64,
+    /// Invalid ids that were left out.
+    pub dropped_ids: u64,
     /// The keys by position of the record before: most records have the same ones.
     sequence: Vec<(&'a [u8], u32)>,
     position: usize,
@@ -38,6 +40,7 @@ pub(crate) struct Rows<'a> {
 pub(crate) struct Mark {
     text: usize,
     cut_values: u64,
+    dropped_ids: u64,
 }
 
 impl<'a> Rows<'a> {
@@ -49,6 +52,7 @@ impl<'a> Rows<'a> {
             cut: true,
             recheck: false,
             cut_values: 0,
+            dropped_ids: 0,
             sequence: Vec::new(),
             position: 0,
             ids: HashMap::default(),
@@ -62,7 +66,7 @@ impl<'a> Rows<'a> {
     pub fn begin(&mut self, common: &Common) -> Mark {
         self.position = 0;
         self.record += 1;
-        Mark { text: common.arena.len(), cut_values: self.cut_values }
+        Mark { text: common.arena.len(), cut_values: self.cut_values, dropped_ids: self.dropped_ids }
     }
 
     /// Drops what a rejected record wrote.
@@ -71,6 +75,7 @@ impl<'a> Rows<'a> {
         attributes.abandon_row();
         common.arena.truncate(mark.text);
         self.cut_values = mark.cut_values;
+        self.dropped_ids = mark.dropped_ids;
     }
 
     /// Copies text into the arena.

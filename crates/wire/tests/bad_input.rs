@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data,
     number_data_point,
 };
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 
@@ -35,6 +36,13 @@ fn log(body: &str) -> LogRecord {
 fn logs(log_records: Vec<LogRecord>) -> Vec<u8> {
     let scope_logs = vec![ScopeLogs { log_records, ..Default::default() }];
     ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..Default::default() }] }.encode_to_vec()
+}
+
+fn logs_of(service: &str, log_records: Vec<LogRecord>) -> Vec<u8> {
+    let resource = Some(Resource { attributes: vec![text("service.name", service)], ..Default::default() });
+    let scope_logs = vec![ScopeLogs { log_records, ..Default::default() }];
+    let resource_logs = vec![ResourceLogs { resource, scope_logs, ..Default::default() }];
+    ExportLogsServiceRequest { resource_logs }.encode_to_vec()
 }
 
 fn spans(spans: Vec<Span>) -> Vec<u8> {
@@ -96,12 +104,6 @@ fn log_records() {
     let many = (0..10_000).map(|i| text(&format!("k{i}"), "v")).collect();
     let cases = [
         (
-            LogRecord { trace_id: vec![7; 15], ..log("x") },
-            Reason::InvalidId,
-            format!("{at}.trace_id has 15 bytes (0707"),
-        ),
-        (LogRecord { span_id: vec![7; 9], ..log("x") }, Reason::InvalidId, format!("{at}.span_id has 9 bytes")),
-        (
             LogRecord { time_unix_nano: i64::MAX as u64, ..log("x") },
             Reason::TooFarInFuture,
             format!("{at}.time_unix_nano is 9223372036854775807, "),
@@ -134,6 +136,34 @@ fn log_records() {
     for (bad, reason, sentence) in cases {
         loses_the_second(Signal::Logs, &logs(vec![log("first"), bad, log("third")]), reason, &sentence);
     }
+}
+
+/// By `logs.proto`, a record with an invalid id belongs to no trace; it is kept.
+#[test]
+fn log_records_lose_invalid_ids_and_nothing_else() {
+    let records = vec![
+        LogRecord { trace_id: vec![7; 15], span_id: vec![8; 8], ..log("1") },
+        LogRecord { trace_id: vec![7; 16], span_id: vec![8; 9], ..log("2") },
+    ];
+    let decoded = decode(Signal::Logs, &logs(records), &options()).unwrap();
+    assert_eq!((decoded.batch.rows(), decoded.rejected, decoded.dropped_ids), (2, 0, 2));
+    assert!(decoded.message().contains("2 values of trace_id or span_id"), "{}", decoded.message());
+    let Batch::Logs(batch) = decoded.batch else { panic!("not logs") };
+    assert_eq!((batch.trace_id[0], batch.span_id[0]), ([0; 16], [8; 8]));
+    assert_eq!((batch.trace_id[1], batch.span_id[1]), ([7; 16], [0; 8]));
+}
+
+/// In JSON too, an id that is no hex is a matter of its record.
+#[test]
+fn json_ids_that_are_no_hex() {
+    let log = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"no hex","body":{"stringValue":"x"}}]}]}]}"#;
+    let decoded = decode_json(Signal::Logs, log.as_bytes(), &options()).unwrap();
+    assert_eq!((decoded.batch.rows(), decoded.dropped_ids), (1, 1));
+    let span = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"sixteen letters!","spanId":"0102030405060708",
+        "startTimeUnixNano":"1795000000000000000","endTimeUnixNano":"1795000000000000000"}]}]}]}"#;
+    let decoded = decode_json(Signal::Traces, span.as_bytes(), &options()).unwrap();
+    assert_eq!((decoded.batch.rows(), decoded.rejected), (0, 1));
+    assert!(decoded.message().contains("spans[0].trace_id"), "{}", decoded.message());
 }
 
 #[test]
@@ -364,6 +394,11 @@ fn limits_of_a_request() {
     let little = DecodeOptions { max_text_bytes: 10, ..options() };
     let error = decode(Signal::Logs, &logs(vec![log("more than ten bytes")]), &little).unwrap_err();
     assert!(matches!(error, WireError::TooLarge { setting: "max_text_bytes", .. }), "{error}");
+    let alone = DecodeOptions { max_senders: 1, ..options() };
+    let of = |service: &str| logs_of(service, vec![log("x")]);
+    let error = decode(Signal::Logs, &[of("a"), of("b")].concat(), &alone).unwrap_err();
+    assert!(matches!(error, WireError::TooLarge { setting: "max_senders", .. }), "{error}");
+    assert_eq!(decode(Signal::Logs, &[of("a"), of("a")].concat(), &alone).unwrap().batch.rows(), 2);
     let keys = DecodeOptions { max_keys: 1, ..options() };
     let two = LogRecord { attributes: vec![text("a", "1"), text("b", "2")], ..log("x") };
     let decoded = decode(Signal::Logs, &logs(vec![log("1"), two]), &keys).unwrap();
@@ -417,7 +452,6 @@ fn json_of_the_wrong_shape() {
         ),
         (log(r#"{"timeUnixNano":"-1"}"#), format!("{at}.timeUnixNano: invalid value: number -1")),
         (log(r#"{"timeUnixNano":"1.5"}"#), format!("{at}.timeUnixNano: invalid value: floating point `1.5`")),
-        (log(r#"{"traceId":"xyz"}"#), format!("{at}.traceId: invalid value: string \"xyz\", expected a text in hex")),
         (log(r#"{"severityNumber":"LOUD"}"#), format!("{at}.severityNumber: invalid value")),
         (log(r#"{"body":"text"}"#), format!("{at}.body: invalid type: string \"text\", expected an object")),
         (log(r#"{"body":{"intValue":"9223372036854775808"}}"#), format!("{at}.body.intValue: invalid value: number")),

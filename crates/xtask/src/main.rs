@@ -6,6 +6,7 @@
 mod cargo;
 mod demo;
 mod fuzz;
+mod go;
 mod progress;
 mod setup;
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::cargo::root;
 use crate::progress::{quietly, say};
@@ -33,7 +33,7 @@ pub fn everything() -> Result<()> {
 }
 
 /// A Debian package, and how to know that it is not needed.
-struct Package {
+pub struct Package {
     name: &'static str,
     reason: &'static str,
     present: fn() -> bool,
@@ -46,7 +46,9 @@ const BUILD: [Package; 4] = [
     Package { name: "libclang-dev", reason: "bindgen reads RocksDB's C header with it", present: libclang },
 ];
 
-const PYTHON: [Package; 2] = [
+pub const CURL: Package = Package { name: "curl", reason: "fetches Go", present: || runs("curl", &["--version"]) };
+
+pub const PYTHON: [Package; 2] = [
     Package {
         name: "python3",
         reason: "runs the demo's shop and the tests' SDK",
@@ -94,10 +96,7 @@ pub fn collector() -> Result<()> {
     if is(&stamp, &wanted) && out.join("otelcol").exists() {
         return Ok(());
     }
-    ensure!(
-        runs("go", &["version"]),
-        "Go is not installed: the tests build an OpenTelemetry Collector with it; install Go 1.25 or newer"
-    );
+    let path = crate::go::path()?;
     let version =
         wanted.lines().find_map(|l| l.trim().strip_prefix("version: ")).context("builder.yaml: no version")?;
     say(&format!("building the OpenTelemetry Collector {version} into {}", out.display()));
@@ -106,19 +105,20 @@ pub fn collector() -> Result<()> {
     }
     std::fs::create_dir_all(&out)?;
     let mut install = Command::new("go");
-    install.args(["install", &format!("{BUILDER}@v{version}")]).env("GOBIN", cache.join("bin"));
+    install.args(["install", &format!("{BUILDER}@v{version}")]).env("GOBIN", cache.join("bin")).env("PATH", &path);
     quietly("building the Collector's builder", &mut install)?;
     // The manifest has no place for its output that suits every machine.
     let manifest = cache.join("builder.yaml");
     std::fs::write(&manifest, wanted.replace("dist:\n", &format!("dist:\n  output_path: {}\n", out.display())))?;
     let mut build = Command::new(cache.join("bin/builder"));
-    build.arg("--config").arg(&manifest).env("GOFLAGS", "-buildvcs=false");
+    build.arg("--config").arg(&manifest).env("GOFLAGS", "-buildvcs=false").env("PATH", &path);
     quietly("building the Collector, a few minutes the first time", &mut build)?;
     std::fs::write(stamp, wanted)?;
     Ok(())
 }
 
-fn debian(packages: &[Package]) -> Result<()> {
+/// Installs those that are missing.
+pub fn debian(packages: &[Package]) -> Result<()> {
     let missing: Vec<&Package> = packages.iter().filter(|p| !(p.present)()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -144,7 +144,8 @@ fn debian(packages: &[Package]) -> Result<()> {
     quietly(&what, apt(&["install", "--yes", "--no-install-recommends"]).args(&names))
 }
 
-fn runs(program: &str, args: &[&str]) -> bool {
+/// Whether a program is there and answers.
+pub fn runs(program: &str, args: &[&str]) -> bool {
     let quiet = (Stdio::null(), Stdio::null(), Stdio::null());
     let status = Command::new(program).args(args).stdin(quiet.0).stdout(quiet.1).stderr(quiet.2).status();
     status.is_ok_and(|s| s.success())

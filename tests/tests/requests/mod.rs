@@ -86,10 +86,23 @@ pub fn nested(levels: usize) -> AnyValue {
     (0..levels).fold(text("bottom"), |inner, _| any(any_value::Value::ArrayValue(ArrayValue { values: vec![inner] })))
 }
 
-/// The same as JSON, in a log's body.
-pub fn json_nested(levels: usize) -> String {
-    let (open, close) = (r#"{"arrayValue":{"values":["#.repeat(levels), "]}}".repeat(levels));
-    format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{open}{close}}}]}}]}}]}}"#)
+/// OTLP/JSON: three log records of a service, the second with a body of nested arrays.
+pub fn json_nested(service: &str, levels: usize) -> String {
+    let nested = [r#"{"arrayValue":{"values":["#.repeat(levels), "]}}".repeat(levels)].concat();
+    json_logs(service, &format!(r#""body":{nested}"#))
+}
+
+/// OTLP/JSON: three log records of a service, the second with this trace id.
+pub fn json_id(service: &str, trace_id: &str) -> String {
+    json_logs(service, &format!(r#""traceId":"{trace_id}""#))
+}
+
+fn json_logs(service: &str, second: &str) -> String {
+    format!(
+        r#"{{"resourceLogs":[{{
+            "resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"{service}"}}}}]}},
+            "scopeLogs":[{{"logRecords":[{{}},{{{second}}},{{}}]}}]}}]}}"#
+    )
 }
 
 /// A link with this trace id.

@@ -129,6 +129,20 @@ pub(crate) fn span(service: &str, trace_id: [u8; 16], span_id: u64, attributes: 
     Batch::Traces(batch)
 }
 
+/// A trace with a span in each of many scopes.
+pub(crate) fn scopes(trace_id: [u8; 16], count: u32) -> Batch {
+    let mut batch = SpanBatch::default();
+    batch.common.resources.push(resource("a"));
+    for scope in 0..count {
+        let attributes = vec![("n".to_owned(), Value::Int(i64::from(scope)))];
+        batch.common.scopes.push(Scope { name: "tracer".into(), attributes, ..Default::default() });
+        let span_id = u64::from(scope + 1).to_be_bytes();
+        batch.push_row(SpanRow { trace_id, span_id, start_time: START, end_time: START, ..Default::default() });
+        batch.common.close_group(0, scope, scope + 1);
+    }
+    Batch::Traces(batch)
+}
+
 /// Points of a gauge: integers, a float, and an end.
 pub(crate) fn gauge(service: &str, name: &str, values: &[i64]) -> Batch {
     let mut batch = MetricBatch::default();

@@ -61,6 +61,42 @@ async fn memory_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn functions_cannot_exhaust_memory() {
+    let cluster = limited(20_000, 64 << 20).await;
+    let many = |call: &str, count: usize| vec![call; count].join(", ");
+    let long = "x".repeat(10_000);
+    for query in [
+        format!("SELECT {}", many("length(repeat('x', 33000000))", 900)),
+        format!("SELECT {} FROM logs", many("repeat(body, 500)", 400)),
+        "SELECT array_length(array_repeat(array_repeat(1, 64), 33000000))".to_owned(),
+        "SELECT array_length(array_repeat(1, 33000000))".to_owned(),
+        format!("SELECT length(replace(repeat('x', 10000), 'x', '{long}'))"),
+        format!("SELECT length(replace(repeat('x', 100000), '', '{long}'))"),
+        format!("SELECT length(regexp_replace(repeat('x', 100000), 'x', '{long}', 'g'))"),
+        format!("SELECT length(array_to_string(array_repeat(1, 1000000), '{long}'))"),
+        format!(
+            "WITH a AS (SELECT repeat(body, 10) AS s FROM logs), b AS (SELECT concat({s}) AS s FROM a), \
+             c AS (SELECT concat({s}) AS s FROM b), d AS (SELECT concat({s}) AS s FROM c) \
+             SELECT max(length(s)) FROM d",
+            s = many("s", 20)
+        ),
+        format!("SELECT length(concat_ws({}))", many("repeat('x', 3000000)", 200)),
+    ] {
+        let error = error(&cluster, &query).await;
+        let limited = matches!(error, QueryError::Invalid(_) | QueryError::Execution(_) | QueryError::Memory { .. });
+        assert!(limited, "{}: {error:?}", &query[..60]);
+    }
+    for (query, expected) in [
+        ("SELECT replace('a-b', '-', '--'), concat_ws(',', 'a', NULL, 'b'), concat('a', 1)", "a--b | a,b | a1"),
+        ("SELECT array_to_string(array_repeat(7, 3), '+'), regexp_replace('aXbX', 'X', '-', 'g')", "7+7+7 | a-b-"),
+        ("SELECT max(length(repeat(body, 10))) > 0, max(upper(lpad(body, 1))) FROM logs", "true | R"),
+        ("SELECT count(DISTINCT replace(body, ' ', '  ')), min(concat(body, NULL)) > '' FROM logs", "2000 | true"),
+    ] {
+        assert_eq!(rows(&cluster, query).await, [expected], "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_answer_ends_its_query() {
     let cluster = limited(20_000, 256 << 20).await;
     let tenant = TenantId::default_tenant();

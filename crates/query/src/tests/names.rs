@@ -128,6 +128,61 @@ async fn types_follow_the_values() {
 }
 
 #[tokio::test]
+async fn what_is_no_number_is_null_where_one_is_asked_for() {
+    let cluster = Cluster::start().await;
+    let record = |code, ratio: &str| Log {
+        time: data::START,
+        attributes: vec![("code", code), ("limit", Value::Int(500)), ("ratio", Value::Str(ratio.into()))],
+        ..Default::default()
+    };
+    cluster.append(data::logs("a", &[record(Value::Int(200), "0.5"), record(Value::Int(500), "-1")]));
+    cluster.flush(Signal::Logs, true).await;
+    cluster.append(data::logs("a", &[record(Value::Str("N/A".into()), "half"), record(Value::Double(500.5), "2")]));
+    for (filter, expected) in [
+        ("attributes['code'] >= 500", "2"),
+        ("500 <= \"code\"", "2"),
+        ("attributes['code'] = 500", "1"),
+        ("attributes['code'] <> 500", "2"),
+        ("attributes['code'] = '500'", "1"),
+        ("attributes['code'] = 'N/A'", "1"),
+        ("attributes['code'] BETWEEN 100 AND 500", "2"),
+        ("attributes['code'] IN (200, 500, 7)", "2"),
+        ("attributes['code'] IN ('200', 'N/A')", "2"),
+        ("attributes['code'] IN (SELECT attributes['limit'] FROM logs)", "1"),
+        ("CASE attributes['code'] WHEN 500 THEN true ELSE false END", "1"),
+        ("attributes['code'] + 1 > 500", "2"),
+        ("attributes['code'] * attributes['ratio'] < 0", "1"),
+        ("attributes['code'] > attributes['limit']", "1"),
+        ("attributes['code'] % 100 = 0 AND time >= '2026-01-01T00:00:00Z'", "2"),
+    ] {
+        let query = format!("SELECT count(*) FROM logs WHERE {filter}");
+        assert_eq!(rows(&cluster, &query).await, [expected], "{filter}");
+    }
+    for (query, expected) in [
+        ("WITH t AS (SELECT * FROM logs) SELECT count(*) FROM t WHERE attributes['ratio'] > 0", "2"),
+        ("WITH t AS (SELECT * FROM logs) SELECT count(*) FROM t WHERE t.attributes['code'] BETWEEN 500 AND 501", "2"),
+        ("SELECT count(*) FROM (SELECT attributes['code'] AS c FROM logs) t WHERE c > 200", "2"),
+        ("SELECT count(*) FROM (SELECT attributes['r'] AS c FROM (SELECT * FROM logs) u) t WHERE c > 200", "0"),
+        ("SELECT sum(attributes['code'] * 1) FROM logs", "1200.5"),
+        ("SELECT max(attributes['code'] + 0) FROM logs GROUP BY service_name", "500.5"),
+        ("SELECT count(*) FROM logs a JOIN logs b ON a.attributes['code'] = b.attributes['limit']", "4"),
+        (
+            "SELECT count(*) FROM logs a WHERE EXISTS \
+             (SELECT 1 FROM logs b WHERE a.attributes['code'] = b.attributes['limit'])",
+            "1",
+        ),
+        ("SELECT max(c) FROM (SELECT attributes['code'] c FROM logs UNION ALL SELECT body FROM logs) t", "N/A"),
+    ] {
+        assert_eq!(rows(&cluster, query).await, [expected], "{query}");
+    }
+    // Who asks for a strict cast gets one.
+    let strict = error(&cluster, "SELECT CAST(attributes['code'] AS BIGINT) FROM logs").await;
+    assert!(matches!(strict, QueryError::Execution(_)), "{strict:?}");
+    let header = table(&cluster, "SELECT attributes['code'] + 1 FROM logs LIMIT 1").await.unwrap().0;
+    assert_eq!(header, "logs.attributes['code'] + Int64(1)");
+}
+
+#[tokio::test]
 async fn mistakes_are_told() {
     let cluster = filled(true).await;
     for (query, parts) in [

@@ -1,10 +1,19 @@
 //! A trace by its id, as it was sent.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field, Schema};
 use bonghwa_model::{Signal, TenantId, Value};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::stream;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as V;
 
 use super::cluster::Cluster;
 use super::data;
+use crate::alive::Alive;
+use crate::{QueryError, trace};
 
 #[tokio::test]
 async fn traces_come_back_whole() {
@@ -67,4 +76,25 @@ async fn traces_come_back_whole() {
     assert!(cluster.engine.trace(&tenant, [9; 16], None).await.unwrap().is_none());
     let other = TenantId::new("other").unwrap();
     assert!(cluster.engine.trace(&other, id, None).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn many_scopes_take_no_longer_than_many_spans() {
+    let cluster = Cluster::start().await;
+    cluster.append(data::scopes([7; 16], 20_000));
+    let start = Instant::now();
+    let trace = cluster.engine.trace(&TenantId::default_tenant(), [7; 16], None).await.unwrap().unwrap();
+    assert_eq!(trace.resource_spans[0].scope_spans.len(), 20_000);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn building_a_trace_has_a_time_limit() {
+    let schema = Arc::new(Schema::new(vec![Field::new("trace_id", DataType::Utf8, false)]));
+    for (timeout, ends) in [(Duration::from_secs(60), false), (Duration::ZERO, true)] {
+        let batches = stream::iter([Ok(RecordBatch::new_empty(schema.clone()))]);
+        let rows = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), batches));
+        let built = trace::collect(rows, [7; 16], usize::MAX, &Alive::new(timeout)).await;
+        assert_eq!(matches!(built, Err(QueryError::Timeout(_))), ends, "{built:?}");
+    }
 }
