@@ -230,10 +230,17 @@ impl Group {
 
     /// Resolves when the group has failed for good, or is shut down.
     pub async fn failed(&self) -> Error {
-        match self.wait(None, "a failure", |_| false).await {
-            Err(error) => error,
-            // Only a running state that is an error ends the wait.
-            Ok(_) => self.fatal(Fatal::Stopped),
+        let stored = self.store.core().progress.failed.notified();
+        tokio::pin!(stored);
+        // From here on no failure is missed.
+        stored.as_mut().enable();
+        if let Some(known) = self.log.failure() {
+            return known;
+        }
+        tokio::select! {
+            () = stored => self.fatal(Fatal::Stopped),
+            // Only a running state that is an error ends this wait.
+            ended = self.wait(None, "a failure", |_| false) => ended.err().unwrap_or_else(|| self.fatal(Fatal::Stopped)),
         }
     }
 

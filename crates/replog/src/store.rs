@@ -142,7 +142,6 @@ impl Store {
         Error::storage(&self.path.display().to_string(), error)
     }
 
-    #[cfg(test)]
     pub(crate) fn core(&self) -> &StoreCore {
         &self.core
     }

@@ -18,7 +18,7 @@ use openraft::Instant as _;
 use openraft::storage::IOFlushed;
 use openraft::type_config::TypeConfigExt;
 use rocksdb::{WriteBatch, WriteOptions};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::StoreOptions;
 use crate::codec::Write;
@@ -58,6 +58,8 @@ pub(crate) struct Progress {
     pub entries: AtomicU64,
     pub bytes: AtomicU64,
     pub failure: OnceLock<String>,
+    /// Told when there is a failure.
+    pub failed: Notify,
     /// Writes fail from now on, as on a broken disk.
     #[cfg(test)]
     pub break_disk: AtomicBool,
@@ -150,6 +152,7 @@ impl Writer {
             tracing::error!(%message, "the log cannot be written; no more appends are taken");
             // Only the first failure is told; the later ones follow from it.
             let _ = self.progress.failure.set(message.clone());
+            self.progress.failed.notify_waiters();
         }
         for request in round {
             request.complete(&result);
