@@ -14,6 +14,12 @@ use serde_json::json;
 use crate::config::Config;
 use crate::node::Node;
 
+/// What `/ring` and `bonghwa ring` show of a node.
+pub const NODE_COLUMNS: &[&str] = &["name", "address", "zone", "roles"];
+/// And of a partition.
+pub const PARTITION_COLUMNS: &[&str] =
+    &["partition", "state", "replicas", "leads", "watermark", "position", "head_bytes"];
+
 /// The routes; all of them answer only once the node is ready.
 pub fn router(node: Arc<Node>, config: &Config) -> Router {
     let yaml = config.to_yaml();
@@ -88,8 +94,8 @@ fn page(version: u64, blocks: usize, nodes: &[serde_json::Value], partitions: &[
          <style>body{{font:15px/1.5 system-ui;margin:2rem;color:#222}}table{{border-collapse:collapse;margin:1rem 0 2rem}}\
          th,td{{padding:.35rem .9rem;border-bottom:1px solid #ddd;text-align:left}}td{{font-variant-numeric:tabular-nums}}</style>\
          <h1>Ring</h1><p>Catalog version {version}, {blocks} blocks.</p><h2>Nodes</h2>{}<h2>Partitions</h2>{}",
-        table(nodes, &["name", "address", "zone", "roles"]),
-        table(partitions, &["partition", "state", "replicas", "leads", "watermark", "position", "head_bytes"]),
+        table(nodes, NODE_COLUMNS),
+        table(partitions, PARTITION_COLUMNS),
     )
 }
 

@@ -23,7 +23,7 @@ use crate::plan::Source;
 use crate::run::{Limits, Plan};
 use crate::table::{OneSchema, SignalTable, Tables};
 use crate::view::View;
-use crate::{QueryError, nearest, session, star, statement, table, trace};
+use crate::{QueryError, nearest, numeric, session, star, statement, table, trace};
 
 /// Bounds of queries.
 #[derive(Clone, Debug)]
@@ -153,6 +153,7 @@ impl Engine {
         let source = self.source(tenant);
         let mut tables = BTreeMap::new();
         let mut added = BTreeMap::new();
+        let mut texts = BTreeSet::new();
         let mut keys = BTreeSet::new();
         for signal in Signal::ALL {
             // Tables that the query leaves alone are only listed.
@@ -161,10 +162,12 @@ impl Engine {
             keys.extend(kinds.keys().map(str::to_owned));
             let attributes = table::attribute_columns(&mentions, signal, &kinds);
             added.insert(signal, attributes.iter().map(|column| column.name.clone()).collect());
+            texts.extend(attributes.iter().filter(|column| column.is_text()).map(|column| column.name.clone()));
             tables.insert(signal, Arc::new(SignalTable::new(source.clone(), view, &attributes)));
         }
         if let Some(inner) = inner {
             star::hide(inner, &added, &mentions.ctes);
+            numeric::cast(inner, &texts);
         }
         let schema = OneSchema::new(session::SCHEMA, Tables::new(&tables));
         let session = session::of_query(&self.base, schema, self.limits.memory_bytes)

@@ -168,6 +168,11 @@ fn consumer(what: &str) -> String {
 
 fn plan_error(what: &str) -> String {
     let what = what.strip_prefix("Error during planning: ").unwrap_or(what);
+    if let Some((_, rest)) = what.split_once("Function '")
+        && let Some((name, _)) = rest.split_once("' failed to match any signature")
+    {
+        return format!("{name} cannot take what it is given: text becomes a number by TRY_CAST(... AS DOUBLE)");
+    }
     match what.strip_prefix("table '").and_then(|rest| rest.split_once("' not found")) {
         Some((name, _)) => {
             let name = name.rsplit('.').next().unwrap_or(name);

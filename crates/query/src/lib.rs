@@ -18,6 +18,7 @@ mod mentions;
 mod mixed;
 mod names;
 mod nearest;
+mod numeric;
 mod plan;
 mod planner;
 mod predicate;

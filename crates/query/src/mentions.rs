@@ -86,6 +86,13 @@ impl Mentions {
     }
 }
 
+/// The name of the attribute column that an expression is, if it is one and nothing else.
+pub(crate) fn attribute(expr: &Expr) -> Option<String> {
+    let mut mentions = Mentions::default();
+    let _ = mentions.pre_visit_expr(expr);
+    mentions.attributes.first().map(|mention| names::attribute(mention.scope, &mention.key))
+}
+
 /// The text of a string literal.
 pub(crate) fn text(expr: &Expr) -> Option<&str> {
     match expr {

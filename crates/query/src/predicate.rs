@@ -2,7 +2,7 @@
 //! stricter than the filter: the rows that come back are filtered again.
 
 use arrow_schema::{DataType, Field};
-use bonghwa_block::{self as block, Column, Comparison, Op, Predicate, Scalar};
+use bonghwa_block::{self as block, Column, Comparison, Op, Predicate, Scalar, ValueType};
 use bonghwa_model::Signal;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Between, InList, Like, ScalarFunction};
@@ -37,6 +37,11 @@ impl TableColumn {
             Signal::Metrics => false,
         };
         TableColumn { name: name.to_owned(), column: Column::Base(name), indexed }
+    }
+
+    /// Whether it is an attribute that is text.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.column, Column::Attribute { value_type: ValueType::String, .. })
     }
 
     /// The column in the table's schema.

@@ -7,6 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use futures::StreamExt;
 use serde_json::Value;
 
+use crate::pages;
+
 /// Where the server is and whose data is meant.
 #[derive(Args)]
 pub struct Address {
@@ -77,9 +79,10 @@ pub async fn ring(address: Address) -> Result<()> {
     let request = reqwest::Client::new().get(format!("{}/ring", address.address.trim_end_matches('/')));
     let ring: Value = send(request, &address).await?.json().await?;
     println!("catalog version {}, {} blocks", ring["version"], ring["blocks"]);
-    for section in ["nodes", "partitions"] {
+    for (section, columns) in [("nodes", pages::NODE_COLUMNS), ("partitions", pages::PARTITION_COLUMNS)] {
         println!("\n{section}");
-        print_table(&serde_json::from_value::<Vec<Row>>(ring[section].clone())?)?;
+        let row = |item: &Value| Row(columns.iter().map(|name| ((*name).to_owned(), item[*name].clone())).collect());
+        print_table(&ring[section].as_array().into_iter().flatten().map(row).collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -124,24 +127,26 @@ impl<'de> serde::Deserialize<'de> for Row {
     }
 }
 
+/// Aligned columns. A text of several lines takes several lines.
 fn print_table(rows: &[Row]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let Some(Row(first)) = rows.first() else {
         return Ok(writeln!(out, "(0 rows)")?);
     };
-    let text = |value: &Value| match value {
-        Value::String(text) => text.replace('\n', "\\n"),
-        Value::Null => String::new(),
-        other => other.to_string(),
+    let header = first.iter().map(|(name, _)| cell(&Value::from(name.as_str()))).collect();
+    let body = rows.iter().map(|Row(row)| row.iter().map(|(_, value)| cell(value)).collect());
+    let table: Vec<Vec<Vec<String>>> = std::iter::once(header).chain(body).collect();
+    let width = |column: usize| {
+        let lines = table.iter().filter_map(|row| row.get(column)).flatten();
+        lines.map(|line| line.chars().count()).max().unwrap_or(0)
     };
-    let header: Vec<String> = first.iter().map(|(name, _)| name.clone()).collect();
-    let body = rows.iter().map(|Row(row)| row.iter().map(|(_, value)| text(value)).collect());
-    let lines: Vec<Vec<String>> = std::iter::once(header).chain(body).collect();
-    let width = |i: usize| lines.iter().filter_map(|line| line.get(i)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..first.len()).map(|i| width(i).unwrap_or(0)).collect();
-    for (n, line) in lines.iter().enumerate() {
-        let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(out, "{}", padded.join("  ").trim_end())?;
+    let widths: Vec<usize> = (0..first.len()).map(width).collect();
+    for (n, row) in table.iter().enumerate() {
+        for line in 0..row.iter().map(Vec::len).max().unwrap_or(0) {
+            let cells = row.iter().map(|cell| cell.get(line).map_or("", String::as_str));
+            let padded: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            writeln!(out, "{}", padded.join("  ").trim_end())?;
+        }
         if n == 0 {
             let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
             writeln!(out, "{}", rules.join("  "))?;
@@ -149,4 +154,18 @@ fn print_table(rows: &[Row]) -> Result<()> {
     }
     writeln!(out, "({} rows)", rows.len())?;
     Ok(())
+}
+
+/// The lines of a value. Telemetry is other people's text: it must not steer the terminal.
+fn cell(value: &Value) -> Vec<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    };
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.lines().map(|line| line.chars().map(shown).collect()).collect()
 }

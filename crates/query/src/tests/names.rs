@@ -164,6 +164,12 @@ async fn what_is_no_number_is_null_where_one_is_asked_for() {
         ("SELECT count(*) FROM (SELECT attributes['code'] AS c FROM logs) t WHERE c > 200", "2"),
         ("SELECT count(*) FROM (SELECT attributes['r'] AS c FROM (SELECT * FROM logs) u) t WHERE c > 200", "0"),
         ("SELECT sum(attributes['code'] * 1) FROM logs", "1200.5"),
+        ("SELECT sum(attributes['code']) FROM logs", "1200.5"),
+        ("SELECT avg(l.\"ratio\") FROM logs l", "0.5"),
+        ("SELECT approx_percentile_cont(attributes['code'], 1.0) FROM logs", "500.5"),
+        ("SELECT approx_percentile_cont(1.0) WITHIN GROUP (ORDER BY attributes['code']) FROM logs", "500.5"),
+        ("SELECT sum(attributes['never.sent']) FROM logs", "NULL"),
+        ("SELECT sum(attributes['limit']) FROM logs", "2000"),
         ("SELECT max(attributes['code'] + 0) FROM logs GROUP BY service_name", "500.5"),
         ("SELECT count(*) FROM logs a JOIN logs b ON a.attributes['code'] = b.attributes['limit']", "4"),
         (
@@ -175,6 +181,8 @@ async fn what_is_no_number_is_null_where_one_is_asked_for() {
     ] {
         assert_eq!(rows(&cluster, query).await, [expected], "{query}");
     }
+    let unread = error(&cluster, "SELECT sum(body) FROM logs").await.to_string();
+    assert!(unread.contains("sum cannot take") && unread.contains("TRY_CAST"), "{unread}");
     // Who asks for a strict cast gets one.
     let strict = error(&cluster, "SELECT CAST(attributes['code'] AS BIGINT) FROM logs").await;
     assert!(matches!(strict, QueryError::Execution(_)), "{strict:?}");
