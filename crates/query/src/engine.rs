@@ -162,7 +162,9 @@ impl Engine {
             keys.extend(kinds.keys().map(str::to_owned));
             let attributes = table::attribute_columns(&mentions, signal, &kinds);
             added.insert(signal, attributes.iter().map(|column| column.name.clone()).collect());
-            texts.extend(attributes.iter().filter(|column| column.is_text()).map(|column| column.name.clone()));
+            if mentions.signals.contains(&signal) {
+                texts.extend(attributes.iter().filter(|column| column.is_text()).map(|column| column.name.clone()));
+            }
             tables.insert(signal, Arc::new(SignalTable::new(source.clone(), view, &attributes)));
         }
         if let Some(inner) = inner {
