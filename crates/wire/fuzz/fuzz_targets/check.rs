@@ -30,7 +30,8 @@ pub fn check(decoded: Result<Decoded, WireError>) {
         }
     };
     assert_eq!(decoded.rejected, decoded.reasons.iter().map(|r| r.count).sum::<u64>());
-    assert_eq!(decoded.message().is_empty(), decoded.rejected == 0 && decoded.cut_values == 0);
+    let as_it_came = decoded.rejected == 0 && decoded.cut_values == 0 && decoded.dropped_ids == 0;
+    assert_eq!(decoded.message().is_empty(), as_it_came);
     let common = decoded.batch.common();
     assert_eq!(common.groups.last().map_or(0, |g| g.end) as usize, decoded.batch.rows());
     let text = |r: Ref| assert!(std::str::from_utf8(common.arena.bytes(r)).is_ok());
