@@ -46,8 +46,7 @@ const BUILD: [Package; 4] = [
     Package { name: "libclang-dev", reason: "bindgen reads RocksDB's C header with it", present: libclang },
 ];
 
-pub const CURL: Package = Package { name: "curl", reason: "fetches Go", present: || runs("curl", &["--version"]) };
-
+/// What Python packages are installed with.
 pub const PYTHON: [Package; 2] = [
     Package {
         name: "python3",
