@@ -164,14 +164,20 @@ async fn monstrous_queries_do_not_harm_the_server() -> Result<()> {
     let wide = format!("SELECT {} FROM logs", vec!["body"; 20_000].join(", "));
     let ors = format!("SELECT count(*) FROM logs WHERE {}", vec!["severity_number = 1"; 20_000].join(" OR "));
     let unions = vec!["SELECT 1"; 5_000].join(" UNION ALL ");
-    let long = format!("SELECT '{}'", "x".repeat(50_000_000));
-    for query in [deep, wide, ors, unions, long] {
+    for query in [deep, wide, ors, unions] {
         let answer = server.sql().ask(&query, "application/json").await?;
         let start: String = query.chars().take(60).collect();
         let fine = answer.status.is_success() || [400, 413, 422].contains(&answer.status.as_u16());
         ensure!(fine, "{start}...: {}: {}", answer.status, answer.text());
         server.check_alive().context(start)?;
     }
+    // It is refused before it is read: who still writes may find the connection closed instead.
+    let long = format!("SELECT '{}'", "x".repeat(50_000_000));
+    if let Ok(answer) = server.sql().ask(&long, "application/json").await {
+        ensure!(answer.status == 413, "{}: {}", answer.status, answer.text());
+    }
+    let rows = server.sql().rows("SELECT count(*) AS n FROM logs").await?;
+    ensure!(rows == [json!({ "n": ROWS })], "{rows:?}");
     server.stop().await
 }
 
