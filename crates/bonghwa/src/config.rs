@@ -18,10 +18,28 @@ use crate::units::{Size, Time};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Roles that this process runs. Only `all` so far.
+    /// Roles that this process runs: `all`, or some of `distributor`, `ingester`, `meta`, `querier`
+    /// and `compactor`, separated by commas.
     pub target: String,
     /// This node's name in the cluster. Empty: the host name.
     pub node_name: String,
+    /// The failure domain that this node is in. Replicas of a partition go to distinct zones where
+    /// there are enough.
+    pub zone: String,
+    /// HOST:PORT at which other nodes reach this node's `grpc_listen`. Empty: that address, the
+    /// host name in place of 0.0.0.0.
+    pub advertise: String,
+    /// HOST:PORT of meta nodes' gRPC, separated by commas. A name that stands for several addresses,
+    /// as of a headless Kubernetes service, stands for as many meta nodes. Empty: this process runs
+    /// meta itself.
+    pub join: String,
+    /// HOST:PORT of every meta node's gRPC, this one's included, separated by commas; the same on
+    /// all of them. Only for nodes with the target `meta`. Empty: this node is the only one.
+    pub meta_peers: String,
+    /// Ingesters that keep each partition. 0: 1 where `target` is `all`, else 3.
+    pub replication_factor: usize,
+    /// Whether a node that is told to stop leaves for good: its partitions are replaced and flushed first.
+    pub drain_on_shutdown: bool,
     /// Where the log and, unless `object_store` says otherwise, the blocks lie.
     pub data_dir: PathBuf,
     /// All HTTP APIs.
@@ -36,6 +54,10 @@ pub struct Config {
     pub object_store: String,
     /// S3-compatible stores; credentials also come from the AWS environment.
     pub s3: S3,
+    /// TLS between roles.
+    pub tls: Tls,
+    /// Who is taken for alive, and when replicas are given up.
+    pub cluster: Cluster,
     /// Receiving.
     pub distributor: Distributor,
     /// Heads and flushes.
@@ -60,6 +82,39 @@ pub struct S3 {
     pub access_key_id: String,
     /// Secret key; empty: from the environment. Never shown.
     pub secret_access_key: String,
+}
+
+/// TLS between roles, on `grpc_listen` and towards other nodes. All empty: none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// PEM file with this node's certificate chain, for its listener and, as a client, towards others.
+    pub cert: String,
+    /// PEM file with its private key.
+    pub key: String,
+    /// PEM file with the authorities that other nodes' certificates must come from. Callers without
+    /// such a certificate are refused.
+    pub ca: String,
+    /// The name that other nodes' certificates must bear. Empty: the host they are reached by.
+    pub server_name: String,
+}
+
+/// The cluster's patience.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cluster {
+    /// How often a node tells meta that it lives.
+    pub heartbeat: Time,
+    /// After this silence a node gets no new replicas.
+    pub unreachable_after: Time,
+    /// After this silence an ingester's replicas are given up: its partitions are sealed by the
+    /// others and replaced, and other nodes are forgotten.
+    pub lost_after: Time,
+    /// How often the leader of a log tells the other replicas that it lives. They elect another
+    /// after four to eight times this without a word.
+    pub log_heartbeat: Time,
+    /// How long a draining node may take before the process ends anyway.
+    pub drain_timeout: Time,
 }
 
 /// The distributor.
@@ -166,6 +221,12 @@ impl Default for Config {
         Config {
             target: "all".into(),
             node_name: String::new(),
+            zone: String::new(),
+            advertise: String::new(),
+            join: String::new(),
+            meta_peers: String::new(),
+            replication_factor: 0,
+            drain_on_shutdown: false,
             data_dir: "./bonghwa-data".into(),
             http_listen: "0.0.0.0:7800".into(),
             grpc_listen: "0.0.0.0:7801".into(),
@@ -173,11 +234,26 @@ impl Default for Config {
             otlp_http_listen: "0.0.0.0:4318".into(),
             object_store: String::new(),
             s3: S3::default(),
+            tls: Tls::default(),
+            cluster: Cluster::default(),
             distributor: Distributor::default(),
             ingester: Ingester::default(),
             limits: Limits::default(),
             query: Query::default(),
             telemetry: Telemetry::default(),
+        }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        use std::time::Duration;
+        Cluster {
+            heartbeat: Time(Duration::from_secs(1)),
+            unreachable_after: Time(Duration::from_secs(5)),
+            lost_after: Time(Duration::from_secs(600)),
+            log_heartbeat: Time(Duration::from_millis(150)),
+            drain_timeout: Time(Duration::from_secs(300)),
         }
     }
 }
