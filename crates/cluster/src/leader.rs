@@ -18,7 +18,7 @@ use crate::{Backoff, Catalog, seam};
 /// How long a leader is looked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaderOptions {
-    /// An election takes one to two seconds; this covers two.
+    /// An election takes one to two seconds; this covers several.
     pub patience: Duration,
     /// First wait after all replicas said no.
     pub first_wait: Duration,
@@ -29,7 +29,7 @@ pub(crate) struct LeaderOptions {
 impl Default for LeaderOptions {
     fn default() -> Self {
         LeaderOptions {
-            patience: Duration::from_secs(5),
+            patience: Duration::from_secs(8),
             first_wait: Duration::from_millis(20),
             longest_wait: Duration::from_millis(500),
         }
@@ -39,8 +39,9 @@ impl Default for LeaderOptions {
 /// Sends each call to the leader of the partition it names. Remembers leaders,
 /// follows a replica's word about who leads, and asks the others when one is away.
 ///
-/// An append is sent again only where the first attempt surely did nothing
-/// ([`RpcError::had_no_effect`]); reads also after a timeout or a broken connection.
+/// An append without a [name](bonghwa_protocol::BatchId) is sent again only where the first attempt
+/// surely did nothing ([`RpcError::had_no_effect`]); a named one, which is stored once however often
+/// it comes, and reads also after a timeout or a broken connection.
 pub struct LeaderClient {
     clients: Arc<Clients>,
     options: LeaderOptions,
@@ -175,7 +176,8 @@ fn replica_at(catalog: &Catalog, replicas: &[u64], address: &str) -> Option<u64>
 #[async_trait]
 impl IngesterClient for LeaderClient {
     async fn append(&self, partition: &str, tenant: &TenantId, batch: EncodedBatch) -> Result<u64, RpcError> {
-        self.route(partition, Repeat::IfNothingHappened, |client| {
+        let repeat = if batch.id.is_some() { Repeat::Always } else { Repeat::IfNothingHappened };
+        self.route(partition, repeat, |client| {
             let (partition, tenant, batch) = (partition.to_owned(), tenant.clone(), batch.clone());
             async move { client.append(&partition, &tenant, batch).await }.boxed()
         })
