@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bonghwa_model::TenantId;
 use bonghwa_protocol::{EncodedBatch, IngesterClient, RpcError, RpcErrorKind, v1};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
@@ -218,5 +218,14 @@ impl IngesterClient for LeaderClient {
         let flushes = nodes.into_iter().map(|node| Ok(async move { self.clients.of_node(node)?.flush().await }));
         let blocks: Vec<Vec<String>> = stream::iter(flushes).try_buffer_unordered(8).try_collect().await?;
         Ok(blocks.into_iter().flatten().collect())
+    }
+
+    /// The partitions of every ingester that answers.
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
+        let catalog = self.clients.catalog();
+        let ingesters = catalog.nodes().filter(|node| node.has_role("ingester"));
+        let clients: Vec<_> = ingesters.filter_map(|node| self.clients.of_node(node.id).ok()).collect();
+        let answers = join_all(clients.iter().map(|client| client.status())).await;
+        Ok(answers.into_iter().flatten().flatten().collect())
     }
 }

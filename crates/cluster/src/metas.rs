@@ -20,6 +20,8 @@ type MetaNode = (String, Arc<dyn MetaClient>);
 pub struct MetaRouter {
     /// The node that answered last comes first.
     nodes: Mutex<Vec<MetaNode>>,
+    /// The address of the one in this process.
+    local: Option<String>,
     remotes: Option<Remotes>,
     patience: Duration,
 }
@@ -33,7 +35,7 @@ struct Remotes {
 impl MetaRouter {
     /// Over clients of meta nodes and their HOST:PORT; one may be the local node.
     pub fn new(nodes: Vec<(String, Arc<dyn MetaClient>)>) -> Self {
-        MetaRouter { nodes: Mutex::new(nodes), remotes: None, patience: Duration::from_secs(10) }
+        MetaRouter { nodes: Mutex::new(nodes), local: None, remotes: None, patience: Duration::from_secs(10) }
     }
 
     /// Over gRPC to these HOST:PORT; a name of several addresses stands for as many nodes. Names
@@ -53,6 +55,15 @@ impl MetaRouter {
     /// How long a command looks for a leader before it fails; 10 s unless set.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// With the node of this process at its address, so that no socket lies before it.
+    pub fn with_local(mut self, address: &str, node: Arc<dyn MetaClient>) -> Self {
+        let nodes = self.nodes.get_mut();
+        nodes.retain(|(known, _)| known != address);
+        nodes.insert(0, (address.to_owned(), node));
+        self.local = Some(address.to_owned());
         self
     }
 
@@ -78,7 +89,7 @@ impl MetaRouter {
                 Ok(_) | Err(_) => found.push(seed.clone()),
             }
         }
-        self.nodes.lock().retain(|(known, _)| found.contains(known));
+        self.nodes.lock().retain(|(known, _)| found.contains(known) || self.local.as_ref() == Some(known));
         for address in &found {
             if let Err(error) = self.learn(address) {
                 tracing::warn!(address, %error, "a meta node cannot be reached");
@@ -168,7 +179,7 @@ impl MetaClient for MetaRouter {
         .await
     }
 
-    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<bool, RpcError> {
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError> {
         self.route(true, |meta| Box::pin(async move { meta.heartbeat(node, incarnation).await })).await
     }
 

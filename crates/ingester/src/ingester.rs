@@ -1,6 +1,5 @@
 //! The role: keeps the node's partitions as the catalog says, answers distributors and queriers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -80,16 +79,16 @@ impl Ingester {
         self.hosting.failed().await
     }
 
-    /// One line per partition of this node, for pages.
-    pub fn status(&self) -> Vec<PartitionStatus> {
-        let status = |p: Arc<Partition>| PartitionStatus {
+    /// The partitions that are open here, as this node sees them.
+    pub fn partitions(&self) -> Vec<v1::PartitionStatus> {
+        let status = |p: Arc<Partition>| v1::PartitionStatus {
             partition: p.name.clone(),
             position: p.head.applied(),
             watermark: p.head.watermark(),
             head_bytes: p.head.unflushed().0 as u64,
             leads: p.group.is_leader(),
-            leader: p.group.leader(),
-            sealed: p.head.sealed().is_some(),
+            leader: p.group.leader().unwrap_or(0),
+            log_bytes: p.group.status().log_bytes,
         };
         self.hosting.partitions().into_iter().map(status).collect()
     }
@@ -117,25 +116,6 @@ impl Ingester {
         }
         failed.map_or(Ok(blocks), |message| Err(RpcError::new(RpcErrorKind::Unavailable, message)))
     }
-}
-
-/// A partition as this node sees it.
-#[derive(Clone, Debug)]
-pub struct PartitionStatus {
-    /// Name.
-    pub partition: String,
-    /// The last position applied.
-    pub position: u64,
-    /// Flushed up to here.
-    pub watermark: u64,
-    /// Memory of what is not flushed; 0 where another node leads.
-    pub head_bytes: u64,
-    /// Whether this node leads it.
-    pub leads: bool,
-    /// The id of the node that leads it, as far as this one knows.
-    pub leader: Option<u64>,
-    /// Whether its log ends with the word that it is sealed.
-    pub sealed: bool,
 }
 
 fn tenant(name: &str) -> Result<TenantId, RpcError> {
@@ -186,8 +166,11 @@ impl IngesterClient for Ingester {
     async fn flush(&self) -> Result<Vec<String>, RpcError> {
         self.flush_these(&self.hosting.partitions()).await
     }
-}
 
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
+        Ok(self.partitions())
+    }
+}
 /// Flushes what the partition holds now.
 async fn flush_all(flusher: Arc<Flusher>, partition: Arc<Partition>) -> Result<Vec<String>, IngesterError> {
     let target = partition.head.applied();

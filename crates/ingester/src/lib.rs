@@ -22,7 +22,7 @@ mod partition;
 mod storage;
 mod window;
 
-pub use ingester::{Ingester, PartitionStatus};
+pub use ingester::Ingester;
 pub use options::IngesterOptions;
 pub use storage::BlockStore;
 

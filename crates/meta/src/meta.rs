@@ -139,18 +139,19 @@ impl MetaClient for Meta {
             .map_err(|error| RpcError::internal(format!("meta's own answer cannot be read: {error}")))
     }
 
-    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<bool, RpcError> {
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError> {
         if !self.group.is_leader() {
             return Err(RpcError::new(
                 RpcErrorKind::NotLeader { leader: self.leader_address() },
                 "this meta node does not lead",
             ));
         }
-        let known = self.machine.feed().catalog().node(node).is_some_and(|n| n.incarnation == incarnation);
+        let catalog = self.machine.feed().catalog();
+        let known = catalog.node(node).is_some_and(|n| n.incarnation == incarnation);
         if known {
             self.liveness.hear(node);
         }
-        Ok(known)
+        Ok(v1::HeartbeatResponse { known, version: catalog.version() })
     }
 
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {

@@ -96,4 +96,7 @@ pub trait IngesterClient: Send + Sync {
     /// Flushes every partition led there; the paths of the objects written, which
     /// are in the catalog by then.
     async fn flush(&self) -> Result<Vec<String>, RpcError>;
+
+    /// The partitions that are open there.
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError>;
 }

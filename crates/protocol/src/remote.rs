@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::v1::ingester_client::IngesterClient as IngesterStub;
 use crate::v1::meta_client::MetaClient as MetaStub;
-use crate::{EncodedBatch, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
+use crate::{ClientTls, EncodedBatch, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
 
 /// Window of one stream: what may be under way unread.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -147,6 +147,11 @@ impl IngesterClient for RemoteIngester {
         let answer = self.stub.clone().flush(v1::FlushRequest {}).await?;
         Ok(answer.into_inner().blocks)
     }
+
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
+        let answer = self.stub.clone().status(timed(v1::StatusRequest {}, self.options.read_timeout)).await?;
+        Ok(answer.into_inner().partitions)
+    }
 }
 
 /// One meta node over gRPC.
@@ -179,9 +184,9 @@ impl MetaClient for RemoteMeta {
         Ok(answer.into_inner())
     }
 
-    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<bool, RpcError> {
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError> {
         let request = timed(v1::HeartbeatRequest { node, incarnation }, self.options.call_timeout);
-        Ok(self.stub.clone().heartbeat(request).await?.into_inner().known)
+        Ok(self.stub.clone().heartbeat(request).await?.into_inner())
     }
 
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {

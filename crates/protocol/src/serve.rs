@@ -65,6 +65,10 @@ impl Ingester for IngesterServer {
     async fn flush(&self, _: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
         Ok(Response::new(v1::FlushResponse { blocks: self.ingester.flush().await? }))
     }
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        Ok(Response::new(v1::StatusResponse { partitions: self.ingester.status().await? }))
+    }
 }
 
 /// Serves meta.
@@ -94,7 +98,7 @@ impl Meta for MetaServer {
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
         let v1::HeartbeatRequest { node, incarnation } = request.into_inner();
-        Ok(Response::new(v1::HeartbeatResponse { known: self.meta.heartbeat(node, incarnation).await? }))
+        Ok(Response::new(self.meta.heartbeat(node, incarnation).await?))
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
