@@ -1,6 +1,6 @@
 //! Finding the leader of a partition, and finding it again when it moved.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use bonghwa_model::TenantId;
 use bonghwa_protocol::{EncodedBatch, IngesterClient, RpcError, RpcErrorKind, v1};
 use futures::future::{BoxFuture, join_all};
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
 
 use crate::directory::{Clients, unknown_partition};
@@ -209,14 +209,24 @@ impl IngesterClient for LeaderClient {
         .await
     }
 
-    /// Flushes every ingester of the catalog, several at a time; all blocks written.
-    /// Fails with the first failure, after which others may still flush.
+    /// Flushes every partition where it is led; all blocks written. Fails with the first failure,
+    /// after which others may still flush, and where a partition has no leader.
     async fn flush(&self) -> Result<Vec<String>, RpcError> {
         let catalog = self.clients.catalog();
-        let nodes: std::collections::BTreeSet<u64> =
-            catalog.all_partitions().flat_map(|p| p.replicas.iter().copied()).collect();
-        let flushes = nodes.into_iter().map(|node| Ok(async move { self.clients.of_node(node)?.flush().await }));
-        let blocks: Vec<Vec<String>> = stream::iter(flushes).try_buffer_unordered(8).try_collect().await?;
+        let replicas: BTreeSet<u64> = catalog.all_partitions().flat_map(|p| p.replicas.iter().copied()).collect();
+        let clients: Vec<_> = replicas.iter().filter_map(|node| self.clients.of_node(*node).ok()).collect();
+        let said = join_all(clients.iter().map(|client| client.status())).await;
+        let leads = |partition: &v1::Partition| {
+            said.iter().flatten().flatten().any(|s| s.leads && s.partition == partition.name)
+        };
+        if let Some(lost) = catalog.all_partitions().find(|p| !p.replicas.is_empty() && !leads(p)) {
+            let message = format!("partition {} has no leader now: flush again in a moment", lost.name);
+            return Err(RpcError::unavailable(message));
+        }
+        // Nodes that do not answer lead nothing.
+        let answering = clients.iter().zip(&said).filter(|(_, said)| said.is_ok());
+        let blocks = join_all(answering.map(|(client, _)| client.flush())).await;
+        let blocks: Vec<Vec<String>> = blocks.into_iter().collect::<Result<_, _>>()?;
         Ok(blocks.into_iter().flatten().collect())
     }
 

@@ -16,6 +16,9 @@ use crate::partition::{Partition, Shared};
 /// How often a partition looks around although nothing was announced: a step that failed is
 /// taken again.
 const TICK: Duration = Duration::from_millis(500);
+/// A leader that is not the partition's home leads at least this long: a home that fails again and
+/// again must not stop the writes each time.
+const AWAY_FROM_HOME: Duration = Duration::from_secs(5);
 /// Bytes of log read at once while a head is loaded.
 const LOAD_BYTES: usize = 4 << 20;
 /// While memory is short, or the log's last entry is being applied, loading waits this long.
@@ -25,6 +28,7 @@ const LOAD_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) async fn live(partition: Weak<Partition>, shared: Shared, meta: Arc<dyn MetaClient>) {
     let mut versions = shared.view.versions();
     let mut flushed_since: Option<Instant> = None;
+    let mut led_since: Option<Instant> = None;
     loop {
         versions.borrow_and_update();
         let Some(here) = partition.upgrade() else { return };
@@ -32,6 +36,7 @@ pub(crate) async fn live(partition: Weak<Partition>, shared: Shared, meta: Arc<d
             here.head.mark_flushed(known.watermark);
             follow_leadership(&here, &shared).await;
             trim(&here, known.watermark).await;
+            go_home(&here, &shared, &known, &mut led_since).await;
             if here.group.is_leader()
                 && let Err(error) = advance(&here, &shared, &*meta, &known, &mut flushed_since).await
             {
@@ -100,6 +105,27 @@ async fn follow_leadership(partition: &Partition, shared: &Shared) {
     }
     partition.loaded.send_replace(true);
     tracing::info!(partition = partition.name, took = ?started.elapsed(), "leads");
+}
+
+/// Leads only until the partition's home can: so leaderships, and with them the work, are spread as
+/// the partitions are.
+async fn go_home(partition: &Partition, shared: &Shared, known: &v1::Partition, led_since: &mut Option<Instant>) {
+    if !partition.group.is_leader() {
+        *led_since = None;
+        return;
+    }
+    let since = *led_since.get_or_insert_with(seam::now);
+    let Some(home) = known.replicas.first().copied().filter(|home| Some(*home) != partition.group.leader()) else {
+        return;
+    };
+    let lives = shared.view.current().node(home).is_some_and(|n| n.effective_state() == v1::NodeState::Active);
+    if lives
+        && known.state() == PartitionState::Active
+        && since.elapsed() >= AWAY_FROM_HOME
+        && let Err(error) = partition.group.hand_over_to(home).await
+    {
+        tracing::debug!(partition = partition.name, %error, "its home does not take over");
+    }
 }
 
 fn watermark(partition: &Partition, shared: &Shared) -> u64 {

@@ -24,6 +24,9 @@ type Metrics = RaftMetrics<TypeConfig>;
 /// How long a leader that shuts down waits for another node to take over.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
+/// A member that lacks no more entries than this can take over at once.
+const CAUGHT_UP: u64 = 16;
+
 /// What an append returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -408,6 +411,22 @@ impl Group {
                 Err(not_leader(Some((leader, addr.unwrap_or_default()))))
             }
         }
+    }
+
+    /// Lets a member lead that has all of the log, or nearly; does nothing where this node does not
+    /// lead or the member is behind. Writes pause for milliseconds.
+    pub async fn hand_over_to(&self, node: NodeId) -> Result<(), Error> {
+        let ready = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let has = metrics.replication.iter().flatten().find(|(id, _)| **id == node).and_then(|(_, id)| *id);
+            let last = metrics.last_log_index.unwrap_or(0);
+            metrics.state == ServerState::Leader && has.is_some_and(|id| id.index + CAUGHT_UP >= last)
+        };
+        if ready && node != self.node {
+            self.raft.trigger().transfer_leader(node).await.map_err(|e| self.fatal(e))?;
+        }
+        Ok(())
     }
 
     /// Lets the follower that has most of the log lead, so that writes pause for milliseconds.
