@@ -1,0 +1,29 @@
+# A log record goes in by OTLP and must come back by SQL within a minute.
+set -eu
+
+id="helm-test-$(date +%s)-$$"
+call() {
+    printf '%s' "${TOKEN:+header = \"Authorization: Bearer $TOKEN\"}" |
+        curl --silent --show-error --fail-with-body --max-time 10 --config - -H 'content-type: application/json' "$@"
+}
+
+call --retry 5 --retry-all-errors "$OTLP/v1/logs" --data @- <<JSON
+{"resourceLogs": [{
+  "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "helm-test"}}]},
+  "scopeLogs": [{"logRecords": [{"timeUnixNano": "$(date +%s)000000000", "body": {"stringValue": "$id"}}]}]
+}]}
+JSON
+echo "sent record $id to $OTLP"
+
+for attempt in $(seq 1 30); do
+    found=$(call -H 'accept: text/csv' "$API/api/v1/sql" \
+        --data "{\"query\": \"SELECT count(*) AS n FROM logs WHERE service_name = 'helm-test' AND body = '$id'\"}" |
+        tail -n 1) || found="no answer"
+    if [ "$found" = 1 ]; then
+        echo "$API found it (attempt $attempt)"
+        exit 0
+    fi
+    sleep 2
+done
+echo "$API does not find record $id: it says $found" >&2
+exit 1
