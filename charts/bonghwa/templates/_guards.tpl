@@ -33,6 +33,9 @@
 {{- range $role := list "ingester" "distributor" "querier" -}}
 {{- include "bonghwa.scalingGuards" (list $role (index $.Values $role "autoscaling")) -}}
 {{- end -}}
+{{- if and .Values.meta.rebuild (ne (int .Values.meta.replicas) 1) -}}
+{{- fail (printf "meta.rebuild is true and meta.replicas is %d: a rebuild makes a control plane of one node, set meta.replicas to 1" (int .Values.meta.replicas)) -}}
+{{- end -}}
 {{- include "bonghwa.zoneGuards" . -}}
 {{- include "bonghwa.upgradeGuards" . -}}
 {{- if and .Values.auth.enabled .Values.ingester.drain.enabled (not .Values.auth.tokenSecret) -}}

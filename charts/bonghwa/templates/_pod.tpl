@@ -10,6 +10,7 @@
   preStop: a lifecycle handler
   token: whether the pod may ask the Kubernetes API
   otlp: whether it takes OTLP
+  rebuild: whether the catalog is rebuilt before the first start
 */ -}}
 {{- define "bonghwa.podTemplate" -}}
 {{- $root := .root -}}
@@ -45,6 +46,10 @@ spec:
   terminationGracePeriodSeconds: {{ .grace | default $role.terminationGracePeriodSeconds | int }}
   {{- with $role.priorityClassName }}
   priorityClassName: {{ . }}
+  {{- end }}
+  {{- if .rebuild }}
+  initContainers:
+    {{- include "bonghwa.rebuild" $root | nindent 4 }}
   {{- end }}
   containers:
     - name: bonghwa
@@ -169,6 +174,45 @@ spec:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   {{- include "bonghwa.scheduling" . | nindent 2 }}
+{{- end -}}
+
+{{- /* Runs until it has succeeded once. A catalog that exists is not rebuilt: the command refuses it. */ -}}
+{{- define "bonghwa.rebuild" -}}
+- name: rebuild
+  image: {{ include "bonghwa.image" . | quote }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  securityContext:
+    {{- toYaml .Values.containerSecurityContext | nindent 4 }}
+  command:
+    - /bin/sh
+    - -ec
+    - |
+      if [ ! -e /var/lib/bonghwa/rebuilt ]; then
+          bonghwa meta rebuild --config=/etc/bonghwa/bonghwa.yaml --target=meta
+          touch /var/lib/bonghwa/rebuilt
+      fi
+  env:
+    - name: BONGHWA_NODE_NAME
+      valueFrom: { fieldRef: { fieldPath: metadata.name } }
+    {{- include "bonghwa.env" . | nindent 4 }}
+    {{- with .Values.meta.extraEnv }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.extraEnvFrom }}
+  envFrom:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.meta.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  volumeMounts:
+    - { name: data, mountPath: /var/lib/bonghwa }
+    - { name: tmp, mountPath: /tmp }
+    - { name: config, mountPath: /etc/bonghwa/bonghwa.yaml, subPath: bonghwa.yaml, readOnly: true }
+    {{- with .Values.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}
 
 {{- /* Where a pod may run; takes the same dictionary. */ -}}

@@ -33,7 +33,7 @@ fn an_ingester_drains_only_when_it_is_scaled_in() -> Result<()> {
         ensure!(run.asked == format!("GET {SCALE} HTTP/1.1"), "{pod} asked {:?}", run.asked);
         ensure!(run.authorized, "{pod} showed no token");
         ensure!(run.log.contains(says), "{pod} was told {answer} and says {}", run.log);
-        let drained = run.log.contains(&format!("bonghwa called: ring drain {pod}\n"));
+        let drained = run.log.contains(&format!("bonghwa called: ring drain {pod} --wait 60\n"));
         ensure!(drained == drains, "{pod} was told {answer}: {}", run.log);
     }
     Ok(())

@@ -8,11 +8,12 @@ use bonghwa_testkit::tools;
 use serde_json::Value;
 
 /// The values that are tried, below the chart's `ci`, each with a Kubernetes that it is meant for.
-pub const CASES: [(&str, &str); 5] = [
+pub const CASES: [(&str, &str); 6] = [
     ("single", "1.30.0"),
     ("single-s3", "1.30.0"),
     ("cluster", "1.30.0"),
     ("cluster-zones", "1.30.0"),
+    ("cluster-rebuild", "1.30.0"),
     // Zones from the pods' labels, which 1.35 brought.
     ("cluster-keda", "1.35.0"),
 ];
@@ -122,9 +123,10 @@ impl Pod<'_> {
         wanted.into_iter().all(|(key, value)| self.labels.get(key) == Some(value))
     }
 
-    /// The containers.
+    /// The containers, those that run before the others included.
     pub fn containers(&self) -> impl Iterator<Item = &Value> {
-        self.spec["containers"].as_array().into_iter().flatten()
+        let lists = ["initContainers", "containers"].map(|list| &self.spec[list]);
+        lists.into_iter().flat_map(|list| list.as_array().into_iter().flatten())
     }
 
     /// The number of a container port that a service names.

@@ -40,6 +40,7 @@ fn values_that_cannot_work_are_refused() -> Result<()> {
         ("single", "ingress.enabled=true", &["ingress.hosts is empty"]),
         ("cluster", "ingester.zones.mode=statefulSets", &["ingester.zones.list is empty"]),
         ("cluster", "ingester.zones.mode=podLabel", &["Kubernetes v1.30.0 gives pods no label", "statefulSets"]),
+        ("cluster", "meta.rebuild=true", &["meta.rebuild is true", "set meta.replicas to 1"]),
         ("cluster-zones", "ingester.zones.list[0].name=b", &["two zones of the name \"b\""]),
     ] {
         let kubernetes = if case == "cluster-keda" { "1.35.0" } else { "1.30.0" };
