@@ -15,7 +15,7 @@ call --retry 5 --retry-all-errors "$OTLP/v1/logs" --data @- <<JSON
 JSON
 echo "sent record $id to $OTLP"
 
-for attempt in $(seq 1 30); do
+for attempt in $(seq 1 "${ATTEMPTS:-30}"); do
     found=$(call -H 'accept: text/csv' "$API/api/v1/sql" \
         --data "{\"query\": \"SELECT count(*) AS n FROM logs WHERE service_name = 'helm-test' AND body = '$id'\"}" |
         tail -n 1) || found="no answer"

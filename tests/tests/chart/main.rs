@@ -2,6 +2,7 @@
 //! procedures in their READMEs take.
 
 mod configuration;
+mod deploy;
 mod drain;
 mod manifests;
 mod network;

@@ -101,16 +101,17 @@ impl Rendered {
 
     /// The pods of all workloads, and those that stand alone.
     pub fn pods(&self) -> Vec<Pod<'_>> {
-        let pod = |owner| {
-            let pod = if owner["kind"] == "Pod" { owner } else { &owner["spec"]["template"] };
-            Pod { owner, labels: &pod["metadata"]["labels"], spec: &pod["spec"] }
-        };
         let kinds = ["StatefulSet", "Deployment", "DaemonSet", "Job", "Pod"];
-        self.objects.iter().filter(|o| kinds.iter().any(|kind| o["kind"] == *kind)).map(pod).collect()
+        self.objects.iter().filter(|o| kinds.iter().any(|kind| o["kind"] == *kind)).map(Pod::of).collect()
     }
 }
 
-impl Pod<'_> {
+impl<'a> Pod<'a> {
+    fn of(owner: &'a Value) -> Self {
+        let pod = if owner["kind"] == "Pod" { owner } else { &owner["spec"]["template"] };
+        Pod { owner, labels: &pod["metadata"]["labels"], spec: &pod["spec"] }
+    }
+
     /// Kind and name of what the pod comes from.
     pub fn name(&self) -> String {
         let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
