@@ -39,14 +39,14 @@
 {{- /* The environment that all pods share. */ -}}
 {{- define "bonghwa.env" -}}
 {{- with .Values.objectStore -}}
-{{- if .existingSecret }}
+{{- if .existingSecret -}}
 - name: BONGHWA_S3__ACCESS_KEY_ID
   valueFrom: { secretKeyRef: { name: {{ .existingSecret | quote }}, key: {{ .accessKeyIdKey | quote }} } }
 - name: BONGHWA_S3__SECRET_ACCESS_KEY
   valueFrom: { secretKeyRef: { name: {{ .existingSecret | quote }}, key: {{ .secretAccessKeyKey | quote }} } }
-{{- end }}
-{{- end }}
-{{- with .Values.extraEnv }}
+{{ end -}}
+{{- end -}}
+{{- with .Values.extraEnv -}}
 {{ toYaml . }}
-{{- end }}
+{{- end -}}
 {{- end -}}

@@ -94,7 +94,7 @@
 {{- $labels := default dict $set.metadata.labels -}}
 {{- $ours := and (eq (default "" (get $labels "app.kubernetes.io/instance")) $.Release.Name) (eq (default "" (get $labels "app.kubernetes.io/component")) "ingester") -}}
 {{- if and $ours (not (has $set.metadata.name $wanted)) (gt (int $set.spec.replicas) 0) -}}
-{{- fail (printf "StatefulSet %s has ingesters and would be removed with them: drain them first and scale it to 0; README.md says how zones change" $set.metadata.name) -}}
+{{- fail (printf "ingester.zones would remove StatefulSet %s with all its ingesters: their names and mode are fixed at the first installation, zones may only be added" $set.metadata.name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

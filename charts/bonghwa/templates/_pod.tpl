@@ -82,7 +82,9 @@ spec:
         - name: BONGHWA_ZONE
           value: {{ .zone | quote }}
         {{- end }}
-        {{- include "bonghwa.env" $root | nindent 8 }}
+        {{- with include "bonghwa.env" $root }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with $role.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -173,7 +175,7 @@ spec:
     {{- with $values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- include "bonghwa.scheduling" . | nindent 2 }}
+  {{- include "bonghwa.scheduling" . | trim | nindent 2 }}
 {{- end -}}
 
 {{- /* Runs until it has succeeded once. A catalog that exists is not rebuilt: the command refuses it. */ -}}
@@ -194,7 +196,9 @@ spec:
   env:
     - name: BONGHWA_NODE_NAME
       valueFrom: { fieldRef: { fieldPath: metadata.name } }
-    {{- include "bonghwa.env" . | nindent 4 }}
+    {{- with include "bonghwa.env" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with .Values.meta.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -309,8 +313,10 @@ metadata:
     {{- include "bonghwa.labels" (list .root .component) | nindent 4 }}
 spec:
   maxUnavailable: {{ (index .root.Values .component).podDisruptionBudget.maxUnavailable }}
+  {{- if not (has .component (list "meta" "ingester")) }}
   # A pod without state that is not ready serves nobody: its host may be emptied.
-  unhealthyPodEvictionPolicy: {{ has .component (list "meta" "ingester") | ternary "IfHealthyBudget" "AlwaysAllow" }}
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  {{- end }}
   selector:
     matchLabels:
       {{- include "bonghwa.selectorLabels" (list .root .component) | nindent 6 }}

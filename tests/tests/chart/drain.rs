@@ -2,13 +2,12 @@
 //! against an API server's answers.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::api::{ApiServer, Request};
 use crate::render;
 
 const SCALE: &str = "/apis/apps/v1/namespaces/telemetry/statefulsets/bonghwa-ingester/scale";
@@ -30,8 +29,7 @@ fn an_ingester_drains_only_when_it_is_scaled_in() -> Result<()> {
         ("bonghwa-ingester-5", 404, "not found", false, "is not known"),
     ] {
         let run = run(pod, status, answer)?;
-        ensure!(run.asked == format!("GET {SCALE} HTTP/1.1"), "{pod} asked {:?}", run.asked);
-        ensure!(run.authorized, "{pod} showed no token");
+        ensure!(run.asked.path == SCALE && run.asked.authorization == "Bearer secret", "{pod} asked {:?}", run.asked);
         ensure!(run.log.contains(says), "{pod} was told {answer} and says {}", run.log);
         let drained = run.log.contains(&format!("bonghwa called: ring drain {pod} --wait 60\n"));
         ensure!(drained == drains, "{pod} was told {answer}: {}", run.log);
@@ -40,8 +38,7 @@ fn an_ingester_drains_only_when_it_is_scaled_in() -> Result<()> {
 }
 
 struct Run {
-    asked: String,
-    authorized: bool,
+    asked: Request,
     log: String,
 }
 
@@ -56,44 +53,21 @@ fn run(pod: &str, status: u16, answer: &str) -> Result<Run> {
     fs::write(path("bonghwa"), "#!/bin/sh\necho \"bonghwa called: $*\"\n")?;
     fs::set_permissions(path("bonghwa"), fs::Permissions::from_mode(0o755))?;
 
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let api = format!("http://{}", listener.local_addr()?);
     let answer = answer.to_owned();
-    let server = std::thread::spawn(move || serve_once(&listener, status, &answer));
+    let api = ApiServer::start(move |_| (status, answer.clone()))?;
     let search = std::env::var("PATH").unwrap_or_default();
     let ended = Command::new("/bin/sh")
         .arg(render::chart().join("files/drain-if-scaled-in.sh"))
         .arg("60")
         .env("PATH", format!("{}:{search}", dir.path().display()))
         .env("BONGHWA_NODE_NAME", pod)
-        .env("KUBERNETES_API", api)
+        .env("KUBERNETES_API", api.url())
         .env("SERVICE_ACCOUNT", dir.path())
         .env("DRAIN_LOG", path("log"))
         .env("NO_PROXY", "*")
         .stdin(Stdio::null())
         .status()?;
     ensure!(ended.success(), "the script ended with {ended}");
-    let (asked, authorized) = server.join().ok().context("the API server panicked")??;
-    Ok(Run { asked, authorized, log: fs::read_to_string(path("log"))? })
-}
-
-/// The first line of the request, and whether it bore the token.
-fn serve_once(listener: &TcpListener, status: u16, answer: &str) -> Result<(String, bool)> {
-    let (stream, _) = listener.accept()?;
-    let (mut lines, mut authorized) = (vec![], false);
-    for line in BufReader::new(stream.try_clone()?).lines() {
-        let line = line?;
-        if line.is_empty() {
-            break;
-        }
-        authorized |= line.eq_ignore_ascii_case("authorization: bearer secret");
-        lines.push(line);
-    }
-    reply(stream, status, answer)?;
-    Ok((lines.into_iter().next().context("an empty request")?, authorized))
-}
-
-fn reply(mut stream: TcpStream, status: u16, answer: &str) -> Result<()> {
-    let head = format!("HTTP/1.1 {status} Answer\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
-    Ok(stream.write_all((head + answer).as_bytes())?)
+    let asked = api.seen().into_iter().next().context("the script asked nobody")?;
+    Ok(Run { asked, log: fs::read_to_string(path("log"))? })
 }

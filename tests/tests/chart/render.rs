@@ -46,8 +46,11 @@ pub fn chart() -> PathBuf {
 
 /// Runs Helm: what it printed, or what it complained of.
 pub fn helm(args: &[&str]) -> Result<std::result::Result<String, String>> {
+    // Helm keeps what it learns of a cluster in the user's home.
+    let home = tempfile::tempdir()?;
     let mut command = Command::new(tools::helm()?);
-    let output = command.args(args).stdin(Stdio::null()).output().context("starting Helm")?;
+    command.args(args).env("HOME", home.path()).stdin(Stdio::null());
+    let output = command.output().context("starting Helm")?;
     let [stdout, stderr] = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned());
     Ok(if output.status.success() { Ok(stdout) } else { Err(stdout + &stderr) })
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::api::ApiServer;
 use crate::render::{self, Rendered};
 
 #[test]
@@ -97,4 +98,81 @@ fn restarts_and_evictions_go_one_by_one() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn an_upgrade_that_would_lose_nodes_is_refused() -> Result<()> {
+    let (meta, ingester) = (("bonghwa-meta", "meta", 3), ("bonghwa-ingester", "ingester", 3));
+    for (runs, case, set, expected) in [
+        (&[][..], "cluster", "meta.replicas=5", None),
+        (&[("bonghwa-single", "single", 1)], "cluster", "meta.replicas=1", None),
+        (&[meta, ingester], "cluster", "ingester.replicas=6", None),
+        (&[meta, ingester], "cluster", "meta.replicas=5", Some("meta.replicas is 5, and 3 meta nodes run")),
+        (&[meta, ingester], "cluster-zones", "meta.replicas=3", Some("would remove StatefulSet bonghwa-ingester with")),
+        // Another release's.
+        (&[("other-ingester", "other", 3)], "cluster-zones", "meta.replicas=3", None),
+    ] {
+        let said = upgrade(runs, case, set)?;
+        match expected {
+            None => ensure!(said.is_ok(), "{case} with {set} over {runs:?}: {said:?}"),
+            Some(words) => ensure!(said.as_ref().is_err_and(|e| e.contains(words)), "{set} over {runs:?}: {said:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Renders an upgrade of a release whose StatefulSets run already: (name, component, replicas).
+fn upgrade(runs: &[(&str, &str, u64)], case: &str, set: &str) -> Result<std::result::Result<(), String>> {
+    let set_of = |(name, component, replicas): &(&str, &str, u64)| {
+        let release = if *component == "other" { "other" } else { render::RELEASE };
+        let labels = json!({ "app.kubernetes.io/instance": release, "app.kubernetes.io/component": component });
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": { "name": name, "namespace": render::NAMESPACE, "labels": labels },
+            "spec": { "replicas": replicas },
+        })
+    };
+    let sets: Vec<Value> = runs.iter().map(set_of).collect();
+    let api = ApiServer::start(move |path| answer(path, &sets))?;
+    let dir = tempfile::tempdir()?;
+    let config = dir.path().join("kubeconfig");
+    let cluster = json!({ "name": "c", "cluster": { "server": api.url() } });
+    let context = json!({ "name": "c", "context": { "cluster": "c", "user": "u" } });
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [cluster],
+        "contexts": [context],
+        "current-context": "c",
+        "users": [{ "name": "u", "user": {} }],
+    });
+    std::fs::write(&config, kubeconfig.to_string())?;
+    let config = config.display().to_string();
+    let more = ["--is-upgrade", "--dry-run=server", "--kubeconfig", &config, "--set", set];
+    Ok(render::try_render(case, "1.35.0", &more)?.map(|_| ()))
+}
+
+/// What discovery and a look-up of StatefulSets get.
+fn answer(path: &str, sets: &[Value]) -> (u16, String) {
+    let version = json!({ "groupVersion": "apps/v1", "version": "v1" });
+    let group = json!({ "name": "apps", "versions": [version], "preferredVersion": version });
+    let verbs = ["get", "list"];
+    let resource = json!({ "name": "statefulsets", "namespaced": true, "kind": "StatefulSet", "verbs": verbs });
+    let found = match path {
+        "/version" => Some(json!({ "major": "1", "minor": "35", "gitVersion": "v1.35.0" })),
+        "/api" => Some(json!({ "kind": "APIVersions", "versions": ["v1"] })),
+        "/apis" => Some(json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": [group] })),
+        "/api/v1" => Some(json!({ "kind": "APIResourceList", "groupVersion": "v1", "resources": [] })),
+        "/apis/apps/v1" => {
+            Some(json!({ "kind": "APIResourceList", "groupVersion": "apps/v1", "resources": [resource] }))
+        }
+        _ if path.ends_with("/statefulsets") => {
+            let list = json!({ "apiVersion": "apps/v1", "kind": "StatefulSetList", "metadata": {}, "items": sets });
+            Some(list)
+        }
+        _ => sets.iter().find(|set| set["metadata"]["name"].as_str() == path.rsplit('/').next()).cloned(),
+    };
+    let missing = || json!({ "apiVersion": "v1", "kind": "Status", "reason": "NotFound", "code": 404 });
+    (if found.is_some() { 200 } else { 404 }, found.unwrap_or_else(missing).to_string())
 }
