@@ -18,6 +18,7 @@ fn values_that_cannot_work_are_refused() -> Result<()> {
         ("single", "config.data_dir=/elsewhere", &["config", "data_dir"]),
         ("single", "config.drain_on_shutdown=true", &["config", "drain_on_shutdown"]),
         ("single", "objectStore.url=ftp://x", &["objectStore/url"]),
+        ("single", "objectStore.url=gs://bucket/prefix", &["objectStore/url"]),
         ("single", "objectStore.secretAccessKey=x", &["objectStore", "secretAccessKey"]),
         ("cluster", "meta.replicas=2", &["meta/replicas"]),
         ("cluster", "replicationFactor=2", &["replicationFactor"]),
