@@ -30,6 +30,15 @@ fn image_command() -> Result<Vec<String>> {
 }
 
 #[test]
+fn the_image_is_built_with_the_workspaces_compiler() -> Result<()> {
+    let toolchain = std::fs::read_to_string(render::repository().join("rust-toolchain.toml"))?;
+    let channel = toolchain.lines().find_map(|l| l.strip_prefix("channel = ")).context("no channel")?.trim_matches('"');
+    let dockerfile = std::fs::read_to_string(render::repository().join("deploy/Dockerfile"))?;
+    ensure!(dockerfile.contains(&format!("FROM rust:{channel}-")), "the Dockerfile builds with another than {channel}");
+    Ok(())
+}
+
+#[test]
 fn the_nodes_of_the_compose_files_are_configured_well() -> Result<()> {
     let mut nodes = BTreeMap::new();
     for file in ["compose.yaml", "compose.cluster.yaml"] {
