@@ -152,7 +152,7 @@ impl Receiver {
         let decoded = if large {
             // The semaphore is never closed.
             let _turn = self.large.acquire().await;
-            tokio::task::block_in_place(decode)?
+            seam::in_place(decode)?
         } else {
             decode()?
         };
