@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bonghwa_seam as seam;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, RaftError};
@@ -23,6 +24,10 @@ type Metrics = RaftMetrics<TypeConfig>;
 
 /// How long a leader that shuts down waits for another node to take over.
 const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// How long an append waits before a core that refused is asked again: first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What an append returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +131,7 @@ impl Group {
             let _room = self.room.acquire_many(kib).await;
             self.write(payload).await
         };
-        match tokio::time::timeout(self.append_timeout, append).await {
+        match seam::timeout(self.append_timeout, append).await {
             Ok(result) => result,
             Err(_) => Err(self.timeout("an append", self.append_timeout)),
         }
@@ -308,6 +313,8 @@ impl Group {
     }
 
     async fn write(&self, payload: Payload) -> Result<Appended, Error> {
+        let started = seam::now();
+        let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.raft.client_write(payload.clone()).await {
                 Ok(written) => {
@@ -318,6 +325,14 @@ impl Group {
             match error {
                 RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
                     self.wait_to_lead(forward).await?;
+                    // The metrics may be a step ahead of the core that refused. Or the core leads
+                    // and has not heard from a quorum for so long that another may lead by now: for
+                    // as long as that takes, not in a busy loop.
+                    if started.elapsed() >= self.leader_wait {
+                        return Err(Error::NotLeader { group: self.name().to_owned(), leader: None });
+                    }
+                    seam::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 RaftError::APIError(_) => {
                     return Err(Error::Uncertain { group: self.name().to_owned() });
@@ -341,11 +356,7 @@ impl Group {
             other => other?,
         };
         match metrics.current_leader.filter(|leader| *leader != self.node) {
-            None => {
-                // The metrics may be a step ahead of the core that refused.
-                tokio::task::yield_now().await;
-                Ok(())
-            }
+            None => Ok(()),
             Some(leader) => {
                 let addr = metrics.membership_config.get_node(&leader).map(|node| node.addr.clone());
                 Err(not_leader(Some((leader, addr.unwrap_or_default()))))
