@@ -33,8 +33,8 @@ enum Command {
     /// Repair the control plane.
     #[command(subcommand)]
     Meta(MetaCommand),
-    /// Show the ring of a running server: nodes, partitions, watermarks.
-    Ring(commands::query::Address),
+    /// Show the ring of a running cluster: nodes, partitions, leaders, watermarks.
+    Ring(commands::ring::RingArgs),
 }
 
 #[derive(Subcommand)]
@@ -68,12 +68,30 @@ pub struct ServeFlags {
     /// Configuration file (YAML).
     #[arg(long, env = "BONGHWA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Roles to run [default: all].
+    /// Roles to run: all, or some of distributor, ingester, meta, querier, separated by commas [default: all].
     #[arg(long)]
     target: Option<String>,
     /// This node's name [default: host name].
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
+    /// This node's failure domain; replicas go to distinct zones where there are enough.
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Where other nodes reach this one's gRPC [default: the host name with grpc-listen's port].
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// gRPC addresses of meta nodes, separated by commas.
+    #[arg(long, value_name = "HOST:PORT,...")]
+    join: Option<String>,
+    /// For meta nodes: the gRPC addresses of all of them, this one included, separated by commas.
+    #[arg(long, value_name = "HOST:PORT,...")]
+    meta_peers: Option<String>,
+    /// Ingesters that keep each partition; for meta nodes [default: 1 with `--target all`, else 3].
+    #[arg(long, value_name = "N")]
+    replication_factor: Option<String>,
+    /// Leave the cluster for good when told to stop: partitions are replaced and flushed first.
+    #[arg(long)]
+    drain_on_shutdown: bool,
     /// Log and, by default, blocks [default: ./bonghwa-data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -95,6 +113,15 @@ pub struct ServeFlags {
     /// URL of an S3-compatible server.
     #[arg(long, value_name = "URL")]
     s3_endpoint: Option<String>,
+    /// TLS between roles: this node's certificate chain (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// TLS between roles: its private key (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// TLS between roles: the authorities that other nodes' certificates must come from (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<String>,
 }
 
 impl ServeFlags {
@@ -102,6 +129,12 @@ impl ServeFlags {
         let flags = [
             ("target", self.target),
             ("node_name", self.node_name),
+            ("zone", self.zone),
+            ("advertise", self.advertise),
+            ("join", self.join),
+            ("meta_peers", self.meta_peers),
+            ("replication_factor", self.replication_factor),
+            ("drain_on_shutdown", self.drain_on_shutdown.then(|| "true".to_owned())),
             ("data_dir", self.data_dir),
             ("http_listen", self.http_listen),
             ("grpc_listen", self.grpc_listen),
@@ -109,6 +142,9 @@ impl ServeFlags {
             ("otlp_http_listen", self.otlp_http_listen),
             ("object_store", self.object_store),
             ("s3.endpoint", self.s3_endpoint),
+            ("tls.cert", self.tls_cert),
+            ("tls.key", self.tls_key),
+            ("tls.ca", self.tls_ca),
         ];
         let flags: Vec<(&str, String)> = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
         Ok(load(self.config.as_deref(), std::env::vars(), &flags)?)
@@ -137,7 +173,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Command::Query(command) => runtime()?.block_on(commands::query::run(command)),
-        Command::Ring(address) => runtime()?.block_on(commands::query::ring(address)),
+        Command::Ring(args) => runtime()?.block_on(commands::ring::run(args)),
         Command::Block(BlockCommand::Inspect { file }) => runtime()?.block_on(commands::block::inspect(&file)),
         Command::Meta(MetaCommand::Rebuild(flags)) => runtime()?.block_on(commands::meta::rebuild(flags.load()?)),
     }

@@ -7,11 +7,15 @@ use std::path::PathBuf;
 
 use bonghwa_distributor::{Rate, SignalLimits, TenantLimits};
 use bonghwa_ingester::IngesterOptions;
+use bonghwa_meta::{ControlOptions, MetaOptions, PlacementOptions};
+use bonghwa_protocol::TlsFiles;
 use bonghwa_query::EngineOptions;
+use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
 pub use load::load;
 
+use crate::roles::Roles;
 use crate::units::{Size, Time};
 
 /// Everything that can be configured. `bonghwa config show` prints it with its values.
@@ -142,7 +146,7 @@ pub struct Distributor {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ingester {
-    /// Partitions of each signal on this node.
+    /// Partitions of each signal whose home this node is. Meta's nodes read it.
     pub partitions_per_signal: usize,
     /// A partition is flushed when its head holds this much memory.
     pub flush_bytes: Size,
@@ -252,7 +256,7 @@ impl Default for Cluster {
             heartbeat: Time(Duration::from_secs(1)),
             unreachable_after: Time(Duration::from_secs(5)),
             lost_after: Time(Duration::from_secs(600)),
-            log_heartbeat: Time(Duration::from_millis(150)),
+            log_heartbeat: Time(Duration::from_millis(200)),
             drain_timeout: Time(Duration::from_secs(300)),
         }
     }
@@ -277,7 +281,7 @@ impl Default for Ingester {
     fn default() -> Self {
         let options = IngesterOptions::default();
         Ingester {
-            partitions_per_signal: options.partitions_per_signal,
+            partitions_per_signal: 1,
             flush_bytes: Size(options.flush_bytes),
             flush_age: Time(options.flush_age),
             head_bytes: Size(options.head_bytes),
@@ -332,6 +336,65 @@ impl TenantRates {
 }
 
 impl Config {
+    /// The roles to run. `all` leaves meta to the nodes that `join` names, if it names any and this is
+    /// none of meta's own.
+    pub fn roles(&self) -> anyhow::Result<Roles> {
+        let roles = Roles::parse(&self.target).map_err(|message| anyhow::anyhow!("target: {message}"))?;
+        let elsewhere = !self.join.is_empty() && self.meta_peers.is_empty() && self.target.trim() == "all";
+        Ok(if elsewhere { roles.without("meta") } else { roles })
+    }
+
+    /// The addresses of `join`.
+    pub fn join_addresses(&self) -> Vec<String> {
+        list(&self.join)
+    }
+
+    /// The addresses of `meta_peers`.
+    pub fn meta_peer_addresses(&self) -> Vec<String> {
+        list(&self.meta_peers)
+    }
+
+    /// Ingesters that keep each partition.
+    pub fn replication_factor(&self) -> usize {
+        match self.replication_factor {
+            0 if self.target.trim() == "all" => 1,
+            0 => 3,
+            given => given,
+        }
+    }
+
+    /// The log's options.
+    pub fn host_options(&self) -> HostOptions {
+        let heartbeat = self.cluster.log_heartbeat.0;
+        HostOptions {
+            heartbeat,
+            election_min: heartbeat * 4,
+            election_max: heartbeat * 8,
+            ..HostOptions::default()
+        }
+    }
+
+    /// Meta's options with these nodes in its group.
+    pub fn meta_options(&self, members: BTreeMap<u64, String>) -> MetaOptions {
+        let placement = PlacementOptions {
+            replication_factor: self.replication_factor(),
+            partitions_per_signal: self.ingester.partitions_per_signal,
+        };
+        let control = ControlOptions {
+            unreachable_after: self.cluster.unreachable_after.0,
+            lost_after: self.cluster.lost_after.0,
+            placement: Some(placement),
+        };
+        MetaOptions { control, ..MetaOptions::new(members, true) }
+    }
+
+    /// The files of TLS; none where it is off.
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        let Tls { cert, key, ca, server_name } = &self.tls;
+        let server_name = (!server_name.is_empty()).then(|| server_name.clone());
+        (!cert.is_empty()).then(|| TlsFiles { cert: cert.into(), key: key.into(), ca: ca.into(), server_name })
+    }
+
     /// The object store's URL, the default one filled in.
     pub fn object_store_url(&self) -> String {
         if self.object_store.is_empty() {
@@ -365,7 +428,6 @@ impl Config {
     /// The ingester's options.
     pub fn ingester_options(&self) -> IngesterOptions {
         IngesterOptions {
-            partitions_per_signal: self.ingester.partitions_per_signal,
             flush_bytes: self.ingester.flush_bytes.0,
             flush_age: self.ingester.flush_age.0,
             head_bytes: self.ingester.head_bytes.0,
@@ -392,4 +454,9 @@ impl Config {
         }
         serde_yaml_ng::to_string(&shown).unwrap_or_else(|e| format!("# cannot be shown: {e}\n"))
     }
+}
+
+/// The parts of a list separated by commas.
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }

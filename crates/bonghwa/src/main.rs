@@ -3,8 +3,13 @@
 mod cli;
 mod commands;
 mod config;
+mod identity;
+mod late;
+mod membership;
 mod node;
 mod pages;
+mod peer;
+mod roles;
 mod selfotel;
 mod serve;
 mod storage;

@@ -1,138 +1,290 @@
-//! One process with all roles: opened in the order in which they need each other,
-//! closed in the other.
+//! One process's roles: opened in the order in which they need each other, closed in the other.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bonghwa_cluster::{ClusterDirectory, ClusterView, connect_ingester, node_id};
+use bonghwa_cluster::{ClusterDirectory, ClusterView, MetaRouter, connect_ingester, seam};
 use bonghwa_distributor::Receiver;
 use bonghwa_ingester::{BlockStore, Ingester};
 use bonghwa_meta::{Meta, MetaOptions};
-use bonghwa_protocol::{IngesterClient, MetaClient, RemoteOptions, v1};
+use bonghwa_model::Signal;
+use bonghwa_protocol::{IngesterClient, MetaClient, RemoteOptions};
 use bonghwa_query::Engine;
-use bonghwa_replog::{Host, HostOptions, LocalTransport, Store, StoreOptions};
+use bonghwa_replog::{Host, Store, StoreOptions};
+use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::identity::{Identity, remember};
+use crate::late::Late;
+use crate::membership::{self, Member};
+use crate::peer::PeerTransport;
+use crate::roles::Roles;
 use crate::storage;
+
+/// The file that remembers which nodes meta's group has.
+const META_MEMBERS: &str = "meta-members";
+
+/// What other nodes call on this one; open as far as its roles are.
+pub struct Doors {
+    /// The log, under the wires between nodes.
+    pub host: Arc<OnceLock<Arc<Host>>>,
+    /// Meta.
+    pub meta: Arc<Late<dyn MetaClient>>,
+    /// The ingester.
+    pub ingester: Arc<Late<dyn IngesterClient>>,
+}
+
+impl Doors {
+    /// All closed.
+    pub fn new() -> Self {
+        Doors { host: Arc::default(), meta: Late::new(), ingester: Late::new() }
+    }
+}
 
 /// The roles of a node.
 pub struct Node {
-    /// The control plane.
-    pub meta: Arc<Meta>,
+    /// How the cluster knows it.
+    pub member: Member,
+    /// Commands to meta, wherever it leads.
+    pub meta: Arc<dyn MetaClient>,
     /// The node's copy of the catalog.
     pub view: Arc<ClusterView>,
-    /// Partitions and heads.
-    pub ingester: Arc<Ingester>,
-    /// Receiving.
-    pub receiver: Arc<Receiver>,
-    /// Queries.
-    pub engine: Arc<Engine>,
+    /// All ingesters.
+    pub ingesters: Arc<dyn IngesterClient>,
+    /// The control plane, if it runs here.
+    pub local_meta: Option<Arc<Meta>>,
+    /// Partitions and heads, if they are here.
+    pub ingester: Option<Arc<Ingester>>,
+    /// Receiving, if it is done here.
+    pub receiver: Option<Arc<Receiver>>,
+    /// Queries, if they are answered here.
+    pub engine: Option<Arc<Engine>>,
+    drain_timeout: Option<Duration>,
+    /// Why the process must not go on under its identity.
+    disowned: watch::Receiver<Option<String>>,
+    _heartbeats: seam::Task,
 }
 
-/// The name of a node that starts for the first time.
-fn name(config: &Config) -> String {
-    if !config.node_name.is_empty() {
-        return config.node_name.clone();
-    }
-    // Every Linux has it; elsewhere one node is told from another by its configuration.
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if host.trim().is_empty() { "bonghwa".into() } else { host.trim().to_owned() }
-}
-
-/// Who this node is in the cluster.
-pub struct Identity {
-    /// By which the log's votes are counted; follows from the name.
-    pub id: u64,
-    /// The name that the data directory has known since its first start.
-    pub name: String,
-}
-
-/// Opens the log of a data directory. The name is kept in it: the log's votes are this node's.
-pub fn open_log(config: &Config) -> Result<(Arc<Host>, Identity)> {
+/// Opens the log of a data directory.
+pub fn open_log(config: &Config, id: u64, remote: &RemoteOptions) -> Result<(Arc<Host>, Arc<PeerTransport>)> {
     let path = config.data_dir.join("log");
     storage::create_directory(&path).with_context(|| format!("data_dir: creating {}", path.display()))?;
-    let name = remembered_name(config)?;
-    let id = node_id(&name);
     let store = Store::open(&path, StoreOptions::default())
         .with_context(|| format!("opening the log in {}", path.display()))?;
-    Ok((Host::new(id, store, LocalTransport::alone(), HostOptions::default()), Identity { id, name }))
+    let transport = PeerTransport::new(remote.clone());
+    Ok((Host::new(id, store, transport.clone(), config.host_options()), transport))
 }
 
-/// The name of the first start: the host's may be another by now, as a container's that was recreated.
-fn remembered_name(config: &Config) -> Result<String> {
-    let path = config.data_dir.join("node-name");
-    let kept = match std::fs::read_to_string(&path) {
-        Ok(kept) => kept.trim().to_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-    };
-    if kept.is_empty() {
-        let name = name(config);
-        remember(&name, &path).with_context(|| format!("writing {}", path.display()))?;
-        return Ok(name);
-    }
-    if !config.node_name.is_empty() && config.node_name != kept {
-        bail!(
-            "node_name is {:?}, but {} belongs to node {kept:?}: use that name, or another data directory",
-            config.node_name,
-            config.data_dir.display()
-        );
-    }
-    Ok(kept)
-}
-
-/// Writes the name so that a crash leaves all of it or no file.
-fn remember(name: &str, path: &Path) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(name.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), storage::sync)
-}
-
-/// Opens the control plane of a single node, and waits until it takes commands.
-pub async fn open_meta(host: &Host, id: u64, address: &str) -> Result<Arc<Meta>> {
-    let members = BTreeMap::from([(id, address.to_owned())]);
-    let meta = Meta::open(host, MetaOptions::new(members, true)).await?;
+/// Opens the control plane, and waits until it takes commands.
+pub async fn open_meta(host: &Host, options: MetaOptions) -> Result<Arc<Meta>> {
+    let meta = Meta::open(host, options).await?;
     meta.wait_ready().await?;
-    meta.wait_leader(Duration::from_secs(30)).await?;
     Ok(meta)
 }
 
 impl Node {
-    /// Opens all roles; logs are replayed when this returns.
-    pub async fn open(config: &Config) -> Result<Node> {
+    /// Opens the roles; logs that this node alone keeps are replayed when this returns. `address` is
+    /// where other nodes reach `doors`.
+    pub async fn open(config: &Config, member: Member, doors: &Doors, remote: RemoteOptions) -> Result<Node> {
+        let roles = config.roles()?;
         let store = storage::open(config)?;
-        let (host, Identity { id, name }) = open_log(config)?;
-        let address = config.grpc_listen.clone();
-        let meta = open_meta(&host, id, &address).await?;
-        let client: Arc<dyn MetaClient> = meta.clone();
-        let view = ClusterView::follow(client.clone());
-        register(client.as_ref(), id, &name, &address, &view).await?;
-        refuse_strange_blocks(&view, &store, config).await?;
-        let ingester =
-            Ingester::open(id, &address, &host, client, &view, store.clone(), config.ingester_options()).await?;
-        let local: Arc<dyn IngesterClient> = ingester.clone();
-        let connect = connect_ingester(RemoteOptions::default());
-        let directory = Arc::new(ClusterDirectory::new(view.clone(), Some((id, local)), connect));
-        let receiver = Receiver::new(config.distributor_options(), view.clone(), directory.clone());
-        let engine = Arc::new(Engine::new(view.clone(), directory, store.store, config.engine_options()));
-        Ok(Node { meta, view, ingester, receiver, engine })
+        let log = if roles.keeps_log() { Some(open_log(config, member.identity.id, &remote)?) } else { None };
+        if let Some((host, _)) = &log {
+            let _ = doors.host.set(host.clone());
+        }
+        let local_meta = match &log {
+            Some((host, _)) if roles.has("meta") => {
+                let members = meta_members(config, &member, &remote).await?;
+                Some((open_meta(host, config.meta_options(members.clone())).await?, members))
+            }
+            _ => None,
+        };
+        let meta: Arc<dyn MetaClient> = match &local_meta {
+            Some((local, members)) => {
+                doors.meta.open(local.clone());
+                let others: Vec<String> = members.values().filter(|a| **a != member.address).cloned().collect();
+                Arc::new(MetaRouter::connect(&others, remote.clone())?.with_local(&member.address, local.clone()))
+            }
+            None => Arc::new(MetaRouter::connect(&config.join_addresses(), remote.clone())?),
+        };
+        let view = ClusterView::follow(meta.clone());
+        wait_for_catalog(&*meta, &view, member.identity.id).await;
+        if local_meta.is_some() {
+            refuse_strange_blocks(&view, &store, config).await?;
+        }
+        if let Some((_, transport)) = &log {
+            transport.follow(view.clone());
+        }
+        member.register(&*meta, &view, &remote).await?;
+        member.identity.registered(config)?;
+        let (heartbeats, disowned) = live(&member, &meta, &view, &remote, config.cluster.heartbeat.0);
+        let ingester = match &log {
+            Some((host, _)) if roles.has("ingester") => {
+                let (id, options) = (member.identity.id, config.ingester_options());
+                let opened =
+                    Ingester::open(id, host.clone(), meta.clone(), view.clone(), store.clone(), options).await?;
+                doors.ingester.open(opened.clone());
+                Some(opened)
+            }
+            _ => None,
+        };
+        let local = ingester.clone().map(|ingester| (member.identity.id, ingester as Arc<dyn IngesterClient>));
+        let directory = Arc::new(ClusterDirectory::new(view.clone(), local, connect_ingester(remote.clone())));
+        let receiver = roles
+            .has("distributor")
+            .then(|| Receiver::new(config.distributor_options(), view.clone(), directory.clone()));
+        let engine = roles
+            .has("querier")
+            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), store.store, config.engine_options())));
+        let node = Node {
+            member,
+            meta,
+            view,
+            ingesters: directory.leaders(),
+            local_meta: local_meta.map(|(meta, _)| meta),
+            ingester,
+            receiver,
+            engine,
+            drain_timeout: config.drain_on_shutdown.then_some(config.cluster.drain_timeout.0),
+            disowned,
+            _heartbeats: heartbeats,
+        };
+        Ok(node)
     }
 
-    /// Flushes what time allows and closes the logs.
-    pub async fn close(&self) {
-        self.ingester.shutdown().await;
-        if let Err(error) = self.meta.shutdown().await {
-            tracing::warn!(%error, "closing meta");
+    /// Waits until records can be written, if this node receives any.
+    pub async fn wait_for_rings(&self) {
+        if self.receiver.is_none() {
+            return;
+        }
+        let served = |catalog: &bonghwa_cluster::Catalog| Signal::ALL.iter().all(|s| !catalog.ring(*s).is_empty());
+        while self.view.wait_for(Duration::from_secs(10), served).await.is_err() {
+            tracing::warn!("waiting for partitions on the rings: they need as many ingesters as replication_factor says");
         }
     }
+
+    /// Resolves when the process must end: a log takes no more writes, or another has its identity.
+    pub async fn failed(&self) -> anyhow::Error {
+        let ingester = async {
+            match &self.ingester {
+                Some(ingester) => ingester.failed().await.into(),
+                None => std::future::pending::<anyhow::Error>().await,
+            }
+        };
+        let meta = async {
+            match &self.local_meta {
+                Some(meta) => meta.failed().await.into(),
+                None => std::future::pending::<anyhow::Error>().await,
+            }
+        };
+        tokio::select! {
+            error = ingester => error.context("a log failed for good"),
+            error = meta => error.context("a log failed for good"),
+            error = self.disowned() => error,
+        }
+    }
+
+    async fn disowned(&self) -> anyhow::Error {
+        let mut disowned = self.disowned.clone();
+        match disowned.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(Some(why)) => anyhow::anyhow!(why),
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Leaves the cluster first, where that is wished: its partitions are replaced, sealed and flushed.
+    pub async fn drain(&self) {
+        let Some(patience) = self.drain_timeout.filter(|_| self.ingester.is_some()) else { return };
+        tracing::info!(?patience, "draining: partitions of this node are replaced and flushed");
+        match membership::drain(&*self.meta, &self.view, self.member.identity.id, patience).await {
+            Ok(()) => tracing::info!("drained"),
+            Err(error) => {
+                tracing::warn!(%error, "not drained; what is left stays in the logs of this node and its peers")
+            }
+        }
+    }
+
+    /// Flushes what only this node keeps, as far as time allows, and closes the logs.
+    pub async fn close(&self) {
+        if let Some(ingester) = &self.ingester {
+            ingester.shutdown().await;
+        }
+        if let Some(meta) = &self.local_meta
+            && let Err(error) = meta.shutdown().await
+        {
+            tracing::warn!(%error, "closing meta");
+        }
+        self.view.stop().await;
+    }
+}
+
+/// Waits for a copy of the catalog that is as new as meta's leader has it.
+async fn wait_for_catalog(meta: &dyn MetaClient, view: &ClusterView, node: u64) {
+    loop {
+        match meta.heartbeat(node, 0).await {
+            Ok(leader) => match view.wait_for_version(leader.version, Duration::from_secs(5)).await {
+                Ok(_) => return,
+                Err(error) => tracing::warn!(%error, "waiting for the catalog"),
+            },
+            Err(error) => tracing::warn!(%error, "waiting for meta"),
+        }
+    }
+}
+
+/// Starts saying that the node lives; and where it is told why it must not.
+fn live(
+    member: &Member,
+    meta: &Arc<dyn MetaClient>,
+    view: &Arc<ClusterView>,
+    remote: &RemoteOptions,
+    every: Duration,
+) -> (seam::Task, watch::Receiver<Option<String>>) {
+    let (disown, disowned) = watch::channel(None);
+    let (member, meta, view, remote) = (member.clone(), meta.clone(), view.clone(), remote.clone());
+    let task = seam::spawn(async move {
+        let error = member.live(meta, view, remote, every).await;
+        disown.send_replace(Some(format!("{error:#}")));
+        // Whoever looks later finds it as well.
+        std::future::pending::<()>().await;
+    });
+    (task, disowned)
+}
+
+/// The nodes of meta's group and their addresses: remembered from the first start, or asked for.
+async fn meta_members(config: &Config, member: &Member, remote: &RemoteOptions) -> Result<BTreeMap<u64, String>> {
+    let peers = config.meta_peer_addresses();
+    if peers.is_empty() {
+        return Ok(BTreeMap::from([(member.identity.id, member.address.clone())]));
+    }
+    let path = config.data_dir.join(META_MEMBERS);
+    let known: BTreeMap<String, u64> =
+        std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let known: Option<BTreeMap<u64, String>> =
+        peers.iter().map(|peer| known.get(peer).map(|id| (*id, peer.clone()))).collect();
+    let members = match known {
+        Some(members) => members,
+        None => {
+            let asked = membership::identify_peers(&peers, remote).await;
+            let members: BTreeMap<u64, String> = asked.into_iter().collect();
+            let text: BTreeMap<&String, u64> = members.iter().map(|(id, address)| (address, *id)).collect();
+            remember(&serde_json::to_string(&text)?, &path).with_context(|| format!("writing {}", path.display()))?;
+            members
+        }
+    };
+    if members.len() != peers.len() {
+        bail!("meta_peers: two of {} are one node: list each once", config.meta_peers);
+    }
+    if !members.contains_key(&member.identity.id) {
+        bail!(
+            "meta_peers: this node, {}, is none of {}: list the address that it advertises, {}, on all meta nodes",
+            member.identity.name,
+            config.meta_peers,
+            member.address
+        );
+    }
+    Ok(members)
 }
 
 /// An empty catalog beside blocks is a lost one. Partitions made in it would take the names of the
@@ -162,55 +314,14 @@ async fn refuse_strange_blocks(view: &ClusterView, store: &BlockStore, config: &
     Ok(())
 }
 
-async fn register(meta: &dyn MetaClient, id: u64, name: &str, address: &str, view: &ClusterView) -> Result<()> {
-    let node = v1::Node {
-        id,
-        name: name.to_owned(),
-        address: address.to_owned(),
-        zone: String::new(),
-        roles: ["distributor", "ingester", "meta", "querier"].map(str::to_owned).to_vec(),
-    };
-    let kind = v1::command::Kind::RegisterNode(v1::RegisterNode { node: Some(node) });
-    let result = meta.execute(v1::Command { kind: Some(kind) }).await?;
-    match result.outcome {
-        Some(v1::command_result::Outcome::Node(registered)) if registered.id == id => {}
-        Some(v1::command_result::Outcome::Rejection(rejection)) => {
-            bail!("meta refused this node: {}", rejection.message)
-        }
-        other => bail!("meta gave node {name:?} another identity: {other:?}"),
-    }
-    view.wait_for_version(result.version, Duration::from_secs(10)).await?;
-    Ok(())
+/// Who this process is: on a disk where a role keeps one.
+pub fn identity(config: &Config, roles: &Roles) -> Result<Identity> {
+    if roles.keeps_log() { Identity::of_disk(config) } else { Ok(Identity::without_disk(config)) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(data_dir: &Path) -> Config {
-        Config { data_dir: data_dir.to_owned(), ..Config::default() }
-    }
-
-    #[test]
-    fn a_name_outlives_the_hosts() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("node-name");
-        let first = remembered_name(&config(dir.path())).unwrap();
-        assert_eq!((std::fs::read_to_string(&path).unwrap(), !first.is_empty()), (first.clone(), true));
-
-        std::fs::write(&path, "other-host\n").unwrap();
-        assert_eq!(remembered_name(&config(dir.path())).unwrap(), "other-host");
-        let named = Config { node_name: "third".into(), ..config(dir.path()) };
-        let error = remembered_name(&named).unwrap_err().to_string();
-        assert!(error.contains("node_name is \"third\"") && error.contains("other-host"), "{error}");
-    }
-
-    #[test]
-    fn an_empty_name_is_none() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("node-name"), "").unwrap();
-        let named = Config { node_name: "third".into(), ..config(dir.path()) };
-        assert_eq!(remembered_name(&named).unwrap(), "third");
-        assert_eq!(remembered_name(&config(dir.path())).unwrap(), "third");
-    }
+/// How other nodes are called.
+pub fn remote_options(config: &Config) -> Result<(RemoteOptions, Option<bonghwa_protocol::ServerTls>)> {
+    let Some(files) = config.tls_files() else { return Ok((RemoteOptions::default(), None)) };
+    let (server, client) = files.load()?;
+    Ok((RemoteOptions { tls: Some(client), ..RemoteOptions::default() }, Some(server)))
 }

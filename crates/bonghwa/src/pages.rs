@@ -1,24 +1,31 @@
 //! What operators look at: health, metrics, configuration, the ring; and `/admin`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use bonghwa_cluster::{Catalog, seam};
 use bonghwa_model::Signal;
-use bonghwa_protocol::{IngesterClient, v1};
+use bonghwa_protocol::v1::NodeState;
+use bonghwa_protocol::{RpcError, RpcErrorKind, v1};
 use http::{HeaderMap, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::node::Node;
 
 /// What `/ring` and `bonghwa ring` show of a node.
-pub const NODE_COLUMNS: &[&str] = &["name", "address", "zone", "roles"];
+pub const NODE_COLUMNS: &[&str] = &["name", "state", "zone", "roles", "address"];
 /// And of a partition.
 pub const PARTITION_COLUMNS: &[&str] =
-    &["partition", "state", "replicas", "leads", "watermark", "position", "head_bytes"];
+    &["partition", "state", "replicas", "leader", "watermark", "position", "head_bytes", "log_bytes"];
+
+/// How long the ring waits for what ingesters say of themselves.
+const STATUS: Duration = Duration::from_secs(2);
 
 /// The routes; all of them answer only once the node is ready.
 pub fn router(node: Arc<Node>, config: &Config) -> Router {
@@ -31,17 +38,60 @@ pub fn router(node: Arc<Node>, config: &Config) -> Router {
         .route("/version", get(|| async { axum::Json(json!({ "version": env!("CARGO_PKG_VERSION") })) }))
         .route("/ring", get(ring))
         .route("/admin/flush", post(flush))
+        .route("/admin/nodes/{name}/drain", post(drain))
         .with_state(node)
 }
 
+/// Flushes every ingester of the cluster.
 async fn flush(State(node): State<Arc<Node>>) -> Response {
-    match node.ingester.flush().await {
+    match node.ingesters.flush().await {
         Ok(blocks) => axum::Json(json!({ "status": "success", "blocks": blocks })).into_response(),
-        Err(error) => {
-            let body = json!({ "status": "error", "errorType": error.kind.as_str(), "error": error.to_string() });
-            (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
-        }
+        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, error.kind.as_str(), &error.to_string()),
     }
+}
+
+fn failure(status: StatusCode, kind: &str, error: &str) -> Response {
+    (status, axum::Json(json!({ "status": "error", "errorType": kind, "error": error }))).into_response()
+}
+
+/// Takes a node off the rings. Answers at once: `/ring` shows how far it is.
+async fn drain(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Response {
+    let catalog = node.view.current();
+    let Some(target) = catalog.node_named(&name) else {
+        let message = format!("node is {name:?}, which is not in the cluster: see /ring");
+        return failure(StatusCode::NOT_FOUND, "not_found", &message);
+    };
+    if let Some(message) = cannot_leave(&catalog, target) {
+        return failure(StatusCode::CONFLICT, "conflict", &message);
+    }
+    let drain = v1::SetNodeState { node: target.id, state: NodeState::Draining.into(), from: 0 };
+    let kind = Some(v1::command::Kind::SetNodeState(drain));
+    let result = node.meta.execute(v1::Command { kind }).await;
+    match result.map(|result| result.outcome) {
+        Ok(Some(v1::command_result::Outcome::Rejection(rejection))) => {
+            failure(StatusCode::CONFLICT, "conflict", &rejection.message)
+        }
+        Ok(_) => axum::Json(json!({ "status": "success", "node": name, "state": "draining" })).into_response(),
+        Err(RpcError { kind: RpcErrorKind::Invalid, message }) => failure(StatusCode::BAD_REQUEST, "invalid", &message),
+        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, error.kind.as_str(), &error.to_string()),
+    }
+}
+
+/// A partition needs as many ingesters as it has replicas.
+fn cannot_leave(catalog: &Catalog, leaving: &v1::Node) -> Option<String> {
+    let keeps = catalog.all_partitions().filter(|p| p.replicas.contains(&leaving.id));
+    let replicas = keeps.map(|p| p.replicas.len()).max()?;
+    let stay = catalog.nodes().filter(|n| {
+        n.id != leaving.id && n.has_role("ingester") && n.effective_state() == NodeState::Active
+    });
+    let left = stay.count();
+    (left < replicas).then(|| {
+        format!(
+            "node {} keeps partitions of {replicas} replicas, and only {left} other ingesters are active: start \
+             another one first",
+            leaving.name
+        )
+    })
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> Response {
@@ -54,31 +104,13 @@ async fn metrics(State(node): State<Arc<Node>>) -> Response {
 /// The ring as JSON where asked for, else as a page.
 async fn ring(State(node): State<Arc<Node>>, headers: HeaderMap) -> Response {
     let catalog = node.view.current();
-    let status = node.ingester.status();
-    let partitions: Vec<serde_json::Value> = Signal::ALL
-        .into_iter()
-        .flat_map(|signal| catalog.partitions(signal))
-        .map(|partition| {
-            let here = status.iter().find(|s| s.partition == partition.name);
-            let state = match partition.state() {
-                v1::PartitionState::Active => "active",
-                v1::PartitionState::Sealed => "sealed",
-                v1::PartitionState::Unspecified => "unknown",
-            };
-            json!({
-                "partition": partition.name,
-                "state": state,
-                "replicas": partition.replicas.iter().map(|id| catalog.node(*id).map(|n| n.name.clone())).collect::<Vec<_>>(),
-                "leads": here.is_some_and(|s| s.leads),
-                "watermark": partition.watermark,
-                "position": here.map(|s| s.position),
-                "head_bytes": here.map(|s| s.head_bytes),
-            })
-        })
-        .collect();
-    let nodes: Vec<serde_json::Value> = catalog
+    let partitions = partitions(&node, &catalog).await;
+    let nodes: Vec<Value> = catalog
         .nodes()
-        .map(|n| json!({ "id": n.id, "name": n.name, "address": n.address, "zone": n.zone, "roles": n.roles }))
+        .map(|n| {
+            let state = node_state(n.effective_state());
+            json!({ "id": n.id, "name": n.name, "state": state, "address": n.address, "zone": n.zone, "roles": n.roles })
+        })
         .collect();
     let blocks = catalog.block_count();
     if headers.get(header::ACCEPT).and_then(|a| a.to_str().ok()).is_some_and(|a| a.contains("text/html")) {
@@ -88,7 +120,48 @@ async fn ring(State(node): State<Arc<Node>>, headers: HeaderMap) -> Response {
         .into_response()
 }
 
-fn page(version: u64, blocks: usize, nodes: &[serde_json::Value], partitions: &[serde_json::Value]) -> String {
+/// The catalog's partitions, with what their leaders say of them.
+async fn partitions(node: &Node, catalog: &Catalog) -> Vec<Value> {
+    let said = seam::timeout(STATUS, node.ingesters.status()).await;
+    let said = said.ok().and_then(Result::ok).unwrap_or_default();
+    let leaders: BTreeMap<&str, &v1::PartitionStatus> =
+        said.iter().filter(|s| s.leads).map(|s| (s.partition.as_str(), s)).collect();
+    let name = |id: u64| catalog.node(id).map_or_else(|| format!("{id:x}"), |n| n.name.clone());
+    let row = |partition: &Arc<v1::Partition>| {
+        let leader = leaders.get(partition.name.as_str());
+        json!({
+            "partition": partition.name,
+            "state": partition_state(partition.state()),
+            "replicas": partition.replicas.iter().map(|id| name(*id)).collect::<Vec<_>>(),
+            "leader": leader.map(|s| name(s.leader)),
+            "watermark": partition.watermark,
+            "position": leader.map(|s| s.position),
+            "head_bytes": leader.map(|s| s.head_bytes),
+            "log_bytes": leader.map(|s| s.log_bytes),
+        })
+    };
+    Signal::ALL.into_iter().flat_map(|signal| catalog.partitions(signal)).map(row).collect()
+}
+
+fn partition_state(state: v1::PartitionState) -> &'static str {
+    match state {
+        v1::PartitionState::Creating => "creating",
+        v1::PartitionState::Active => "active",
+        v1::PartitionState::Sealed => "sealed",
+        v1::PartitionState::Unspecified => "unknown",
+    }
+}
+
+fn node_state(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Active | NodeState::Unspecified => "active",
+        NodeState::Unreachable => "unreachable",
+        NodeState::Draining => "draining",
+        NodeState::Lost => "lost",
+    }
+}
+
+fn page(version: u64, blocks: usize, nodes: &[Value], partitions: &[Value]) -> String {
     format!(
         "<!doctype html><meta charset=utf-8><title>Bonghwa ring</title>\
          <style>body{{font:15px/1.5 system-ui;margin:2rem;color:#222}}table{{border-collapse:collapse;margin:1rem 0 2rem}}\
@@ -99,13 +172,13 @@ fn page(version: u64, blocks: usize, nodes: &[serde_json::Value], partitions: &[
     )
 }
 
-fn table(rows: &[serde_json::Value], columns: &[&str]) -> String {
-    let cell = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Array(items) => {
+fn table(rows: &[Value], columns: &[&str]) -> String {
+    let cell = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
             items.iter().map(|i| i.as_str().unwrap_or("?").to_owned()).collect::<Vec<_>>().join(", ")
         }
-        serde_json::Value::Null => String::new(),
+        Value::Null => String::new(),
         other => other.to_string(),
     };
     let escape = |text: String| text.replace('&', "&amp;").replace('<', "&lt;");

@@ -255,7 +255,7 @@ mod process_metrics {
         let pages: i64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
         gauges.resident.set(pages * 4096);
         gauges.blocks.set(node.view.current().block_count() as i64);
-        for status in node.ingester.status() {
+        for status in node.ingester.iter().flat_map(|ingester| ingester.partitions()) {
             let lag = status.position.saturating_sub(status.watermark);
             gauges.lag.with_label_values(&[&status.partition]).set(lag as i64);
         }

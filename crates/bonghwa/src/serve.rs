@@ -11,75 +11,102 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use bonghwa_cluster::seam;
-use bonghwa_protocol::{IngesterServer, MetaServer};
+use bonghwa_protocol::{IngesterServer, MetaServer, ServerTls};
 use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
 use tower::ServiceExt;
 
 use crate::config::Config;
-use crate::node::Node;
+use crate::identity::host_name;
+use crate::membership::Member;
+use crate::node::{self, Doors, Node};
+use crate::peer::PeerService;
 use crate::{pages, selfotel};
 
 /// How long requests under way may take after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long other nodes' calls under way may take once this one's logs are closed.
+const PEERS_DRAIN: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT, or until a log fails for good.
 pub async fn serve(config: Config) -> Result<()> {
     let telemetry = selfotel::start(&config.telemetry)?;
+    let roles = config.roles()?;
+    let (remote, tls) = node::remote_options(&config)?;
     let (stop, stopped) = watch::channel(false);
-    let http: Arc<OnceLock<Router>> = Arc::default();
-    let mut servers = Vec::new();
-    let mut bound = Vec::new();
-    for (name, address) in [
-        ("http", &config.http_listen),
-        ("grpc", &config.grpc_listen),
-        ("otlp_grpc", &config.otlp_grpc_listen),
-        ("otlp_http", &config.otlp_http_listen),
-    ] {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("{name}_listen: {address}"))?;
-        bound.push((name, listener.local_addr()?, listener));
-    }
-    let mut listeners = bound.into_iter();
-    let mut next = || listeners.next().context("four listeners were bound");
+    let (hang_up, hung_up) = watch::channel(false);
+    let http = bind("http", &config.http_listen).await?;
+    let grpc = bind("grpc", &config.grpc_listen).await?;
+    let otlp = match roles.has("distributor") {
+        true => Some((bind("otlp_grpc", &config.otlp_grpc_listen).await?, bind("otlp_http", &config.otlp_http_listen).await?)),
+        false => None,
+    };
 
     // The API port answers health checks while the logs are replayed.
-    let (name, address, listener) = next()?;
-    let starting = Router::new().fallback(dispatch).with_state(http.clone());
-    servers.push(listen(name, address, listener, starting, stopped.clone()));
+    let api: Arc<OnceLock<Router>> = Arc::default();
+    let starting = Router::new().fallback(dispatch).with_state(api.clone());
+    let mut servers = vec![listen("http", http, starting, stopped.clone())?];
 
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %config.data_dir.display(), object_store = config.object_store_url(), "starting");
+    let identity = node::identity(&config, &roles)?;
+    let address = advertised(&config, grpc.local_addr()?);
+    let member = Member { identity, address, zone: config.zone.clone(), roles: roles.names() };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), node = member.identity.name, roles = member.roles.join(","),
+        advertise = member.address, data_dir = %config.data_dir.display(), object_store = config.object_store_url(),
+        "starting"
+    );
+    // Other nodes are answered from here on: meta's first election needs it.
+    let doors = Doors::new();
+    let internal = tonic::service::Routes::new(MetaServer::service(doors.meta.clone()))
+        .add_service(IngesterServer::service(doors.ingester.clone()))
+        .add_service(PeerService::service(member.introduction(), doors.host.clone()));
+    let peers = listen_grpc(grpc, internal, tls, hung_up)?;
+
     let started = seam::now();
-    let node = Arc::new(Node::open(&config).await?);
+    let opening = async {
+        let node = Arc::new(Node::open(&config, member, &doors, remote).await?);
+        node.wait_for_rings().await;
+        anyhow::Ok(node)
+    };
+    let node = tokio::select! {
+        node = opening => node?,
+        signalled = signal() => {
+            signalled?;
+            tracing::info!("told to stop while starting");
+            return Ok(());
+        }
+    };
     tracing::info!(took = ?started.elapsed(), "all roles are open");
 
-    let internal = tonic::service::Routes::new(MetaServer::service(node.meta.clone()))
-        .add_service(IngesterServer::service(node.ingester.clone()))
-        .prepare()
-        .into_axum_router();
-    for router in [
-        internal,
-        bonghwa_distributor::grpc::router(node.receiver.clone()),
-        bonghwa_distributor::http::router(node.receiver.clone()),
-    ] {
-        let (name, address, listener) = next()?;
-        servers.push(listen(name, address, listener, router, stopped.clone()));
+    let mut router = pages::router(node.clone(), &config).fallback(not_found);
+    if let Some(receiver) = &node.receiver {
+        router = router.merge(bonghwa_distributor::http::router(receiver.clone()));
     }
-    let api = pages::router(node.clone(), &config)
-        .merge(bonghwa_distributor::http::router(node.receiver.clone()))
-        .merge(bonghwa_querier::router(node.engine.clone()))
-        .fallback(not_found);
+    if let Some(engine) = &node.engine {
+        router = router.merge(bonghwa_querier::router(engine.clone()));
+    }
+    if let (Some(receiver), Some((grpc, http))) = (&node.receiver, otlp) {
+        let routers =
+            [("otlp_grpc", grpc, bonghwa_distributor::grpc::router(receiver.clone())),
+             ("otlp_http", http, bonghwa_distributor::http::router(receiver.clone()))];
+        for (name, listener, router) in routers {
+            servers.push(listen(name, listener, router, stopped.clone())?);
+        }
+    }
     // Set once, here.
-    let _ = http.set(api);
+    let _ = api.set(router);
     tracing::info!("ready");
     telemetry.begin();
 
     tokio::select! {
         signalled = signal() => signalled?,
         // Nothing more can be acked; a restart replays what the disk holds, and sees whether it works again.
-        error = failed(&node) => return Err(error.context("a log failed for good")),
+        error = node.failed() => return Err(error),
     }
-    tracing::info!("stopping: requests under way are finished, heads flushed");
+    node.drain().await;
+    tracing::info!("stopping: requests under way are finished, leaderships handed over, heads of a lone node flushed");
     stop.send_replace(true);
     for server in servers {
         if seam::timeout(DRAIN, server.join()).await.is_err() {
@@ -88,18 +115,32 @@ pub async fn serve(config: Config) -> Result<()> {
     }
     telemetry.end().await;
     node.close().await;
+    hang_up.send_replace(true);
+    // Streams of other nodes end with the process.
+    let _ = seam::timeout(PEERS_DRAIN, peers.join()).await;
     tracing::info!("stopped");
     Ok(())
 }
 
+async fn bind(name: &str, address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{name}_listen: {address}"))
+}
+
+/// Where other nodes reach this one.
+fn advertised(config: &Config, bound: SocketAddr) -> String {
+    if !config.advertise.is_empty() {
+        return config.advertise.clone();
+    }
+    if bound.ip().is_unspecified() { format!("{}:{}", host_name(), bound.port()) } else { bound.to_string() }
+}
+
 fn listen(
     name: &'static str,
-    address: SocketAddr,
     listener: TcpListener,
     router: Router,
     mut stopped: watch::Receiver<bool>,
-) -> seam::Task {
-    tracing::info!(listener = name, %address, "listening");
+) -> Result<seam::Task> {
+    tracing::info!(listener = name, address = %listener.local_addr()?, "listening");
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
@@ -109,11 +150,36 @@ fn listen(
         // The sender lives as long as `serve`.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    seam::spawn(async move {
+    Ok(seam::spawn(async move {
         if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
             tracing::error!(listener = name, %error, "the listener ended");
         }
-    })
+    }))
+}
+
+/// The listener for other nodes; with TLS, where the configuration says so.
+fn listen_grpc(
+    listener: TcpListener,
+    routes: tonic::service::Routes,
+    tls: Option<ServerTls>,
+    mut hung_up: watch::Receiver<bool>,
+) -> Result<seam::Task> {
+    tracing::info!(listener = "grpc", address = %listener.local_addr()?, tls = tls.is_some(), "listening");
+    let mut server = bonghwa_protocol::server().tcp_nodelay(true);
+    if let Some(tls) = tls {
+        server = server.tls_config(tls.config()).context("tls")?;
+    }
+    let until = async move {
+        // The sender lives as long as `serve`.
+        let _ = hung_up.wait_for(|hung_up| *hung_up).await;
+    };
+    let connections = TcpListenerStream::new(listener);
+    Ok(seam::spawn(async move {
+        let served = server.add_routes(routes).serve_with_incoming_shutdown(connections, until).await;
+        if let Err(error) = served {
+            tracing::error!(listener = "grpc", %error, "the listener ended");
+        }
+    }))
 }
 
 /// The API once it is there; health checks before.
@@ -122,7 +188,8 @@ async fn dispatch(State(http): State<Arc<OnceLock<Router>>>, request: Request) -
         Some(router) => router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
         None if request.uri().path() == "/health" => "ok\n".into_response(),
         None => {
-            let body = "starting: the logs are being replayed; /ready turns to 200 when requests are taken\n";
+            let body = "starting: the logs are being replayed, or the cluster is not complete; /ready turns to 200 \
+                        when requests are taken\n";
             (StatusCode::SERVICE_UNAVAILABLE, [(http::header::RETRY_AFTER, "1")], body).into_response()
         }
     }
@@ -131,14 +198,6 @@ async fn dispatch(State(http): State<Arc<OnceLock<Router>>>, request: Request) -
 async fn not_found(request: Request) -> Response {
     let message = format!("{} {} is not served here\n", request.method(), request.uri().path());
     (StatusCode::NOT_FOUND, message).into_response()
-}
-
-/// Resolves when a log takes no more writes.
-async fn failed(node: &Node) -> anyhow::Error {
-    tokio::select! {
-        error = node.ingester.failed() => error.into(),
-        error = node.meta.failed() => error.into(),
-    }
 }
 
 async fn signal() -> Result<()> {

@@ -147,6 +147,9 @@ impl Catalog {
         for path in &change.removed_blocks {
             next.remove_block(path);
         }
+        for id in &change.removed_nodes {
+            next.nodes.remove(id);
+        }
         for name in &change.removed_partitions {
             next.partitions.remove(name);
         }

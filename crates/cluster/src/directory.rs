@@ -23,7 +23,7 @@ pub type Connect = dyn Fn(&str) -> Result<Arc<dyn IngesterClient>, RpcError> + S
 
 /// The usual way to connect: over gRPC, lazily. Needs a Tokio runtime.
 pub fn connect_ingester(options: RemoteOptions) -> Box<Connect> {
-    Box::new(move |address| Ok(Arc::new(RemoteIngester::connect(address, options)?)))
+    Box::new(move |address| Ok(Arc::new(RemoteIngester::connect(address, options.clone())?)))
 }
 
 /// The directory of a process: the catalog's nodes, one client per address.

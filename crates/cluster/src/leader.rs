@@ -1,15 +1,15 @@
 //! Finding the leader of a partition, and finding it again when it moved.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bonghwa_model::TenantId;
 use bonghwa_protocol::{EncodedBatch, IngesterClient, RpcError, RpcErrorKind, v1};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
 
 use crate::directory::{Clients, unknown_partition};
@@ -18,7 +18,7 @@ use crate::{Backoff, Catalog, seam};
 /// How long a leader is looked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaderOptions {
-    /// An election takes one to two seconds; this covers two.
+    /// An election takes one to two seconds; this covers several.
     pub patience: Duration,
     /// First wait after all replicas said no.
     pub first_wait: Duration,
@@ -29,7 +29,7 @@ pub(crate) struct LeaderOptions {
 impl Default for LeaderOptions {
     fn default() -> Self {
         LeaderOptions {
-            patience: Duration::from_secs(5),
+            patience: Duration::from_secs(8),
             first_wait: Duration::from_millis(20),
             longest_wait: Duration::from_millis(500),
         }
@@ -39,8 +39,9 @@ impl Default for LeaderOptions {
 /// Sends each call to the leader of the partition it names. Remembers leaders,
 /// follows a replica's word about who leads, and asks the others when one is away.
 ///
-/// An append is sent again only where the first attempt surely did nothing
-/// ([`RpcError::had_no_effect`]); reads also after a timeout or a broken connection.
+/// An append without a [name](bonghwa_protocol::BatchId) is sent again only where the first attempt
+/// surely did nothing ([`RpcError::had_no_effect`]); a named one, which is stored once however often
+/// it comes, and reads also after a timeout or a broken connection.
 pub struct LeaderClient {
     clients: Arc<Clients>,
     options: LeaderOptions,
@@ -175,7 +176,8 @@ fn replica_at(catalog: &Catalog, replicas: &[u64], address: &str) -> Option<u64>
 #[async_trait]
 impl IngesterClient for LeaderClient {
     async fn append(&self, partition: &str, tenant: &TenantId, batch: EncodedBatch) -> Result<u64, RpcError> {
-        self.route(partition, Repeat::IfNothingHappened, |client| {
+        let repeat = if batch.id.is_some() { Repeat::Always } else { Repeat::IfNothingHappened };
+        self.route(partition, repeat, |client| {
             let (partition, tenant, batch) = (partition.to_owned(), tenant.clone(), batch.clone());
             async move { client.append(&partition, &tenant, batch).await }.boxed()
         })
@@ -207,14 +209,33 @@ impl IngesterClient for LeaderClient {
         .await
     }
 
-    /// Flushes every ingester of the catalog, several at a time; all blocks written.
-    /// Fails with the first failure, after which others may still flush.
+    /// Flushes every partition where it is led; all blocks written. Fails with the first failure,
+    /// after which others may still flush, and where a partition has no leader.
     async fn flush(&self) -> Result<Vec<String>, RpcError> {
         let catalog = self.clients.catalog();
-        let nodes: std::collections::BTreeSet<u64> =
-            catalog.all_partitions().flat_map(|p| p.replicas.iter().copied()).collect();
-        let flushes = nodes.into_iter().map(|node| Ok(async move { self.clients.of_node(node)?.flush().await }));
-        let blocks: Vec<Vec<String>> = stream::iter(flushes).try_buffer_unordered(8).try_collect().await?;
+        let replicas: BTreeSet<u64> = catalog.all_partitions().flat_map(|p| p.replicas.iter().copied()).collect();
+        let clients: Vec<_> = replicas.iter().filter_map(|node| self.clients.of_node(*node).ok()).collect();
+        let said = join_all(clients.iter().map(|client| client.status())).await;
+        let leads = |partition: &v1::Partition| {
+            said.iter().flatten().flatten().any(|s| s.leads && s.partition == partition.name)
+        };
+        if let Some(lost) = catalog.all_partitions().find(|p| !p.replicas.is_empty() && !leads(p)) {
+            let message = format!("partition {} has no leader now: flush again in a moment", lost.name);
+            return Err(RpcError::unavailable(message));
+        }
+        // Nodes that do not answer lead nothing.
+        let answering = clients.iter().zip(&said).filter(|(_, said)| said.is_ok());
+        let blocks = join_all(answering.map(|(client, _)| client.flush())).await;
+        let blocks: Vec<Vec<String>> = blocks.into_iter().collect::<Result<_, _>>()?;
         Ok(blocks.into_iter().flatten().collect())
+    }
+
+    /// The partitions of every ingester that answers.
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
+        let catalog = self.clients.catalog();
+        let ingesters = catalog.nodes().filter(|node| node.has_role("ingester"));
+        let clients: Vec<_> = ingesters.filter_map(|node| self.clients.of_node(node.id).ok()).collect();
+        let answers = join_all(clients.iter().map(|client| client.status())).await;
+        Ok(answers.into_iter().flatten().flatten().collect())
     }
 }

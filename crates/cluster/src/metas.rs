@@ -1,37 +1,55 @@
 //! Several meta nodes as one: finds the leader for commands and any that lives for watches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bonghwa_protocol::v1::command::Kind;
 use bonghwa_protocol::{MetaClient, RemoteMeta, RemoteOptions, RpcError, RpcErrorKind, v1};
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 
 use crate::{Backoff, seam};
+
+/// A meta node and its HOST:PORT.
+type MetaNode = (String, Arc<dyn MetaClient>);
 
 /// The meta nodes of a cluster. Commands go to the leader; one that may have been
 /// done is sent again only if doing it twice changes nothing.
 pub struct MetaRouter {
-    nodes: Vec<(String, Arc<dyn MetaClient>)>,
-    /// Index of the node that answered last.
-    preferred: AtomicUsize,
+    /// The node that answered last comes first.
+    nodes: Mutex<Vec<MetaNode>>,
+    /// The address of the one in this process.
+    local: Option<String>,
+    remotes: Option<Remotes>,
     patience: Duration,
+}
+
+/// How nodes are found that are not known from the start.
+struct Remotes {
+    seeds: Vec<String>,
+    options: RemoteOptions,
 }
 
 impl MetaRouter {
     /// Over clients of meta nodes and their HOST:PORT; one may be the local node.
     pub fn new(nodes: Vec<(String, Arc<dyn MetaClient>)>) -> Self {
-        MetaRouter { nodes, preferred: AtomicUsize::new(0), patience: Duration::from_secs(10) }
+        MetaRouter { nodes: Mutex::new(nodes), local: None, remotes: None, patience: Duration::from_secs(10) }
     }
 
-    /// Over gRPC to these HOST:PORT. Needs a Tokio runtime.
-    pub fn connect(addresses: &[String], options: RemoteOptions) -> Result<Self, RpcError> {
-        let connect = |address: &String| -> Result<(String, Arc<dyn MetaClient>), RpcError> {
-            Ok((address.clone(), Arc::new(RemoteMeta::connect(address, options)?)))
+    /// Over gRPC to these HOST:PORT; a name of several addresses stands for as many nodes. Names
+    /// are looked up again whenever no node answers, and a leader that another node names is
+    /// reached where it is said to be. Needs a Tokio runtime.
+    pub fn connect(seeds: &[String], options: RemoteOptions) -> Result<Self, RpcError> {
+        let router = MetaRouter {
+            remotes: Some(Remotes { seeds: seeds.to_vec(), options }),
+            ..MetaRouter::new(Vec::new())
         };
-        Ok(Self::new(addresses.iter().map(connect).collect::<Result<_, _>>()?))
+        for seed in seeds {
+            router.learn(seed)?;
+        }
+        Ok(router)
     }
 
     /// How long a command looks for a leader before it fails; 10 s unless set.
@@ -40,51 +58,80 @@ impl MetaRouter {
         self
     }
 
-    /// The nodes, the preferred one first.
-    fn order(&self) -> Vec<usize> {
-        let preferred = self.preferred.load(Ordering::Relaxed);
-        let count = self.nodes.len();
-        (0..count).map(|i| (preferred + i) % count).collect()
+    /// With the node of this process at its address, so that no socket lies before it.
+    pub fn with_local(mut self, address: &str, node: Arc<dyn MetaClient>) -> Self {
+        let nodes = self.nodes.get_mut();
+        nodes.retain(|(known, _)| known != address);
+        nodes.insert(0, (address.to_owned(), node));
+        self.local = Some(address.to_owned());
+        self
     }
-}
 
-fn no_nodes() -> RpcError {
-    RpcError::unavailable("no meta node is known: name at least one with --join")
-}
-
-/// Whether doing the command twice does what doing it once does.
-fn is_repeatable(command: &v1::Command) -> bool {
-    match &command.kind {
-        Some(Kind::RegisterNode(_) | Kind::SealPartition(_) | Kind::RemovePartition(_) | Kind::CommitFlush(_)) => true,
-        Some(Kind::CreatePartition(_) | Kind::RestoreCatalog(_)) | None => false,
+    /// Adds a node that is not known yet, where that can be.
+    fn learn(&self, address: &str) -> Result<(), RpcError> {
+        let Some(remotes) = &self.remotes else { return Ok(()) };
+        let mut nodes = self.nodes.lock();
+        if nodes.iter().all(|(known, _)| known != address) {
+            let client = RemoteMeta::connect(address, remotes.options.clone())?;
+            nodes.push((address.to_owned(), Arc::new(client)));
+        }
+        Ok(())
     }
-}
 
-#[async_trait]
-impl MetaClient for MetaRouter {
-    async fn execute(&self, command: v1::Command) -> Result<v1::CommandResult, RpcError> {
+    /// Looks the seeds up: nodes come and go under a name.
+    async fn look_up(&self) {
+        let Some(remotes) = &self.remotes else { return };
+        let mut found: Vec<String> = Vec::new();
+        for seed in &remotes.seeds {
+            match tokio::net::lookup_host(seed.as_str()).await.map(Iterator::collect::<Vec<_>>) {
+                Ok(addresses) if addresses.len() > 1 => found.extend(addresses.iter().map(ToString::to_string)),
+                // One address: under its name, which a certificate may bear.
+                Ok(_) | Err(_) => found.push(seed.clone()),
+            }
+        }
+        self.nodes.lock().retain(|(known, _)| found.contains(known) || self.local.as_ref() == Some(known));
+        for address in &found {
+            if let Err(error) = self.learn(address) {
+                tracing::warn!(address, %error, "a meta node cannot be reached");
+            }
+        }
+    }
+
+    fn prefer(&self, address: &str) {
+        let mut nodes = self.nodes.lock();
+        if let Some(at) = nodes.iter().position(|(known, _)| known == address) {
+            nodes.swap(0, at);
+        }
+    }
+
+    /// Calls the nodes until one answers as the leader.
+    async fn route<T>(
+        &self,
+        repeatable: bool,
+        call: impl Fn(Arc<dyn MetaClient>) -> BoxFuture<'static, Result<T, RpcError>>,
+    ) -> Result<T, RpcError> {
         let deadline = seam::now() + self.patience;
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
-        let repeatable = is_repeatable(&command);
         let mut last = no_nodes();
         loop {
-            let mut queue = self.order();
+            let mut queue = self.nodes.lock().clone();
             queue.reverse();
-            let mut left = 2 * self.nodes.len();
-            while let Some(at) = queue.pop().filter(|_| left > 0) {
+            let mut left = 2 * queue.len().max(1);
+            while let Some((address, node)) = queue.pop().filter(|_| left > 0) {
                 left -= 1;
-                match self.nodes[at].1.execute(command.clone()).await {
-                    Ok(result) => {
-                        self.preferred.store(at, Ordering::Relaxed);
-                        return Ok(result);
+                match call(node).await {
+                    Ok(answer) => {
+                        self.prefer(&address);
+                        return Ok(answer);
                     }
                     Err(error) if error.is_retryable() && (repeatable || error.had_no_effect()) => {
-                        if let RpcErrorKind::NotLeader { leader: Some(address) } = &error.kind
-                            && let Some(leader) = self.nodes.iter().position(|(known, _)| known == address)
-                            && leader != at
+                        if let RpcErrorKind::NotLeader { leader: Some(leader) } = &error.kind
+                            && *leader != address
+                            && self.learn(leader).is_ok()
+                            && let Some(next) = self.nodes.lock().iter().find(|(known, _)| known == leader)
                         {
-                            queue.retain(|other| *other != leader);
-                            queue.push(leader);
+                            queue.retain(|(other, _)| other != leader);
+                            queue.push(next.clone());
                         }
                         last = error;
                     }
@@ -96,17 +143,56 @@ impl MetaClient for MetaRouter {
                 return Err(last);
             }
             seam::sleep(delay).await;
+            self.look_up().await;
         }
+    }
+}
+
+fn no_nodes() -> RpcError {
+    RpcError::unavailable("no meta node is known: name at least one with --join")
+}
+
+/// Whether doing the command twice does what doing it once does.
+fn is_repeatable(command: &v1::Command) -> bool {
+    match &command.kind {
+        Some(
+            Kind::RegisterNode(_)
+            | Kind::ActivatePartition(_)
+            | Kind::SealPartition(_)
+            | Kind::RemovePartition(_)
+            | Kind::CommitFlush(_)
+            | Kind::SetNodeState(_)
+            | Kind::RemoveNode(_),
+        ) => true,
+        Some(Kind::CreatePartition(_) | Kind::RestoreCatalog(_)) | None => false,
+    }
+}
+
+#[async_trait]
+impl MetaClient for MetaRouter {
+    async fn execute(&self, command: v1::Command) -> Result<v1::CommandResult, RpcError> {
+        let repeatable = is_repeatable(&command);
+        self.route(repeatable, |node| {
+            let command = command.clone();
+            Box::pin(async move { node.execute(command).await })
+        })
+        .await
+    }
+
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        self.route(true, |meta| Box::pin(async move { meta.heartbeat(node, incarnation).await })).await
     }
 
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {
         let mut last = no_nodes();
-        for at in self.order() {
-            match self.nodes[at].1.watch(from_version).await {
+        let nodes = self.nodes.lock().clone();
+        for (_, node) in nodes {
+            match node.watch(from_version).await {
                 Ok(events) => return Ok(events),
                 Err(error) => last = error,
             }
         }
+        self.look_up().await;
         Err(last)
     }
 }

@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 use bonghwa_protocol::MetaClient;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use crate::seam::Instant;
 use crate::{Backoff, Catalog, ClusterError, Follower, seam};
 
 /// The process's copy of the catalog. Follows meta until dropped; while meta is
@@ -23,7 +24,14 @@ struct Shared {
     /// Wakes those who wait. Sent after `catalog` is stored, so that whoever sees
     /// a version here finds it, or a later one, there.
     version: watch::Sender<u64>,
+    /// The version that this copy should have, and since when it has fallen short of it.
+    expected: Mutex<Option<(u64, Instant)>>,
+    /// Ends a watch that stays behind.
+    overdue: Notify,
 }
+
+/// How long a copy may stay behind what meta's leader says before another meta node is watched.
+const OVERDUE: Duration = Duration::from_secs(2);
 
 impl ClusterView {
     /// Starts following meta, from an empty catalog.
@@ -43,6 +51,23 @@ impl ClusterView {
         let task = self.task.lock().take();
         if let Some(task) = task {
             task.stop().await;
+        }
+    }
+
+    /// Tells the copy which version meta's leader has. A watch that stays behind it is begun again,
+    /// elsewhere: its meta node may be cut off from the others.
+    pub fn expect(&self, version: u64) {
+        let mut expected = self.shared.expected.lock();
+        if self.current().version() >= version {
+            *expected = None;
+            return;
+        }
+        let (due, since) = expected.get_or_insert_with(|| (version, seam::now()));
+        if self.current().version() >= *due {
+            (*due, *since) = (version, seam::now());
+        } else if since.elapsed() >= OVERDUE {
+            *since = seam::now();
+            self.shared.overdue.notify_one();
         }
     }
 
@@ -90,7 +115,8 @@ impl ClusterView {
 impl Shared {
     fn new(catalog: Catalog) -> Arc<Self> {
         let version = watch::Sender::new(catalog.version());
-        Arc::new(Shared { catalog: ArcSwap::from_pointee(catalog), version })
+        let (expected, overdue) = (Mutex::new(None), Notify::new());
+        Arc::new(Shared { catalog: ArcSwap::from_pointee(catalog), version, expected, overdue })
     }
 
     fn publish(&self, catalog: Arc<Catalog>) {
@@ -110,7 +136,15 @@ async fn follow(meta: Arc<dyn MetaClient>, shared: Arc<Shared>) {
         match meta.watch(from).await {
             Ok(mut events) => {
                 let mut follower = Follower::new(current);
-                while let Some(event) = events.next().await {
+                loop {
+                    let event = tokio::select! {
+                        event = events.next() => event,
+                        () = shared.overdue.notified() => {
+                            tracing::warn!("the watch on meta stays behind its leader, and is begun again");
+                            None
+                        }
+                    };
+                    let Some(event) = event else { break };
                     let event = match event {
                         Ok(event) => event,
                         Err(error) => {

@@ -12,6 +12,7 @@ use bonghwa_protocol::RpcErrorKind;
 use bonghwa_wire::Format;
 use bonghwa_wire::compress::Encoding;
 use bonghwa_wire::response;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::body::BodyError;
@@ -42,6 +43,11 @@ pub(crate) fn tenant(headers: &HeaderMap) -> Result<TenantId, TenantError> {
     }
 }
 
+/// The name that a caller gives the request (`Idempotency-Key`).
+pub(crate) fn request_key(headers: &HeaderMap) -> Option<Bytes> {
+    headers.get("idempotency-key").map(|key| Bytes::copy_from_slice(key.as_bytes()))
+}
+
 async fn export(receiver: &Receiver, signal: Signal, headers: HeaderMap, body: axum::body::Body) -> Response {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let format = Format::parse(text(header::CONTENT_TYPE));
@@ -52,7 +58,8 @@ async fn export(receiver: &Receiver, signal: Signal, headers: HeaderMap, body: a
         let format = format.map_err(|e| describe(&ReceiveError::Wire(e)))?;
         let encoding = Encoding::parse(text(header::CONTENT_ENCODING)).map_err(|e| describe(&ReceiveError::Wire(e)))?;
         let content_length = text(header::CONTENT_LENGTH).parse().ok();
-        let request = Request { signal, tenant, format, encoding, body, content_length, framed: false };
+        let key = request_key(&headers);
+        let request = Request { signal, tenant, format, encoding, body, content_length, framed: false, key };
         receiver.receive(request).await.map_err(|e| describe(&e))
     };
     let response = match answer.await {

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bonghwa_cluster::{ClusterView, Directory, seam};
+use bonghwa_cluster::seam::Instant;
+use bonghwa_cluster::{Catalog, ClusterView, Directory, seam};
 use bonghwa_model::batch::Batch;
-use bonghwa_model::{Signal, TenantId, codec};
-use bonghwa_protocol::{EncodedBatch, RpcError};
+use bonghwa_model::{Signal, TenantId};
+use bonghwa_protocol::{BatchId, EncodedBatch, RpcError, RpcErrorKind};
 use bonghwa_ring::ShardWidthOptions;
 use bonghwa_wire::Format;
 use bonghwa_wire::compress::{Encoding, decompress};
 use bonghwa_wire::{DecodeOptions, Decoded, WireError};
+use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::body::{BodyError, Inflight};
 use crate::limits::{Limited, Limits};
 use crate::metrics::TenantLabels;
-use crate::route::Router;
+use crate::route::{Part, Router};
 use crate::{TenantLimits, metrics};
 
 /// Configuration of the distributor.
@@ -66,6 +69,9 @@ pub(crate) struct Request {
     pub content_length: Option<u64>,
     /// gRPC frames the message inside the body.
     pub framed: bool,
+    /// What the caller names the request by, so that it is stored once however often it is sent.
+    /// Without one, the same bytes are the same request.
+    pub key: Option<Bytes>,
 }
 
 /// What was accepted, and what was not.
@@ -122,7 +128,7 @@ impl Receiver {
 
     /// Takes a request. When this returns `Ok`, all but the rejected records are durable and readable.
     pub(crate) async fn receive(&self, request: Request) -> Result<Outcome, ReceiveError> {
-        let (signal, tenant) = (request.signal, request.tenant);
+        let (signal, tenant, key) = (request.signal, request.tenant, request.key);
         let mut held = self.inflight.hold();
         let limit = self.options.max_body_bytes;
         let body = crate::body::read(request.body, request.content_length, limit, self.options.body_timeout, &mut held)
@@ -143,27 +149,28 @@ impl Receiver {
                 .with_label_values(&[&self.labels.of(&tenant), signal.as_str()])
                 .inc_by(message.len() as u64);
             let options = DecodeOptions { now_ns: seam::unix_nanos(), ..self.options.decode.clone() };
+            let name = request_name(&tenant, signal, key.as_deref().unwrap_or(&message));
             let decoded = bonghwa_wire::decode_as(request.format, signal, &message, &options)?;
             if Limits::counts_items(signal) {
                 self.admit(&tenant, signal, decoded.batch.rows())?;
             }
-            Ok(decoded)
+            Ok((name, decoded))
         };
-        let decoded = if large {
+        let (name, decoded) = if large {
             // The semaphore is never closed.
             let _turn = self.large.acquire().await;
             seam::in_place(decode)?
         } else {
             decode()?
         };
-        self.accept(&tenant, decoded).await
+        self.accept(&tenant, name, decoded).await
     }
 
     fn admit(&self, tenant: &TenantId, signal: Signal, cost: usize) -> Result<(), ReceiveError> {
         self.limits.admit(tenant, signal, cost as f64, seam::now()).map_err(ReceiveError::Limited)
     }
 
-    async fn accept(&self, tenant: &TenantId, decoded: Decoded) -> Result<Outcome, ReceiveError> {
+    async fn accept(&self, tenant: &TenantId, name: u128, decoded: Decoded) -> Result<Outcome, ReceiveError> {
         let signal = decoded.batch.signal();
         for rejection in &decoded.reasons {
             let reason = rejection.reason.as_str();
@@ -174,37 +181,101 @@ impl Receiver {
         let outcome = Outcome { rejected: decoded.rejected, message: decoded.message() };
         let rows = decoded.batch.rows() as u64;
         if rows > 0 {
-            self.append(tenant, decoded.batch).await?;
+            self.append(tenant, name, decoded.batch).await?;
             metrics::RECEIVED_ITEMS.with_label_values(&[&self.labels.of(tenant), signal.as_str()]).inc_by(rows);
         }
         Ok(outcome)
     }
 
-    async fn append(&self, tenant: &TenantId, batch: Batch) -> Result<(), ReceiveError> {
+    /// Appends all parts of a batch. One whose partition was sealed on the way goes to where the
+    /// newer ring has it.
+    async fn append(&self, tenant: &TenantId, name: u128, batch: Batch) -> Result<(), ReceiveError> {
+        let deadline = seam::now() + self.options.append_timeout;
         let signal = batch.signal();
-        let parts = self.router.split(&self.view.current(), tenant, batch, seam::now());
-        let parts = parts.ok_or(ReceiveError::NoPartition(signal))?;
-        let appends = parts.into_iter().map(|(partition, batch)| async move {
-            let bytes = codec::encode(&batch).into();
-            let encoded = EncodedBatch { bytes, decoded: Some(Arc::new(batch)) };
-            self.append_part(tenant, &partition, encoded).await
-        });
-        // All are waited for: a part that is cut off may be stored, and sent again.
-        let results = join_all(appends).await;
-        results.into_iter().try_for_each(|part| part.map(drop)).map_err(ReceiveError::Append)
-    }
-
-    /// Sends to the partition's leader. The directory's client follows a leader that moved and
-    /// repeats only what had no effect: anything else might write twice.
-    async fn append_part(&self, tenant: &TenantId, partition: &str, batch: EncodedBatch) -> Result<u64, RpcError> {
-        let leader = self.directory.leader_of(partition)?;
-        let append = leader.append(partition, tenant, batch);
-        match seam::timeout(self.options.append_timeout, append).await {
-            Ok(result) => result,
-            Err(_) => {
-                let waited = self.options.append_timeout;
-                Err(RpcError::timeout(format!("partition {partition} did not ack within {waited:?}; it may still")))
+        let mut left = vec![(name, batch)];
+        loop {
+            let catalog = self.view.current();
+            let mut appends = Vec::new();
+            for (name, batch) in left {
+                let parts = self.router.split(&catalog, tenant, batch, seam::now());
+                let parts = parts.ok_or(ReceiveError::NoPartition(signal))?;
+                appends.extend(parts.into_iter().map(|part| self.append_part(tenant, name, part, deadline)));
+            }
+            // All are waited for: a part that is cut off may be stored.
+            let results = join_all(appends).await;
+            left = Vec::new();
+            let mut failed = None;
+            for result in results {
+                match result {
+                    Ok(()) => {}
+                    Err((name, batch, error)) if wants_newer_ring(&error) => {
+                        left.push((name, batch));
+                        failed = failed.or(Some((true, error)));
+                    }
+                    Err((_, _, error)) => failed = Some((false, error)),
+                }
+            }
+            match failed {
+                None => return Ok(()),
+                Some((true, error)) => {
+                    let left = deadline.saturating_duration_since(seam::now());
+                    let newer = |newer: &Catalog| newer.version() > catalog.version();
+                    self.view.wait_for(left, newer).await.map_err(|_| ReceiveError::Append(error))?;
+                }
+                Some((false, error)) => return Err(ReceiveError::Append(error)),
             }
         }
     }
+
+    /// Sends a part to its partition's leader, under a name that follows from the request's: the
+    /// directory's client repeats what has no answer, and the partition stores it once. A part that
+    /// was not stored is given back.
+    async fn append_part(
+        &self,
+        tenant: &TenantId,
+        request: u128,
+        part: Part,
+        deadline: Instant,
+    ) -> Result<(), (u128, Batch, RpcError)> {
+        let name = part_name(request, &part);
+        let batch = Arc::new(part.batch);
+        let encoded = EncodedBatch::new(batch.clone()).named(BatchId::new(name));
+        let append = async {
+            let leader = self.directory.leader_of(&part.partition)?;
+            leader.append(&part.partition, tenant, encoded).await
+        };
+        let result = match seam::timeout(deadline.saturating_duration_since(seam::now()), append).await {
+            Ok(result) => result,
+            Err(_) => {
+                let waited = self.options.append_timeout;
+                let message = format!("partition {} did not ack within {waited:?}; it may still", part.partition);
+                Err(RpcError::timeout(message))
+            }
+        };
+        result.map(drop).map_err(|error| (name, Arc::unwrap_or_clone(batch), error))
+    }
+}
+
+/// Whether the partition is off the ring, or will be: the part is not in it.
+fn wants_newer_ring(error: &RpcError) -> bool {
+    matches!(error.kind, RpcErrorKind::Sealed | RpcErrorKind::NotFound)
+}
+
+/// The name of a request. A caller that lost the answer sends the same bytes again.
+fn request_name(tenant: &TenantId, signal: Signal, key: &[u8]) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(tenant.as_str().as_bytes());
+    hasher.update(&[0, signal as u8]);
+    hasher.update(key);
+    hasher.digest128()
+}
+
+/// The name of a part: what is to be stored of the request, and where. Another ring or width cuts a
+/// request into other parts, which must not pass for these.
+fn part_name(request: u128, part: &Part) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&request.to_le_bytes());
+    hasher.update(&part.rows.to_le_bytes());
+    hasher.update(part.partition.as_bytes());
+    hasher.digest128()
 }

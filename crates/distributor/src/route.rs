@@ -9,7 +9,7 @@ use bonghwa_model::batch::{Batch, Resource};
 use bonghwa_model::{Signal, TenantId, json};
 use bonghwa_ring::{Ring, ShardSet, ShardWidth, ShardWidthOptions, key};
 use parking_lot::Mutex;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Chooses partitions: the ring of the newest catalog, widths from measured rates.
 pub(crate) struct Router {
@@ -18,7 +18,15 @@ pub(crate) struct Router {
 }
 
 /// A part of a batch and the partition that takes it.
-pub(crate) type Part = (String, Batch);
+pub(crate) struct Part {
+    pub partition: String,
+    pub batch: Batch,
+    /// A hash of which rows of the batch these are.
+    pub rows: u64,
+}
+
+/// [`Part::rows`] of all rows.
+const ALL_ROWS: u64 = 0;
 
 impl Router {
     pub(crate) fn new(widths: ShardWidthOptions, now: Instant) -> Self {
@@ -32,7 +40,7 @@ impl Router {
         let shards = self.shard_sets(ring, tenant, &batch, now.saturating_duration_since(self.started));
         let first = shards.first()?.pick(0)?;
         if shards.iter().all(|s| s.len() == 1 && s.pick(0) == Some(first)) {
-            return Some(vec![(first.to_string(), batch)]);
+            return Some(vec![Part { partition: first.to_string(), batch, rows: ALL_ROWS }]);
         }
         let mut rows: HashMap<&str, Vec<u32>> = HashMap::new();
         for (group, range) in batch.common().group_ranges() {
@@ -45,9 +53,13 @@ impl Router {
                 rows.entry(&**shards.pick(item_hash(&batch, group.resource, row))?).or_default().push(row as u32);
             }
         }
-        let mut parts: Vec<Part> =
-            rows.into_iter().map(|(partition, rows)| (partition.to_owned(), batch.take(&rows))).collect();
-        parts.sort_by(|a, b| a.0.cmp(&b.0));
+        let part = |(partition, rows): (&str, Vec<u32>)| Part {
+            partition: partition.to_owned(),
+            batch: batch.take(&rows),
+            rows: rows.iter().fold(ALL_ROWS + 1, |hash, row| xxh3_64_with_seed(&row.to_le_bytes(), hash)),
+        };
+        let mut parts: Vec<Part> = rows.into_iter().map(part).collect();
+        parts.sort_by(|a, b| a.partition.cmp(&b.partition));
         Some(parts)
     }
 
@@ -130,8 +142,8 @@ mod tests {
     fn traces(parts: &[Part]) -> BTreeMap<String, BTreeMap<String, BTreeSet<Trace>>> {
         let mut found: BTreeMap<String, BTreeMap<String, BTreeSet<Trace>>> = BTreeMap::new();
         let mut spans = BTreeSet::new();
-        for (partition, part) in parts {
-            let Batch::Traces(part) = part else { continue };
+        for Part { partition, batch, .. } in parts {
+            let Batch::Traces(part) = batch else { continue };
             for (group, range) in part.common.group_ranges() {
                 let service = &part.common.resources[group.resource as usize].service_name;
                 for row in range {

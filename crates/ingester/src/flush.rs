@@ -1,6 +1,9 @@
 //! The flush transaction: sort and write what lies beyond the watermark, put it
 //! into the object store, commit it to the catalog, then trim the log.
 //!
+//! Only the leader flushes. One that was deposed without knowing it loses nothing: the catalog
+//! takes one flush of a range, and both would hold the same records.
+//!
 //! A crash before the commit leaves an orphan object and nothing else: the log
 //! still has the records, and the next flush writes them under another name. A
 //! crash after the commit leaves a log that is longer than it need be: the
@@ -48,8 +51,16 @@ impl Flusher {
     async fn flush_once(&self, partition: &Partition) -> Result<Option<String>, IngesterError> {
         // The semaphore is never closed.
         let permit = self.encoding.acquire().await.ok();
+        if let Some(message) = partition.head.newer() {
+            return Err(IngesterError::Newer { partition: partition.name.clone(), message });
+        }
         let Some(range) = partition.head.flush_range(partition.flush_limit()) else { return Ok(None) };
         let (from, to) = (range.from, range.to);
+        if range.rows.is_empty() {
+            self.commit(partition, None, from, to).await?;
+            self.flushed(partition, to).await?;
+            return Ok(None);
+        }
         let (signal, name) = (partition.signal, partition.name.clone());
         // The suffix keeps two leaders that flush one range from writing one object.
         let path = format!("{signal}/l0/{name}/{from:020}-{to:020}-{:08x}.parquet", seam::random() as u32);
@@ -64,24 +75,34 @@ impl Flusher {
         drop(permit);
         let bytes = encoded.bytes.len();
         self.store.put(&path, encoded.bytes, PUT_TIMEOUT).await?;
-        let committed = self.commit(partition, encoded.block, from, to).await;
+        let committed = self.commit(partition, Some(encoded.block), from, to).await;
         if let Err(IngesterError::Rejected { .. }) = committed {
             // The catalog will never list it. An unknown outcome leaves the object: it may be listed.
             self.store.delete(&path).await;
         }
         committed?;
         metrics::FLUSHED_BYTES.with_label_values(&[partition.signal.as_str()]).inc_by(bytes as u64);
-        partition.head.mark_flushed(to);
-        let log_error = |source| IngesterError::Log { partition: partition.name.clone(), source };
-        partition.group.trim(to).await.map_err(log_error)?;
+        self.flushed(partition, to).await?;
         tracing::debug!(partition = partition.name, from, to, bytes, path, "flushed");
         Ok(Some(path))
     }
 
+    async fn flushed(&self, partition: &Partition, to: u64) -> Result<(), IngesterError> {
+        partition.head.mark_flushed(to);
+        let log_error = |source| IngesterError::Log { partition: partition.name.clone(), source };
+        partition.group.trim(to).await.map_err(log_error)
+    }
+
     /// Commits; the same command twice is committed once, so an unknown outcome is asked again.
-    async fn commit(&self, partition: &Partition, block: v1::Block, from: u64, to: u64) -> Result<(), IngesterError> {
+    async fn commit(
+        &self,
+        partition: &Partition,
+        block: Option<v1::Block>,
+        from: u64,
+        to: u64,
+    ) -> Result<(), IngesterError> {
         let name = partition.name.clone();
-        let commit = v1::CommitFlush { partition: name, from, to, blocks: vec![block] };
+        let commit = v1::CommitFlush { partition: name, from, to, blocks: block.into_iter().collect() };
         let command = v1::Command { kind: Some(v1::command::Kind::CommitFlush(commit)) };
         let mut pause = FIRST_PAUSE;
         let result = loop {

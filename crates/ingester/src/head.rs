@@ -1,5 +1,10 @@
-//! The head of one partition: what its log holds beyond the watermark, decoded
-//! and readable. It is the log's state machine, and its snapshot is the watermark.
+//! The head of one partition: the state machine of its log. On every replica it keeps the watermark
+//! and the [`Window`] of batch names; on the leader also what the log holds beyond the watermark,
+//! decoded and readable.
+//!
+//! A follower keeps bytes only. When a node begins to lead, [`begin_loading`](Head::begin_loading)
+//! and [`load`](Head::load) bring the head up from the node's own log, while new entries are applied;
+//! [`finish_loading`](Head::finish_loading) closes the gap between both.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,13 +14,14 @@ use bonghwa_cluster::seam::{self, Instant};
 use bonghwa_model::TenantId;
 use bonghwa_model::batch::Batch;
 use bonghwa_model::codec::{self, CodecError};
-use bonghwa_protocol::v1;
+use bonghwa_protocol::{BatchId, v1};
 use bonghwa_replog::{Payload, Snapshot, StateMachine};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use parking_lot::Mutex;
 
-use crate::frame::FrameError;
+use crate::frame::{Frame, Framed};
 use crate::memory::{HeadMemory, Reservation};
+use crate::window::{Fate, Window};
 use crate::{frame, metrics};
 
 /// A batch and whose it is.
@@ -24,14 +30,35 @@ pub(crate) type Rows = (TenantId, Arc<Batch>);
 /// The decoded form of a log entry, riding along from the appending node with the memory
 /// that is reserved for it.
 pub(crate) struct Staged {
+    names: Vec<Option<BatchId>>,
     rows: Vec<Rows>,
     reserved: Mutex<Vec<Reservation>>,
 }
 
 impl Staged {
-    pub(crate) fn new(rows: Vec<Rows>, reserved: Vec<Reservation>) -> Self {
-        Staged { rows, reserved: Mutex::new(reserved) }
+    pub(crate) fn new(names: Vec<Option<BatchId>>, rows: Vec<Rows>, reserved: Vec<Reservation>) -> Self {
+        Staged { names, rows, reserved: Mutex::new(reserved) }
     }
+}
+
+/// Whether the head holds what lies beyond the watermark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It holds nothing: another node leads.
+    Following,
+    /// It holds what lies before `next`; the rest is being read from the log.
+    Loading { next: u64 },
+    /// It holds everything that is applied.
+    Leading,
+}
+
+/// Why a tail cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TailError {
+    /// The watermark lies below what is still kept: the caller needs a newer catalog copy.
+    Stale,
+    /// The head does not hold everything: wait, or ask the leader.
+    NotLoaded,
 }
 
 struct Entry {
@@ -42,9 +69,13 @@ struct Entry {
 }
 
 struct State {
+    mode: Mode,
+    /// Grows with each change of the mode that empties the head: what was decoded for an earlier
+    /// one is not put in.
+    epoch: u64,
     /// Entries in position order; those up to `watermark` are kept for older catalog copies.
     entries: VecDeque<Entry>,
-    /// Queries may ask from here on: everything after it is in `entries`.
+    /// Queries may ask from here on: everything after it is in `entries`, once loaded.
     kept_from: u64,
     /// Committed to the catalog up to here.
     watermark: u64,
@@ -54,6 +85,7 @@ struct State {
     unflushed_bytes: usize,
     /// When the watermark reached which position.
     flushed: VecDeque<(Instant, u64)>,
+    window: Window,
     /// Why this build cannot read an entry that a newer one wrote.
     newer: Option<String>,
 }
@@ -75,15 +107,22 @@ impl Head {
     /// A head whose records up to `watermark` lie in blocks.
     pub(crate) fn new(partition: String, watermark: u64, memory: Arc<HeadMemory>) -> Self {
         let state = State {
+            mode: Mode::Following,
+            epoch: 0,
             entries: VecDeque::new(),
             kept_from: watermark,
             watermark,
-            applied: watermark,
+            applied: 0,
             unflushed_bytes: 0,
             flushed: VecDeque::new(),
+            window: Window::default(),
             newer: None,
         };
         Head { partition, memory, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.state.lock().mode
     }
 
     pub(crate) fn watermark(&self) -> u64 {
@@ -94,6 +133,11 @@ impl Head {
         self.state.lock().applied
     }
 
+    /// The entry that sealed the partition.
+    pub(crate) fn sealed(&self) -> Option<u64> {
+        self.state.lock().window.sealed()
+    }
+
     /// Bytes beyond the watermark, and since when the oldest of them is here.
     pub(crate) fn unflushed(&self) -> (usize, Option<Instant>) {
         let state = self.state.lock();
@@ -101,8 +145,75 @@ impl Head {
         (state.unflushed_bytes, state.entries.get(first).map(|e| e.arrived))
     }
 
+    /// Another node leads: what is held is let go.
+    pub(crate) fn follow(&self) {
+        let mut state = self.state.lock();
+        if state.mode != Mode::Following {
+            self.empty(&mut state, Mode::Following);
+        }
+    }
+
+    /// This node leads: the head is to be filled from the log.
+    pub(crate) fn begin_loading(&self) {
+        let mut state = self.state.lock();
+        let next = state.watermark + 1;
+        self.empty(&mut state, Mode::Loading { next });
+    }
+
+    fn empty(&self, state: &mut State, mode: Mode) {
+        let bytes = state.entries.drain(..).map(|e| e.bytes).sum();
+        state.mode = mode;
+        state.epoch += 1;
+        state.kept_from = state.watermark;
+        state.unflushed_bytes = 0;
+        state.flushed.clear();
+        self.memory.sub(bytes);
+    }
+
+    /// Puts in an entry that was read from the log while loading, unless it is in or flushed.
+    pub(crate) fn load(&self, position: u64, bytes: &Bytes) {
+        let epoch = self.state.lock().epoch;
+        let rows = match self.read(position, bytes) {
+            Some(Frame::Batches(batches)) => {
+                let skipped = self.state.lock().window.skipped(position).to_vec();
+                self.decode(position, batches, |at| !skipped.contains(&at))
+            }
+            Some(Frame::Seal) | None => Vec::new(),
+        };
+        let mut state = self.state.lock();
+        if state.epoch != epoch {
+            return;
+        }
+        if let Mode::Loading { next } = &mut state.mode
+            && position >= *next
+        {
+            *next = position + 1;
+            self.insert(&mut state, position, rows);
+        }
+    }
+
+    /// Ends loading if everything that is applied is in; the next position to load otherwise.
+    pub(crate) fn finish_loading(&self) -> Option<u64> {
+        let mut state = self.state.lock();
+        match state.mode {
+            Mode::Loading { next } if state.applied >= next => Some(next),
+            Mode::Loading { .. } => {
+                state.mode = Mode::Leading;
+                None
+            }
+            Mode::Following | Mode::Leading => None,
+        }
+    }
+
+    /// Everything up to here was read from the log, and it has no more batches.
+    pub(crate) fn loaded_through(&self, position: u64) {
+        if let Mode::Loading { next } = &mut self.state.lock().mode {
+            *next = (*next).max(position + 1);
+        }
+    }
+
     /// What is applied and not flushed, oldest first, up to about so many bytes; `None` if
-    /// there is nothing.
+    /// there is nothing. A range without rows ends at the entry that sealed the partition.
     pub(crate) fn flush_range(&self, about: usize) -> Option<FlushRange> {
         let state = self.state.lock();
         let first = state.entries.partition_point(|e| e.position <= state.watermark);
@@ -116,7 +227,13 @@ impl Head {
             bytes += entry.bytes;
             last = entry.position;
         }
-        (!rows.is_empty()).then_some(FlushRange { from: state.watermark, to: state.applied, rows })
+        let to = match state.mode {
+            Mode::Following => return None,
+            Mode::Loading { .. } => last,
+            Mode::Leading => state.applied,
+        };
+        let seals = state.mode == Mode::Leading && state.window.sealed().is_some_and(|s| s > state.watermark);
+        (!rows.is_empty() || seals).then_some(FlushRange { from: state.watermark, to, rows })
     }
 
     /// Why an entry cannot be read that a newer Bonghwa wrote. A flush would pass over it, and
@@ -136,8 +253,23 @@ impl Head {
         let bytes: usize = state.entries.range(first..end).map(|e| e.bytes).sum();
         state.unflushed_bytes -= bytes;
         state.watermark = to;
-        state.applied = state.applied.max(to);
-        state.flushed.push_back((seam::now(), to));
+        state.window.trim(to);
+        match &mut state.mode {
+            Mode::Leading => state.flushed.push_back((seam::now(), to)),
+            // What another leader flushed is not read here any more.
+            Mode::Loading { next } => {
+                let skipped = *next <= to;
+                *next = (*next).max(to + 1);
+                if skipped {
+                    let released = state.entries.drain(..end).map(|e| e.bytes).sum();
+                    state.kept_from = to;
+                    self.memory.sub(released);
+                } else {
+                    state.flushed.push_back((seam::now(), to));
+                }
+            }
+            Mode::Following => state.kept_from = to,
+        }
     }
 
     /// Forgets flushed entries: those flushed before `before`, or all of them if memory is short.
@@ -167,57 +299,87 @@ impl Head {
         self.memory.sub(released.iter().map(|e| e.bytes).sum());
     }
 
-    /// The tenant's batches with positions in `watermark < p <= through`. `None`: the
-    /// watermark lies below what is still kept, the caller needs a newer catalog copy.
-    pub(crate) fn tail(&self, tenant: &TenantId, watermark: u64, through: u64) -> Option<Vec<Arc<Batch>>> {
+    /// The tenant's batches with positions in `watermark < p <= through`.
+    pub(crate) fn tail(&self, tenant: &TenantId, watermark: u64, through: u64) -> Result<Vec<Arc<Batch>>, TailError> {
         let state = self.state.lock();
+        if state.mode != Mode::Leading {
+            return Err(TailError::NotLoaded);
+        }
         if watermark < state.kept_from {
-            return None;
+            return Err(TailError::Stale);
         }
         let first = state.entries.partition_point(|e| e.position <= watermark);
         let end = state.entries.partition_point(|e| e.position <= through);
         let rows = state.entries.range(first..end.max(first)).flat_map(|e| &e.rows);
-        Some(rows.filter(|(t, _)| t == tenant).map(|(_, batch)| batch.clone()).collect())
+        Ok(rows.filter(|(t, _)| t == tenant).map(|(_, batch)| batch.clone()).collect())
     }
 
-    /// What the tenant has beyond a watermark; `None` as in [`Head::tail`].
-    pub(crate) fn describe(&self, tenant: &TenantId, watermark: u64) -> Option<v1::DescribeTailResponse> {
-        let through = self.applied();
+    /// What the tenant has beyond a watermark.
+    pub(crate) fn describe(
+        &self,
+        tenant: &TenantId,
+        watermark: u64,
+    ) -> Result<v1::DescribeTailResponse, TailError> {
+        let through = self.applied().max(watermark);
         let batches = self.tail(tenant, watermark, through)?;
         if batches.is_empty() {
-            return Some(v1::DescribeTailResponse { through, rows: None });
+            return Ok(v1::DescribeTailResponse { through, rows: None });
         }
         let mut describer = Describer::default();
         for batch in &batches {
             describer.add(batch);
         }
-        Some(v1::DescribeTailResponse { through, rows: Some(describer.finish(tenant)) })
+        Ok(v1::DescribeTailResponse { through, rows: Some(describer.finish(tenant)) })
     }
 
-    fn decode(&self, position: u64, bytes: &Bytes) -> Vec<Rows> {
-        let unreadable = |error: &dyn std::fmt::Display, newer: bool| {
-            metrics::UNREADABLE.inc();
-            tracing::error!(partition = self.partition, position, %error, "a log entry cannot be decoded; its records are not visible");
-            if newer {
-                self.state.lock().newer.get_or_insert_with(|| format!("position {position}: {error}"));
-            }
-        };
-        let batches = match frame::decode(bytes) {
-            Ok(batches) => batches,
-            Err(error) => {
-                unreadable(&error, matches!(error, FrameError::Version(_)));
-                return Vec::new();
-            }
-        };
+    fn insert(&self, state: &mut State, position: u64, rows: Vec<Rows>) {
+        let bytes = rows.iter().map(|(_, batch)| batch.heap_bytes()).sum();
+        self.memory.add(bytes);
+        state.unflushed_bytes += bytes;
+        state.entries.push_back(Entry { position, arrived: seam::now(), rows, bytes });
+    }
+
+    /// The frame of an entry; an unreadable one is told of and has none.
+    fn read(&self, position: u64, bytes: &Bytes) -> Option<Frame> {
+        frame::decode(bytes).map_err(|error| self.unreadable(position, &error, error.is_newer())).ok()
+    }
+
+    /// The batches that are wanted, by their place in the entry.
+    fn decode(&self, position: u64, batches: Vec<Framed>, wanted: impl Fn(u32) -> bool) -> Vec<Rows> {
         let mut rows = Vec::with_capacity(batches.len());
-        for (tenant, bytes) in batches {
-            match codec::decode(&bytes) {
-                Ok(batch) => rows.push((tenant, Arc::new(batch))),
-                Err(error) => unreadable(&error, matches!(error, CodecError::Version(_))),
+        for (_, framed) in (0u32..).zip(batches).filter(|(at, _)| wanted(*at)) {
+            match codec::decode(&framed.batch) {
+                Ok(batch) => rows.push((framed.tenant, Arc::new(batch))),
+                Err(error) => self.unreadable(position, &error, matches!(error, CodecError::Version(_))),
             }
         }
         rows
     }
+
+    fn unreadable(&self, position: u64, error: &dyn std::fmt::Display, newer: bool) {
+        metrics::UNREADABLE.inc();
+        tracing::error!(partition = self.partition, position, %error, "a log entry cannot be decoded; its records are not visible");
+        if newer {
+            self.state.lock().newer.get_or_insert_with(|| format!("position {position}: {error}"));
+        }
+    }
+}
+
+/// What a log answers for an entry: the position of each of its batches, 0 where it was refused.
+pub(crate) fn positions(answer: &Bytes) -> impl Iterator<Item = u64> {
+    answer.chunks_exact(8).map(|bytes| u64::from_le_bytes(std::array::from_fn(|at| bytes[at])))
+}
+
+fn answer(position: u64, fates: &[Fate]) -> Bytes {
+    let mut out = Vec::with_capacity(fates.len() * 8);
+    for fate in fates {
+        out.put_u64_le(match fate {
+            Fate::Stored => position,
+            Fate::Duplicate(position) => *position,
+            Fate::Refused => 0,
+        });
+    }
+    out.into()
 }
 
 impl StateMachine for Head {
@@ -225,168 +387,64 @@ impl StateMachine for Head {
         let staged = payload.decoded.as_ref().and_then(|d| d.downcast_ref::<Staged>());
         // Given back at the end, when the head counts what it got.
         let _reserved = staged.map(|s| std::mem::take(&mut *s.reserved.lock()));
-        if position <= self.state.lock().watermark {
-            return Bytes::new();
-        }
-        let rows = staged.map_or_else(|| self.decode(position, &payload.bytes), |s| s.rows.clone());
-        let bytes = rows.iter().map(|(_, batch)| batch.heap_bytes()).sum();
-        let arrived = seam::now();
-        self.memory.add(bytes);
+        let frame = match staged {
+            Some(_) => None,
+            None => self.read(position, &payload.bytes),
+        };
+        let (fates, epoch) = {
+            let mut state = self.state.lock();
+            state.applied = state.applied.max(position);
+            let fates = match (staged, &frame) {
+                (Some(staged), _) => state.window.take(position, staged.names.iter().copied()),
+                (None, Some(Frame::Batches(batches))) => state.window.take(position, batches.iter().map(|f| f.id)),
+                (None, Some(Frame::Seal)) => {
+                    state.window.seal(position);
+                    return Bytes::new();
+                }
+                (None, None) => return Bytes::new(),
+            };
+            if state.mode != Mode::Leading || position <= state.watermark {
+                return answer(position, &fates);
+            }
+            (fates, state.epoch)
+        };
+        let stored = |at: u32| fates[at as usize] == Fate::Stored;
+        let rows = match (staged, frame) {
+            (Some(staged), _) => {
+                let kept = (0u32..).zip(&staged.rows).filter(|(at, _)| stored(*at));
+                kept.map(|(_, rows)| rows.clone()).collect()
+            }
+            (None, Some(Frame::Batches(batches))) => self.decode(position, batches, stored),
+            (None, _) => Vec::new(),
+        };
         let mut state = self.state.lock();
-        state.applied = position;
-        state.unflushed_bytes += bytes;
-        state.entries.push_back(Entry { position, arrived, rows, bytes });
-        Bytes::new()
+        if state.epoch == epoch && state.mode == Mode::Leading {
+            self.insert(&mut state, position, rows);
+        }
+        answer(position, &fates)
     }
 
     fn snapshot(&self) -> Result<Snapshot, bonghwa_replog::BoxError> {
-        Ok(Snapshot { position: self.watermark(), data: Bytes::new() })
+        let state = self.state.lock();
+        if let Some(newer) = &state.newer {
+            return Err(format!("{newer}: the log is kept for the version that wrote it").into());
+        }
+        let position = state.watermark.min(state.applied);
+        Ok(Snapshot { position, data: state.window.encode(state.watermark) })
     }
 
-    /// The log's own watermark adds nothing: it was told after the catalog, and it also counts
-    /// entries of the log's own past the last record. Flushes and queries go by the catalog's.
-    fn restore(&self, position: u64, _data: Bytes) -> Result<(), bonghwa_replog::BoxError> {
+    /// The log's own position may count entries of the log's own past the last record; the
+    /// watermark that was stored beside it is the catalog's.
+    fn restore(&self, position: u64, data: Bytes) -> Result<(), bonghwa_replog::BoxError> {
+        let (window, watermark) = Window::decode(data)?;
         let mut state = self.state.lock();
+        state.watermark = state.watermark.max(watermark);
+        self.empty(&mut state, Mode::Following);
+        state.window = window;
         state.applied = state.applied.max(position);
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
-    use bonghwa_model::batch::{Resource, Scope};
-    use bonghwa_model::logs::{LogBatch, LogRow};
-
-    use super::*;
-
-    fn record(time: i64) -> Arc<Batch> {
-        let mut batch = LogBatch::default();
-        batch.common.resources.push(Resource { service_name: "cart".into(), ..Default::default() });
-        batch.common.scopes.push(Scope::default());
-        batch.push_row(LogRow { time, ..Default::default() });
-        batch.common.close_group(0, 0, 1);
-        Arc::new(Batch::Logs(batch))
-    }
-
-    fn shop() -> TenantId {
-        TenantId::new("shop").unwrap()
-    }
-
-    fn payload(tenant: &TenantId, time: i64, decoded: bool) -> Payload {
-        let batch = record(time);
-        let bytes = bonghwa_model::codec::encode(&batch).into();
-        let staged = Staged::new(vec![(tenant.clone(), batch)], vec![]);
-        let entry = frame::encode([(tenant, &bytes)].into_iter());
-        Payload { bytes: entry, decoded: decoded.then(|| Arc::new(staged) as _) }
-    }
-
-    /// A head with one record each at the positions 1, 3 and 4; 2 was the log's own.
-    fn head(watermark: u64) -> (Head, Arc<HeadMemory>) {
-        let memory = Arc::new(HeadMemory::default());
-        let head = Head::new("logs-0001".into(), watermark, memory.clone());
-        for (position, decoded) in [(1, true), (3, false), (4, true)] {
-            head.apply(position, &payload(&shop(), position as i64, decoded));
-        }
-        (head, memory)
-    }
-
-    fn times(head: &Head, watermark: u64) -> Option<Vec<i64>> {
-        let batches = head.tail(&shop(), watermark, head.applied())?;
-        Some(batches.iter().flat_map(|b| b.times().to_vec()).collect())
-    }
-
-    #[test]
-    fn a_tail_begins_after_the_watermark_and_belongs_to_one_tenant() {
-        let (head, _) = head(0);
-        assert_eq!(times(&head, 0), Some(vec![1, 3, 4]), "decoded or read back, it is the same");
-        assert_eq!(times(&head, 3), Some(vec![4]));
-        assert_eq!(head.tail(&TenantId::default_tenant(), 0, 4).unwrap().len(), 0);
-        assert_eq!(head.describe(&shop(), 0).unwrap().rows.unwrap().rows, 3);
-    }
-
-    #[test]
-    fn replay_skips_what_the_catalog_has() {
-        let (head, _) = head(3);
-        assert_eq!(times(&head, 3), Some(vec![4]));
-        assert_eq!(times(&head, 0), None, "an older catalog copy cannot be served");
-    }
-
-    #[test]
-    fn a_log_trimmed_past_the_last_record_moves_no_watermark() {
-        let head = Head::new("logs-0001".into(), 4, Arc::default());
-        head.restore(5, Bytes::new()).unwrap();
-        head.apply(6, &payload(&shop(), 6, true));
-        assert_eq!(times(&head, 4), Some(vec![6]), "a query at the catalog's watermark");
-        assert_eq!(head.flush_range(usize::MAX).unwrap().from, 4, "a flush that the catalog accepts");
-    }
-
-    #[test]
-    fn a_flush_takes_everything_once_and_older_copies_still_read_it() {
-        let (head, memory) = head(0);
-        let range = head.flush_range(usize::MAX).unwrap();
-        assert_eq!((range.from, range.to, range.rows.len()), (0, 4, 3));
-        head.apply(5, &payload(&shop(), 5, true));
-        head.mark_flushed(range.to);
-        assert_eq!(times(&head, 0), Some(vec![1, 3, 4, 5]), "a query that began before the flush");
-        assert_eq!(times(&head, 4), Some(vec![5]), "one that began after it");
-        let next = head.flush_range(usize::MAX).unwrap();
-        assert_eq!((next.from, next.to, next.rows.len()), (4, 5, 1));
-        let before = memory.used();
-        head.release(seam::now().checked_sub(Duration::from_secs(60)));
-        assert_eq!(memory.used(), before, "inside the grace period");
-        head.release(Some(seam::now()));
-        assert!(memory.used() < before);
-        assert_eq!(times(&head, 0), None);
-        assert_eq!(times(&head, 4), Some(vec![5]));
-    }
-
-    #[test]
-    fn a_flush_takes_no_more_than_it_is_asked_for() {
-        let (head, _) = head(0);
-        let first = head.flush_range(1).unwrap();
-        assert_eq!((first.from, first.to, first.rows.len()), (0, 1, 1));
-        head.mark_flushed(first.to);
-        let second = head.flush_range(1).unwrap();
-        assert_eq!((second.from, second.to, second.rows.len()), (1, 3, 1));
-        head.mark_flushed(second.to);
-        assert_eq!(head.flush_range(1).unwrap().to, 4);
-        head.mark_flushed(4);
-        assert!(head.flush_range(1).is_none());
-    }
-
-    #[test]
-    fn memory_is_counted_from_admission_to_release_whoever_waits() {
-        let (head, memory) = head(0);
-        let before = memory.used();
-        let rows = vec![(shop(), record(5))];
-        let bytes = frame::encode([(&shop(), &Bytes::from(codec::encode(&rows[0].1)))].into_iter());
-        let staged = Arc::new(Staged::new(rows, vec![memory.reserve(1_000_000)]));
-        assert_eq!(memory.used(), before + 1_000_000, "counted while it is on its way");
-        let payload = Payload { bytes, decoded: Some(staged.clone()) };
-        head.apply(5, &payload);
-        let held = memory.used() - before;
-        assert!((1..10_000).contains(&held), "the head counts what it holds: {held}");
-        drop(Staged::new(vec![], vec![memory.reserve(1_000_000)]));
-        assert_eq!(memory.used() - before, held, "an entry that nobody holds any more");
-    }
-
-    #[test]
-    fn an_entry_of_a_newer_version_is_told() {
-        let (head, _) = head(0);
-        assert_eq!(head.newer(), None);
-        head.apply(5, &Payload { bytes: Bytes::from_static(&[200, 1, 0]), decoded: None });
-        let said = head.newer().unwrap();
-        assert!(said.contains("position 5") && said.contains("version 200"), "{said}");
-    }
-
-    #[test]
-    fn a_damaged_entry_hides_no_other() {
-        let (head, _) = head(0);
-        head.apply(5, &Payload { bytes: Bytes::from_static(&[1, 1, 0]), decoded: None });
-        head.apply(6, &payload(&shop(), 6, false));
-        assert_eq!(times(&head, 0), Some(vec![1, 3, 4, 6]));
-    }
-}
+mod tests;

@@ -1,6 +1,9 @@
 //! The ingester: hosts partitions, keeps the heads of those it leads, serves
 //! their tails and flushes them into blocks.
 //!
+//! A partition's life: `hosting::keep` opens it when the catalog names this node, `life::live` loads
+//! the head when this node leads and seals, flushes and removes it when the catalog says so.
+//!
 //! The write path: [`IngesterClient::append`](bonghwa_protocol::IngesterClient::append) ->
 //! `partition::Partition::append` -> `frame::encode` -> `replog::Group::append`
 //! -> `head::Head::apply` -> (later) `flush::Flusher::flush` -> `block::write_l0`
@@ -9,12 +12,15 @@
 mod flush;
 mod frame;
 mod head;
+mod hosting;
 mod ingester;
+mod life;
 mod memory;
 mod metrics;
 mod options;
 mod partition;
 mod storage;
+mod window;
 
 pub use ingester::Ingester;
 pub use options::IngesterOptions;
@@ -39,6 +45,9 @@ pub enum IngesterError {
         /// The entry.
         message: String,
     },
+    /// A log that failed for good while it was open.
+    #[error(transparent)]
+    Failed(std::sync::Arc<IngesterError>),
     /// The control plane.
     #[error("meta: {0}")]
     Meta(#[from] bonghwa_protocol::RpcError),

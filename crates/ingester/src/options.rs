@@ -22,8 +22,11 @@ pub struct IngesterOptions {
     pub entry_bytes: usize,
     /// How long a shutdown may spend flushing; what is left stays in the log.
     pub shutdown_flush: Duration,
-    /// Partitions of each signal on this node.
-    pub partitions_per_signal: usize,
+    /// How long a query waits for a new leader to read its log into memory.
+    pub load_patience: Duration,
+    /// How long a sealed partition stays after its last flush, for writers whose answer was lost
+    /// to ask again.
+    pub seal_grace: Duration,
 }
 
 impl Default for IngesterOptions {
@@ -37,7 +40,8 @@ impl Default for IngesterOptions {
             inflight: 4,
             entry_bytes: 1 << 20,
             shutdown_flush: Duration::from_secs(20),
-            partitions_per_signal: 1,
+            load_patience: Duration::from_secs(4),
+            seal_grace: Duration::from_secs(10),
         }
     }
 }

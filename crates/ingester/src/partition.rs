@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bonghwa_cluster::seam;
+use bonghwa_cluster::{ClusterView, seam};
 use bonghwa_model::batch::Batch;
 use bonghwa_model::{Signal, TenantId};
-use bonghwa_protocol::{RpcError, RpcErrorKind};
+use bonghwa_protocol::{BatchId, EncodedBatch, RpcError, RpcErrorKind};
 use bonghwa_replog::{Group, Payload};
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
-use crate::head::{Head, Rows, Staged};
+use crate::head::{Head, Mode, Rows, Staged, TailError, positions};
 use crate::memory::{HeadMemory, Reservation};
 use crate::{IngesterError, IngesterOptions, frame, metrics};
 
@@ -19,6 +19,7 @@ use crate::{IngesterError, IngesterOptions, frame, metrics};
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 struct Pending {
+    id: Option<BatchId>,
     tenant: TenantId,
     bytes: Bytes,
     decoded: Arc<Batch>,
@@ -33,11 +34,22 @@ pub(crate) struct Partition {
     pub group: Arc<Group>,
     /// Told whenever the head grew past its flush size.
     pub flush_wanted: Arc<Notify>,
+    /// Told when the head of a new leader is loaded, and when it is let go.
+    pub loaded: watch::Sender<bool>,
     /// Held by a flush: a second one of the same range would be refused by the catalog.
     pub flushing: tokio::sync::Mutex<()>,
+    view: Arc<ClusterView>,
     memory: Arc<HeadMemory>,
     options: Arc<IngesterOptions>,
     queue: mpsc::Sender<Pending>,
+}
+
+/// What the partitions of a node share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub view: Arc<ClusterView>,
+    pub memory: Arc<HeadMemory>,
+    pub options: Arc<IngesterOptions>,
 }
 
 impl Partition {
@@ -46,8 +58,7 @@ impl Partition {
         signal: Signal,
         head: Arc<Head>,
         group: Arc<Group>,
-        memory: Arc<HeadMemory>,
-        options: Arc<IngesterOptions>,
+        Shared { view, memory, options }: Shared,
     ) -> Arc<Self> {
         let (queue, pending) = mpsc::channel(options.queue);
         let partition = Arc::new(Partition {
@@ -56,7 +67,9 @@ impl Partition {
             head,
             group,
             flush_wanted: Arc::default(),
+            loaded: watch::Sender::new(false),
             flushing: tokio::sync::Mutex::default(),
+            view,
             memory,
             options,
             queue,
@@ -66,8 +79,17 @@ impl Partition {
         partition
     }
 
-    /// Appends a batch; returns its position once it is fsynced on a quorum and in the head.
-    pub(crate) async fn append(&self, tenant: &TenantId, bytes: Bytes, decoded: Arc<Batch>) -> Result<u64, RpcError> {
+    /// Appends a batch; returns its position once it is fsynced on a quorum and applied here.
+    pub(crate) async fn append(
+        &self,
+        tenant: &TenantId,
+        batch: EncodedBatch,
+        decoded: Arc<Batch>,
+    ) -> Result<u64, RpcError> {
+        let EncodedBatch { bytes, id, .. } = batch;
+        if let Some(leader) = self.group.leader().filter(|_| !self.group.is_leader()) {
+            return Err(not_leader(&self.view, &self.name, Some(leader)));
+        }
         if self.memory.used() > self.options.head_bytes {
             self.head.release(None);
             self.flush_wanted.notify_one();
@@ -78,7 +100,7 @@ impl Partition {
         let (rows, encoded) = (decoded.rows() as u64, bytes.len());
         let reserved = self.memory.reserve(decoded.heap_bytes() + encoded);
         let (done, answer) = oneshot::channel();
-        let pending = Pending { tenant: tenant.clone(), bytes, decoded, reserved, done };
+        let pending = Pending { id, tenant: tenant.clone(), bytes, decoded, reserved, done };
         if self.queue.try_send(pending).is_err() {
             return Err(self.overloaded("too many appends wait for this partition's log"));
         }
@@ -94,9 +116,57 @@ impl Partition {
         Ok(position)
     }
 
-    /// Resolves when the log has failed for good.
-    pub(crate) async fn failed(&self) -> IngesterError {
-        IngesterError::Log { partition: self.name.clone(), source: self.group.failed().await }
+    /// Resolves when the log has failed for good. Does not keep the partition.
+    pub(crate) fn failure(&self) -> impl Future<Output = IngesterError> + use<> {
+        let (partition, group) = (self.name.clone(), self.group.clone());
+        async move { IngesterError::Log { partition, source: group.failed().await } }
+    }
+
+    /// Reads the head once it holds everything that was acked before the call: this node leads,
+    /// as a quorum confirms, and has loaded its log.
+    pub(crate) async fn read<T>(&self, read: impl Fn(&Head) -> Result<T, TailError>) -> Result<T, RpcError> {
+        self.group.confirm_leader().await.map_err(|error| to_rpc(&self.view, &self.name, &error))?;
+        self.read_applied(read).await
+    }
+
+    /// Reads the head once it is loaded; for what a query has been told of already.
+    pub(crate) async fn read_applied<T>(&self, read: impl Fn(&Head) -> Result<T, TailError>) -> Result<T, RpcError> {
+        let stale = || {
+            let message = format!("partition {} no longer keeps what this catalog asks for: take a newer one", self.name);
+            RpcError::new(RpcErrorKind::StaleWatermark, message)
+        };
+        let mut loaded = self.loaded.subscribe();
+        let reading = async {
+            loop {
+                loaded.borrow_and_update();
+                match read(&self.head) {
+                    Ok(found) => return Ok(found),
+                    Err(TailError::Stale) => return Err(stale()),
+                    Err(TailError::NotLoaded) if !self.group.is_leader() => {
+                        return Err(not_leader(&self.view, &self.name, self.group.leader()));
+                    }
+                    // The sender lives in `self`.
+                    Err(TailError::NotLoaded) => _ = loaded.changed().await,
+                }
+            }
+        };
+        match seam::timeout(self.options.load_patience, reading).await {
+            Ok(read) => read,
+            Err(_) => Err(RpcError::new(
+                RpcErrorKind::Unavailable,
+                format!("partition {}: its new leader still reads its log", self.name),
+            )),
+        }
+    }
+
+    /// Whether the head is this node's to flush.
+    pub(crate) fn is_leading(&self) -> bool {
+        self.head.mode() != Mode::Following
+    }
+
+    /// Writes into the log that the partition takes no more batches.
+    pub(crate) async fn seal(&self) -> Result<(), bonghwa_replog::Error> {
+        self.group.append(Payload::new(frame::seal())).await.map(drop)
     }
 
     /// What one flush takes at most, about.
@@ -115,7 +185,8 @@ impl Partition {
 
 /// Takes what waits, makes one log entry of it, and keeps a few entries on their way.
 async fn commit_loop(partition: std::sync::Weak<Partition>, mut pending: mpsc::Receiver<Pending>) {
-    let Some((group, options)) = partition.upgrade().map(|p| (p.group.clone(), p.options.clone())) else { return };
+    let upgraded = partition.upgrade().map(|p| (p.view.clone(), p.name.clone(), p.group.clone(), p.options.clone()));
+    let Some((view, name, group, options)) = upgraded else { return };
     drop(partition);
     let inflight = Arc::new(Semaphore::new(options.inflight));
     while let Some(first) = pending.recv().await {
@@ -134,40 +205,57 @@ async fn commit_loop(partition: std::sync::Weak<Partition>, mut pending: mpsc::R
         if batches.is_empty() {
             continue;
         }
-        let group = group.clone();
+        let (view, name, group) = (view.clone(), name.clone(), group.clone());
         seam::spawn(async move {
-            commit(&group, batches).await;
+            commit(&view, &name, &group, batches).await;
             drop(permit);
         })
         .detach();
     }
 }
 
-async fn commit(group: &Group, batches: Vec<Pending>) {
-    let bytes = frame::encode(batches.iter().map(|p| (&p.tenant, &p.bytes)));
+async fn commit(view: &ClusterView, partition: &str, group: &Group, batches: Vec<Pending>) {
+    let bytes = frame::encode(batches.iter().map(|p| (p.id, &p.tenant, &p.bytes)));
     let (mut rows, mut reserved, mut waiting): (Vec<Rows>, Vec<Reservation>, Vec<_>) = Default::default();
+    let names = batches.iter().map(|p| p.id).collect();
     for pending in batches {
         rows.push((pending.tenant, pending.decoded));
         reserved.push(pending.reserved);
         waiting.push(pending.done);
     }
-    let result = group.append(Payload { bytes, decoded: Some(Arc::new(Staged::new(rows, reserved))) }).await;
+    let staged = Arc::new(Staged::new(names, rows, reserved));
+    let result = group.append(Payload { bytes, decoded: Some(staged) }).await;
+    let mut answers = result.as_ref().map(|appended| positions(&appended.response));
     for done in waiting {
+        let answer = match &mut answers {
+            Ok(positions) => match positions.next() {
+                Some(0) => Err(sealed(partition)),
+                Some(position) => Ok(position),
+                None => Err(RpcError::internal(format!("partition {partition}: the log answered for too few batches"))),
+            },
+            Err(error) => Err(to_rpc(view, partition, error)),
+        };
         // A writer that went away does not wait for its answer.
-        let _ = done.send(match &result {
-            Ok(appended) => Ok(appended.position),
-            Err(error) => Err(to_rpc(error)),
-        });
+        let _ = done.send(answer);
     }
 }
 
+fn sealed(partition: &str) -> RpcError {
+    let message = format!("partition {partition} is sealed and does not have this batch: take a newer ring");
+    RpcError::new(RpcErrorKind::Sealed, message)
+}
+
+/// Names the leader by the address that the catalog has: the log may know an old one.
+fn not_leader(view: &ClusterView, partition: &str, leader: Option<u64>) -> RpcError {
+    let leader = leader.and_then(|id| view.current().node(id).map(|node| node.address.clone()));
+    RpcError::new(RpcErrorKind::NotLeader { leader }, format!("partition {partition} is not led by this node"))
+}
+
 /// A log's error as the caller of an ingester sees it.
-pub(crate) fn to_rpc(error: &bonghwa_replog::Error) -> RpcError {
+fn to_rpc(view: &ClusterView, partition: &str, error: &bonghwa_replog::Error) -> RpcError {
     use bonghwa_replog::Error;
     let kind = match error {
-        Error::NotLeader { leader, .. } => {
-            RpcErrorKind::NotLeader { leader: leader.as_ref().map(|(_, address)| address.clone()) }
-        }
+        Error::NotLeader { leader, .. } => return not_leader(view, partition, leader.as_ref().map(|(id, _)| *id)),
         Error::Timeout { .. } => RpcErrorKind::Timeout,
         // A disk that failed takes the node down; whoever sends again finds it restarted.
         Error::Storage { .. } | Error::Corrupt { .. } | Error::Panicked { .. } => RpcErrorKind::Unavailable,

@@ -7,8 +7,12 @@
 //! [`bonghwa_cluster::Catalog`], the same that all roles hold a copy of, and the
 //! little beside it that only meta needs.
 //!
+//! The leader also acts by itself: `control` hears who lives and `placement` says which partitions
+//! there should be.
+//!
 //! [`rebuild()`] recreates the catalog from blocks, which describe themselves.
 
+mod control;
 mod error;
 mod feed;
 mod flush;
@@ -17,14 +21,17 @@ mod meta;
 mod names;
 mod nodes;
 mod partitions;
+mod placement;
 mod rebuild;
 mod reject;
 mod restore;
 mod state;
 mod stored;
 
+pub use control::ControlOptions;
 pub use error::MetaError;
 pub use meta::{GROUP, Meta, MetaOptions};
 pub use names::PartitionName;
+pub use placement::PlacementOptions;
 pub use rebuild::{Orphan, Rebuilt, rebuild};
 pub use state::{Applied, State};

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use prost::Message;
 
 use crate::MetaError;
+use crate::control::{ControlOptions, Liveness, control};
 use crate::feed::HistoryLimits;
 use crate::machine::{Machine, entry};
 
@@ -33,12 +34,21 @@ pub struct MetaOptions {
     /// Commands after which the state is stored and the log trimmed. The state is
     /// stored whole, so that fewer cost write amplification, more a longer start.
     pub trim_every: u64,
+    /// What the leader does on its own.
+    pub control: ControlOptions,
 }
 
 impl MetaOptions {
     /// The defaults, with these members.
     pub fn new(members: BTreeMap<NodeId, String>, bootstrap: bool) -> Self {
-        MetaOptions { members, bootstrap, history_changes: 10_000, history_bytes: 32 * 1024 * 1024, trim_every: 5_000 }
+        MetaOptions {
+            members,
+            bootstrap,
+            history_changes: 10_000,
+            history_bytes: 32 * 1024 * 1024,
+            trim_every: 5_000,
+            control: ControlOptions::default(),
+        }
     }
 }
 
@@ -46,7 +56,9 @@ impl MetaOptions {
 pub struct Meta {
     group: Arc<Group>,
     machine: Arc<Machine>,
-    trimmer: Mutex<Option<seam::Task>>,
+    liveness: Arc<Liveness>,
+    members: BTreeMap<NodeId, String>,
+    tasks: Mutex<Vec<seam::Task>>,
 }
 
 impl Meta {
@@ -55,10 +67,15 @@ impl Meta {
     pub async fn open(host: &Host, options: MetaOptions) -> Result<Arc<Self>, MetaError> {
         let limits = HistoryLimits { changes: options.history_changes, bytes: options.history_bytes };
         let machine = Machine::new(limits);
-        let group = GroupOptions { name: GROUP.into(), members: options.members, bootstrap: options.bootstrap };
+        let members = options.members;
+        let group = GroupOptions { name: GROUP.into(), members: members.clone(), bootstrap: options.bootstrap };
         let group = host.open_group(group, machine.clone()).await?;
-        let trimmer = seam::spawn(trim(group.clone(), machine.clone(), options.trim_every.max(1)));
-        Ok(Arc::new(Meta { group, machine, trimmer: Mutex::new(Some(trimmer)) }))
+        let liveness = Arc::new(Liveness::default());
+        let tasks = vec![
+            seam::spawn(trim(group.clone(), machine.clone(), options.trim_every.max(1))),
+            seam::spawn(control(group.clone(), machine.clone(), liveness.clone(), options.control)),
+        ];
+        Ok(Arc::new(Meta { group, machine, liveness, members, tasks: Mutex::new(tasks) }))
     }
 
     /// Waits until this node has applied all that was committed before it started,
@@ -82,6 +99,11 @@ impl Meta {
         self.machine.feed().catalog()
     }
 
+    /// The address of the leader, as the configuration of this node has it.
+    fn leader_address(&self) -> Option<String> {
+        self.members.get(&self.group.leader()?).cloned()
+    }
+
     /// The group's figures.
     pub fn status(&self) -> GroupStatus {
         self.group.status()
@@ -95,9 +117,9 @@ impl Meta {
     /// Ends all watches, hands over leadership and closes the group.
     pub async fn shutdown(&self) -> Result<(), MetaError> {
         self.machine.feed().close();
-        let trimmer = self.trimmer.lock().take();
-        if let Some(trimmer) = trimmer {
-            trimmer.stop().await;
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            task.stop().await;
         }
         Ok(self.group.shutdown().await?)
     }
@@ -115,6 +137,21 @@ impl MetaClient for Meta {
         let appended = self.group.append(entry(command)).await.map_err(MetaError::from)?;
         v1::CommandResult::decode(appended.response)
             .map_err(|error| RpcError::internal(format!("meta's own answer cannot be read: {error}")))
+    }
+
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        if !self.group.is_leader() {
+            return Err(RpcError::new(
+                RpcErrorKind::NotLeader { leader: self.leader_address() },
+                "this meta node does not lead",
+            ));
+        }
+        let catalog = self.machine.feed().catalog();
+        let known = catalog.node(node).is_some_and(|n| n.incarnation == incarnation);
+        if known {
+            self.liveness.hear(node);
+        }
+        Ok(v1::HeartbeatResponse { known, version: catalog.version() })
     }
 
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {

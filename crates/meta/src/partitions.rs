@@ -28,11 +28,27 @@ impl State {
         let partition = v1::Partition {
             name: name.to_string(),
             signal: v1::Signal::from(signal).into(),
-            state: PartitionState::Active.into(),
+            state: PartitionState::Creating.into(),
             replicas: replicas.clone(),
             watermark: 0,
         };
         Ok(Done::partition(partition.clone(), Some(changed(partition))))
+    }
+
+    pub(crate) fn activate_partition(&mut self, command: &v1::ActivatePartition) -> Verdict {
+        let found = self.catalog.partition(&command.partition).ok_or_else(|| no_partition(&command.partition))?;
+        let mut partition = (**found).clone();
+        match partition.state() {
+            PartitionState::Creating => {
+                partition.set_state(PartitionState::Active);
+                Ok(Done::partition(partition.clone(), Some(changed(partition))))
+            }
+            PartitionState::Active => Ok(Done::partition(partition, None)),
+            PartitionState::Sealed | PartitionState::Unspecified => Err(conflict(format!(
+                "partition {} is sealed and never comes back to the ring: write to another",
+                partition.name
+            ))),
+        }
     }
 
     pub(crate) fn seal_partition(&mut self, command: &v1::SealPartition) -> Verdict {

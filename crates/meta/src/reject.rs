@@ -43,6 +43,11 @@ pub(crate) fn no_partition(name: &str) -> v1::Rejection {
     reject(RejectionReason::NotFound, message)
 }
 
+pub(crate) fn no_node(id: u64) -> v1::Rejection {
+    let message = format!("node is {id}, which the catalog does not have: name one that `bonghwa ring` lists");
+    reject(RejectionReason::NotFound, message)
+}
+
 pub(crate) fn stale(partition: &v1::Partition, from: u64) -> v1::Rejection {
     let v1::Partition { name, watermark, .. } = partition;
     let message = format!(

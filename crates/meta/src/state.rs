@@ -56,6 +56,9 @@ impl State {
             Some(Kind::RemovePartition(c)) => self.remove_partition(c),
             Some(Kind::CommitFlush(c)) => self.commit_flush(c),
             Some(Kind::RestoreCatalog(c)) => self.restore_catalog(c),
+            Some(Kind::ActivatePartition(c)) => self.activate_partition(c),
+            Some(Kind::SetNodeState(c)) => self.set_node_state(c),
+            Some(Kind::RemoveNode(c)) => self.remove_node(c),
             None => Err(invalid("kind is missing: name a command")),
         };
         self.conclude(verdict)

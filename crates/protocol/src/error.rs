@@ -42,6 +42,9 @@ pub enum RpcErrorKind {
     Unavailable,
     /// The partition, node or object named does not exist there.
     NotFound,
+    /// The partition takes no more batches, and does not have this one: nothing was done. A newer
+    /// ring names another partition.
+    Sealed,
     /// The watermark lies below what is still kept, or no longer is the
     /// partition's: take a newer catalog.
     StaleWatermark,
@@ -95,7 +98,7 @@ impl RpcError {
             | RpcErrorKind::Unavailable
             | RpcErrorKind::Timeout => true,
             // A newer catalog makes it another request.
-            RpcErrorKind::StaleWatermark => false,
+            RpcErrorKind::StaleWatermark | RpcErrorKind::Sealed => false,
             RpcErrorKind::NotFound | RpcErrorKind::Invalid | RpcErrorKind::Internal => false,
         }
     }
@@ -107,6 +110,7 @@ impl RpcError {
             | RpcErrorKind::NotLeader { .. }
             | RpcErrorKind::Unreachable
             | RpcErrorKind::NotFound
+            | RpcErrorKind::Sealed
             | RpcErrorKind::StaleWatermark
             | RpcErrorKind::Invalid => true,
             RpcErrorKind::Unavailable | RpcErrorKind::Internal | RpcErrorKind::Timeout => false,
@@ -123,6 +127,7 @@ impl RpcErrorKind {
             RpcErrorKind::Unreachable => "unreachable",
             RpcErrorKind::Unavailable => "unavailable",
             RpcErrorKind::NotFound => "not_found",
+            RpcErrorKind::Sealed => "sealed",
             RpcErrorKind::StaleWatermark => "stale_watermark",
             RpcErrorKind::Invalid => "invalid",
             RpcErrorKind::Internal => "internal",
@@ -136,7 +141,7 @@ impl RpcErrorKind {
             RpcErrorKind::Overloaded { .. } => Code::ResourceExhausted,
             RpcErrorKind::NotLeader { .. } | RpcErrorKind::Unreachable | RpcErrorKind::Unavailable => Code::Unavailable,
             RpcErrorKind::NotFound => Code::NotFound,
-            RpcErrorKind::StaleWatermark => Code::FailedPrecondition,
+            RpcErrorKind::StaleWatermark | RpcErrorKind::Sealed => Code::FailedPrecondition,
             RpcErrorKind::Invalid => Code::InvalidArgument,
             RpcErrorKind::Internal => Code::Internal,
             RpcErrorKind::Timeout => Code::DeadlineExceeded,
@@ -154,6 +159,7 @@ impl RpcErrorKind {
             "unreachable" => RpcErrorKind::Unreachable,
             "unavailable" => RpcErrorKind::Unavailable,
             "not_found" => RpcErrorKind::NotFound,
+            "sealed" => RpcErrorKind::Sealed,
             "stale_watermark" => RpcErrorKind::StaleWatermark,
             "invalid" => RpcErrorKind::Invalid,
             "internal" => RpcErrorKind::Internal,

@@ -1,5 +1,6 @@
 //! What an ingester does for distributors and queriers.
 
+use std::num::NonZeroU128;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -20,17 +21,46 @@ pub struct EncodedBatch {
     pub bytes: Bytes,
     /// What `bytes` decode to. Lost where a socket lies between.
     pub decoded: Option<Arc<Batch>>,
+    /// Names the batch, so that a partition stores it once however often it is sent.
+    pub id: Option<BatchId>,
+}
+
+/// The name of a batch: whoever sends the same batch again gives it the same name. Never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BatchId(NonZeroU128);
+
+impl BatchId {
+    /// A name from a hash of what makes the batch what it is.
+    pub fn new(hash: u128) -> Self {
+        BatchId(NonZeroU128::new(hash).unwrap_or(NonZeroU128::MAX))
+    }
+
+    /// The name as it is stored and sent.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.get().to_le_bytes()
+    }
+
+    /// The name of 16 bytes; `None` for any other length and for zeros, which stand for no name.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: [u8; 16] = bytes.try_into().ok()?;
+        NonZeroU128::new(u128::from_le_bytes(bytes)).map(BatchId)
+    }
 }
 
 impl EncodedBatch {
     /// Encodes a batch and keeps it beside its bytes.
     pub fn new(batch: Arc<Batch>) -> Self {
-        EncodedBatch { bytes: codec::encode(&batch).into(), decoded: Some(batch) }
+        EncodedBatch { bytes: codec::encode(&batch).into(), decoded: Some(batch), id: None }
     }
 
     /// A batch as it came from a socket or a log.
     pub fn from_bytes(bytes: Bytes) -> Self {
-        EncodedBatch { bytes, decoded: None }
+        EncodedBatch { bytes, decoded: None, id: None }
+    }
+
+    /// The same batch under a name.
+    pub fn named(self, id: BatchId) -> Self {
+        EncodedBatch { id: Some(id), ..self }
     }
 
     /// The batch, decoded if it has to be.
@@ -47,9 +77,10 @@ impl EncodedBatch {
 #[async_trait]
 pub trait IngesterClient: Send + Sync {
     /// Appends a batch to a partition's log; the position it got. Answers once the
-    /// batch is fsynced on a quorum and visible to [`tail`](Self::tail). After an
-    /// error that [had an effect](RpcError::had_no_effect) perhaps, repeating it
-    /// may store the batch twice.
+    /// batch is fsynced on a quorum and visible to [`tail`](Self::tail). A batch with
+    /// a [name](BatchId) that the partition has is not stored again: the answer is the
+    /// position it has. Without a name, repeating it after an error that perhaps
+    /// [had an effect](RpcError::had_no_effect) may store it twice.
     async fn append(&self, partition: &str, tenant: &TenantId, batch: EncodedBatch) -> Result<u64, RpcError>;
 
     /// What a tenant has beyond a watermark, and up to which position that is so.
@@ -65,4 +96,7 @@ pub trait IngesterClient: Send + Sync {
     /// Flushes every partition led there; the paths of the objects written, which
     /// are in the catalog by then.
     async fn flush(&self) -> Result<Vec<String>, RpcError>;
+
+    /// The partitions that are open there.
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError>;
 }

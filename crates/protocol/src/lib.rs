@@ -9,11 +9,13 @@ mod meta;
 mod remote;
 mod serve;
 mod signal;
+mod tls;
 
 pub use error::{RpcError, RpcErrorKind};
-pub use ingester::{EncodedBatch, IngesterClient};
+pub use ingester::{BatchId, EncodedBatch, IngesterClient};
 pub use meta::MetaClient;
 pub use remote::{RemoteIngester, RemoteMeta, RemoteOptions, connect};
+pub use tls::{ClientTls, ServerTls, TlsError, TlsFiles};
 pub use serve::{IngesterServer, MetaServer, server};
 pub use signal::UnknownSignal;
 

@@ -13,6 +13,9 @@ pub trait MetaClient: Send + Sync {
     /// the state does not allow is no error: its result carries a rejection.
     async fn execute(&self, command: v1::Command) -> Result<v1::CommandResult, RpcError>;
 
+    /// Says that a node lives, to the leader.
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError>;
+
     /// A snapshot (in one piece or several), or only what came after
     /// `from_version` where meta still has it, then every later change in version
     /// order. A follower that falls too far behind gets a new snapshot in between.

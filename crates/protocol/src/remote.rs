@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use bonghwa_model::TenantId;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use prost::Message;
@@ -14,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::v1::ingester_client::IngesterClient as IngesterStub;
 use crate::v1::meta_client::MetaClient as MetaStub;
-use crate::{EncodedBatch, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
+use crate::{ClientTls, EncodedBatch, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
 
 /// Window of one stream: what may be under way unread.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -22,12 +23,19 @@ const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// How long a remote call may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RemoteOptions {
+    /// TLS towards other nodes; none: plain text.
+    pub tls: Option<ClientTls>,
     /// Until a TCP connection stands.
     pub connect_timeout: Duration,
-    /// Until an answer to `append`, `describe_tail` and `execute` and the start of
-    /// a stream. `flush` waits without limit: it is as slow as the object store.
+    /// Until an answer to `append`. Short, since a named batch can be sent again to
+    /// whoever leads by then.
+    pub append_timeout: Duration,
+    /// Until an answer to `describe_tail` and the start of a tail.
+    pub read_timeout: Duration,
+    /// Until an answer to any other call and the start of any other stream. `flush`
+    /// waits without limit: it is as slow as the object store.
     pub call_timeout: Duration,
     /// A connection without traffic is probed this often, and given up when the
     /// probe stays unanswered for as long: a dead peer shows itself within twice this.
@@ -37,23 +45,31 @@ pub struct RemoteOptions {
 impl Default for RemoteOptions {
     fn default() -> Self {
         RemoteOptions {
-            connect_timeout: Duration::from_secs(2),
+            tls: None,
+            connect_timeout: Duration::from_secs(1),
+            append_timeout: Duration::from_secs(2),
+            read_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(2),
         }
     }
 }
 
 /// A channel to HOST:PORT that connects on first use and again after each loss.
 /// Must be called inside a Tokio runtime.
-pub fn connect(address: &str, options: RemoteOptions) -> Result<Channel, RpcError> {
+pub fn connect(address: &str, options: &RemoteOptions) -> Result<Channel, RpcError> {
     Ok(endpoint(address, options)?.connect_lazy())
 }
 
-fn endpoint(address: &str, options: RemoteOptions) -> Result<Endpoint, RpcError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| {
+fn endpoint(address: &str, options: &RemoteOptions) -> Result<Endpoint, RpcError> {
+    let wrong = |_| {
         RpcError::invalid(format!("address is {address:?}, which is not HOST:PORT: correct the node's --advertise"))
-    })?;
+    };
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(wrong)?;
+    if let Some(tls) = &options.tls {
+        endpoint = endpoint.tls_config(tls.config()).map_err(|e| RpcError::invalid(format!("tls: {e}")))?;
+    }
     Ok(endpoint
         .connect_timeout(options.connect_timeout)
         .http2_keep_alive_interval(options.keep_alive)
@@ -81,7 +97,7 @@ impl RemoteIngester {
 
     /// The ingester at HOST:PORT.
     pub fn connect(address: &str, options: RemoteOptions) -> Result<Self, RpcError> {
-        Ok(Self::new(connect(address, options)?, options))
+        Ok(Self::new(connect(address, &options)?, options))
     }
 }
 
@@ -107,14 +123,15 @@ fn timed<T>(message: T, timeout: Duration) -> Request<T> {
 impl IngesterClient for RemoteIngester {
     async fn append(&self, partition: &str, tenant: &TenantId, batch: EncodedBatch) -> Result<u64, RpcError> {
         check_size("batch", batch.bytes.len())?;
+        let id = batch.id.map_or_else(Default::default, |id| Bytes::copy_from_slice(&id.to_bytes()));
         let request =
-            v1::AppendRequest { partition: partition.into(), tenant: tenant.as_str().into(), batch: batch.bytes };
-        let answer = self.stub.clone().append(timed(request, self.options.call_timeout)).await?;
+            v1::AppendRequest { partition: partition.into(), tenant: tenant.as_str().into(), batch: batch.bytes, id };
+        let answer = self.stub.clone().append(timed(request, self.options.append_timeout)).await?;
         Ok(answer.into_inner().position)
     }
 
     async fn describe_tail(&self, request: v1::DescribeTailRequest) -> Result<v1::DescribeTailResponse, RpcError> {
-        let answer = self.stub.clone().describe_tail(timed(request, self.options.call_timeout)).await?;
+        let answer = self.stub.clone().describe_tail(timed(request, self.options.read_timeout)).await?;
         Ok(answer.into_inner())
     }
 
@@ -122,13 +139,18 @@ impl IngesterClient for RemoteIngester {
         &self,
         request: v1::TailRequest,
     ) -> Result<BoxStream<'static, Result<RecordBatch, RpcError>>, RpcError> {
-        let answer = self.stub.clone().tail(timed(request, self.options.call_timeout)).await?;
+        let answer = self.stub.clone().tail(timed(request, self.options.read_timeout)).await?;
         Ok(ipc::decode(answer.into_inner().map(|chunk| chunk.map_err(RpcError::from))))
     }
 
     async fn flush(&self) -> Result<Vec<String>, RpcError> {
         let answer = self.stub.clone().flush(v1::FlushRequest {}).await?;
         Ok(answer.into_inner().blocks)
+    }
+
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
+        let answer = self.stub.clone().status(timed(v1::StatusRequest {}, self.options.read_timeout)).await?;
+        Ok(answer.into_inner().partitions)
     }
 }
 
@@ -150,7 +172,7 @@ impl RemoteMeta {
 
     /// The meta node at HOST:PORT.
     pub fn connect(address: &str, options: RemoteOptions) -> Result<Self, RpcError> {
-        Ok(Self::new(connect(address, options)?, options))
+        Ok(Self::new(connect(address, &options)?, options))
     }
 }
 
@@ -160,6 +182,11 @@ impl MetaClient for RemoteMeta {
         check_size("command", command.encoded_len())?;
         let answer = self.stub.clone().execute(timed(command, self.options.call_timeout)).await?;
         Ok(answer.into_inner())
+    }
+
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        let request = timed(v1::HeartbeatRequest { node, incarnation }, self.options.call_timeout);
+        Ok(self.stub.clone().heartbeat(request).await?.into_inner())
     }
 
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::v1::ingester_server::{Ingester, IngesterServer as IngesterStub};
 use crate::v1::meta_server::{Meta, MetaServer as MetaStub};
-use crate::{EncodedBatch, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
+use crate::{BatchId, EncodedBatch, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
 
 /// A gRPC server with the windows and probes that suit Bonghwa's calls; services
 /// are added to it.
@@ -44,7 +44,8 @@ impl Ingester for IngesterServer {
     async fn append(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendResponse>, Status> {
         let request = request.into_inner();
         let tenant = TenantId::new(&request.tenant).map_err(|e| RpcError::invalid(e.to_string()))?;
-        let batch = EncodedBatch::from_bytes(request.batch);
+        let id = BatchId::from_bytes(&request.id);
+        let batch = EncodedBatch { id, ..EncodedBatch::from_bytes(request.batch) };
         let position = self.ingester.append(&request.partition, &tenant, batch).await?;
         Ok(Response::new(v1::AppendResponse { position }))
     }
@@ -63,6 +64,10 @@ impl Ingester for IngesterServer {
 
     async fn flush(&self, _: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
         Ok(Response::new(v1::FlushResponse { blocks: self.ingester.flush().await? }))
+    }
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        Ok(Response::new(v1::StatusResponse { partitions: self.ingester.status().await? }))
     }
 }
 
@@ -86,6 +91,14 @@ impl Meta for MetaServer {
 
     async fn execute(&self, request: Request<v1::Command>) -> Result<Response<v1::CommandResult>, Status> {
         Ok(Response::new(self.meta.execute(request.into_inner()).await?))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        let v1::HeartbeatRequest { node, incarnation } = request.into_inner();
+        Ok(Response::new(self.meta.heartbeat(node, incarnation).await?))
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

@@ -39,6 +39,21 @@ impl v1::Block {
     }
 }
 
+impl v1::Node {
+    /// The node's state; active where an older release wrote none, or a newer one another.
+    pub fn effective_state(&self) -> v1::NodeState {
+        match self.state() {
+            v1::NodeState::Unspecified => v1::NodeState::Active,
+            state => state,
+        }
+    }
+
+    /// Whether the node runs this role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|r| r == role)
+    }
+}
+
 impl v1::Partition {
     /// The partition's signal as the model knows it.
     pub fn model_signal(&self) -> Result<Signal, UnknownSignal> {

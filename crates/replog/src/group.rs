@@ -7,9 +7,9 @@ use std::time::Duration;
 use bonghwa_seam as seam;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, RaftError};
+use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
 use openraft::metrics::WaitError;
-use openraft::{RaftMetrics, ServerState};
+use openraft::{RaftMetrics, ReadPolicy, ServerState};
 use tokio::sync::Semaphore;
 
 use crate::group_log::GroupLog;
@@ -28,6 +28,9 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 /// How long an append waits before a core that refused is asked again: first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A member that lacks no more entries than this can take over at once.
+const CAUGHT_UP: u64 = 16;
 
 /// What an append returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +187,11 @@ impl Group {
         self.raft.trigger().purge_log(upto).await.map_err(|e| self.fatal(e))
     }
 
+    /// The last position that was applied here, the log's own entries included; 0 if there is none.
+    pub fn applied(&self) -> u64 {
+        self.log.applied_end().saturating_sub(1)
+    }
+
     /// The last position the durable snapshot covers; 0 if there is none.
     pub fn watermark(&self) -> u64 {
         self.applier.watermark()
@@ -197,6 +205,30 @@ impl Group {
     /// Whether this node leads, as far as it knows. Only an append proves it.
     pub fn is_leader(&self) -> bool {
         self.leader() == Some(self.node) && self.log.failure().is_none()
+    }
+
+    /// Confirms with a quorum that this node leads, and waits until everything that was acknowledged
+    /// before the call, by whichever leader, is applied here. A leader that was deposed without
+    /// knowing it finds out.
+    pub async fn confirm_leader(&self) -> Result<(), Error> {
+        if let Some(error) = self.log.failure() {
+            return Err(error);
+        }
+        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        match seam::timeout(self.leader_wait, confirmed).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+                let leader = forward.leader_id.filter(|leader| *leader != self.node);
+                let addr = forward.leader_node.map(|node| node.addr).unwrap_or_default();
+                Err(Error::NotLeader { group: self.name().to_owned(), leader: leader.map(|id| (id, addr)) })
+            }
+            // A quorum that is away may have elected another.
+            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) => {
+                Err(Error::NotLeader { group: self.name().to_owned(), leader: None })
+            }
+            Ok(Err(RaftError::Fatal(e))) => Err(self.fatal(e)),
+            Err(_) => Err(self.timeout("an answer of the quorum", self.leader_wait)),
+        }
     }
 
     /// Waits until someone leads.
@@ -259,7 +291,7 @@ impl Group {
             name: self.name().to_owned(),
             first_position: purged.map_or(0, |id| id.index + 1),
             last_position: last.map_or(0, |id| id.index),
-            applied: self.log.applied_end().saturating_sub(1),
+            applied: self.applied(),
             watermark: self.watermark(),
             leader: metrics.current_leader,
             term: metrics.current_term,
@@ -288,23 +320,52 @@ impl Group {
     }
 
     /// Founds the group if it is to be founded here, and leads it if nobody else can.
-    pub(crate) async fn join(&self, members: &BTreeMap<NodeId, String>, bootstrap: bool) -> Result<(), Error> {
+    pub(crate) async fn join(
+        self: &Arc<Self>,
+        members: &BTreeMap<NodeId, String>,
+        bootstrap: bool,
+    ) -> Result<(), Error> {
         let found = bootstrap && members.keys().next() == Some(&self.node);
         if found && self.last_at_open.is_none() {
-            let nodes: BTreeMap<NodeId, Node> = members.iter().map(|(id, addr)| (*id, Node::new(addr))).collect();
-            match self.raft.initialize(nodes).await {
-                // Not allowed: entries of another member are here already.
-                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-                Err(RaftError::APIError(InitializeError::NotInMembers(e))) => {
-                    return Err(Error::InvalidOption { option: "members", message: e.to_string() });
-                }
-                Err(RaftError::Fatal(e)) => return Err(self.fatal(e)),
-            }
+            self.found(members).await?;
+        } else if bootstrap && self.last_at_open.is_none() {
+            self.found_in_the_founders_stead(members.clone());
         }
         if members.len() == 1 && (found || self.last_at_open.is_some()) {
             self.raft.trigger().elect(false).await.map_err(|e| self.fatal(e))?;
         }
         Ok(())
+    }
+
+    async fn found(&self, members: &BTreeMap<NodeId, String>) -> Result<(), Error> {
+        let nodes: BTreeMap<NodeId, Node> = members.iter().map(|(id, addr)| (*id, Node::new(addr))).collect();
+        match self.raft.initialize(nodes).await {
+            // Not allowed: entries of another member are here already.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(InitializeError::NotInMembers(e))) => {
+                Err(Error::InvalidOption { option: "members", message: e.to_string() })
+            }
+            Err(RaftError::Fatal(e)) => Err(self.fatal(e)),
+        }
+    }
+
+    /// The founder may be away when the group is born. The others then found it after a while, one
+    /// after another; that two found it is allowed, since they name the same members.
+    fn found_in_the_founders_stead(self: &Arc<Self>, members: BTreeMap<NodeId, String>) {
+        let rank = members.keys().position(|id| *id == self.node).unwrap_or(0) as u32;
+        let patience = self.leader_wait * 3 * rank.max(1);
+        let group = Arc::downgrade(self);
+        seam::spawn(async move {
+            seam::sleep(patience).await;
+            let Some(group) = group.upgrade() else { return };
+            if group.leader().is_none()
+                && group.log.ends().1.is_none()
+                && let Err(error) = group.found(&members).await
+            {
+                tracing::warn!(group = group.name(), %error, "the group could not be founded here");
+            }
+        })
+        .detach();
     }
 
     /// What a permanent error of openraft means for callers.
@@ -362,6 +423,22 @@ impl Group {
                 Err(not_leader(Some((leader, addr.unwrap_or_default()))))
             }
         }
+    }
+
+    /// Lets a member lead that has all of the log, or nearly; does nothing where this node does not
+    /// lead or the member is behind. Writes pause for milliseconds.
+    pub async fn hand_over_to(&self, node: NodeId) -> Result<(), Error> {
+        let ready = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let has = metrics.replication.iter().flatten().find(|(id, _)| **id == node).and_then(|(_, id)| *id);
+            let last = metrics.last_log_index.unwrap_or(0);
+            metrics.state == ServerState::Leader && has.is_some_and(|id| id.index + CAUGHT_UP >= last)
+        };
+        if ready && node != self.node {
+            self.raft.trigger().transfer_leader(node).await.map_err(|e| self.fatal(e))?;
+        }
+        Ok(())
     }
 
     /// Lets the follower that has most of the log lead, so that writes pause for milliseconds.

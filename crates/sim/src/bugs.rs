@@ -99,6 +99,10 @@ impl IngesterClient for Hasty {
     async fn flush(&self) -> Result<Vec<String>, RpcError> {
         self.0.flush().await
     }
+
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
+        self.0.status().await
+    }
 }
 
 /// Does not remember that it committed, or forgets to upload.
@@ -139,6 +143,10 @@ impl MetaClient for Forgetful {
             }
         }
         Ok(result)
+    }
+
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        self.meta.heartbeat(node, incarnation).await
     }
 
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {

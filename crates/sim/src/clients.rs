@@ -148,6 +148,10 @@ impl IngesterClient for RemoteIngester {
     async fn flush(&self) -> Result<Vec<String>, RpcError> {
         self.0.call(|servers| async move { ingester(&servers)?.flush().await }).await
     }
+
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
+        self.0.limited(self.0.call(|servers| async move { ingester(&servers)?.status().await })).await
+    }
 }
 
 /// A meta node over the network.
@@ -157,6 +161,11 @@ pub struct RemoteMeta(pub Wire);
 impl MetaClient for RemoteMeta {
     async fn execute(&self, command: v1::Command) -> Result<v1::CommandResult, RpcError> {
         self.0.limited(self.0.call(|servers| async move { meta(&servers)?.execute(command).await })).await
+    }
+
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        let call = self.0.call(move |servers| async move { meta(&servers)?.heartbeat(node, incarnation).await });
+        self.0.limited(call).await
     }
 
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {

@@ -14,6 +14,8 @@ pub mod clients;
 pub mod dice;
 pub mod invariants;
 pub mod ledger;
+pub mod member;
+pub mod membership;
 pub mod nemesis;
 pub mod network;
 pub mod objects;

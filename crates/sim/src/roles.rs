@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use axum::Router;
 use bonghwa_cluster::{ClusterDirectory, ClusterView, MetaRouter, node_id};
 use bonghwa_distributor::Receiver;
 use bonghwa_ingester::{BlockStore, Ingester, IngesterOptions};
-use bonghwa_meta::{Meta, MetaOptions};
-use bonghwa_protocol::{IngesterClient, MetaClient, v1};
+use bonghwa_meta::{ControlOptions, Meta, MetaOptions, PlacementOptions};
+use bonghwa_protocol::{IngesterClient, MetaClient, RpcError};
 use bonghwa_query::{Engine, EngineOptions};
 use bonghwa_replog::{Host, HostOptions, MemoryDisk, Store, StoreOptions};
+use bonghwa_seam as seam;
+use tokio::sync::watch;
 
 use crate::bugs::Bug;
 use crate::clients::{LogWire, RemoteIngester, RemoteMeta, Wire};
+use crate::member::{Incarnations, Member, wait_for_catalog};
 use crate::network::Network;
 use crate::objects::SimStore;
 
@@ -41,6 +44,8 @@ pub struct Surroundings {
     pub metas: Vec<String>,
     /// When heads are flushed.
     pub ingester: IngesterOptions,
+    /// When a silent node is given up.
+    pub lost_after: Duration,
     /// A fault planted into the product.
     pub bug: Bug,
 }
@@ -54,6 +59,23 @@ pub struct Servers {
     ingester: OnceLock<Arc<dyn IngesterClient>>,
     ingester_node: OnceLock<Arc<Ingester>>,
     front: OnceLock<Front>,
+    /// Why the process must not go on under its identity.
+    disowned: watch::Sender<Option<String>>,
+}
+
+/// A machine, as its processes find it.
+#[derive(Clone)]
+pub struct Machine {
+    /// What it is.
+    pub role: Role,
+    /// The node's name.
+    pub name: String,
+    /// Its failure domain.
+    pub zone: String,
+    /// Its log's disk.
+    pub disk: Arc<MemoryDisk>,
+    /// The same disk's file of incarnations.
+    pub incarnations: Incarnations,
 }
 
 /// What users talk to.
@@ -95,10 +117,24 @@ impl Servers {
 
     /// Resolves when a role has failed for good: the process must end.
     pub async fn failed(&self) -> anyhow::Error {
-        match (self.meta_node.get(), self.ingester_node.get()) {
-            (Some(meta), _) => meta.failed().await.into(),
-            (_, Some(ingester)) => ingester.failed().await.into(),
-            _ => std::future::pending().await,
+        let role = async {
+            match (self.meta_node.get(), self.ingester_node.get()) {
+                (Some(meta), _) => meta.failed().await.into(),
+                (_, Some(ingester)) => ingester.failed().await.into(),
+                _ => std::future::pending::<anyhow::Error>().await,
+            }
+        };
+        let mut disowned = self.disowned.subscribe();
+        let disowned = async move {
+            match disowned.wait_for(Option::is_some).await.map(|why| why.clone()) {
+                Ok(Some(why)) => anyhow::anyhow!(why),
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            error = role => error,
+            error = disowned => error,
         }
     }
 
@@ -120,19 +156,32 @@ pub fn address(name: &str) -> String {
     format!("{name}:7801")
 }
 
-/// Opens a node's roles; they are served one by one as they open.
-pub async fn open(
-    role: Role,
-    name: &str,
-    zone: &str,
-    disk: &Arc<MemoryDisk>,
-    around: &Surroundings,
-    servers: &Servers,
-) -> Result<()> {
+/// Opens a machine's roles in the order in which the binary does; they are served one by one.
+pub async fn open(machine: Machine, around: &Surroundings, servers: &Arc<Servers>) -> Result<()> {
+    let Machine { role, name, zone, disk, incarnations } = machine;
+    let member = Member::start(&name, &zone, role, incarnations);
+    if role == Role::Meta {
+        open_meta(&name, &disk, around, servers).await?;
+    } else if role == Role::Ingester {
+        open_log(&name, &disk, around, servers);
+    }
+    let meta = meta_client(&name, around, servers);
+    let view = ClusterView::follow(meta.clone());
+    wait_for_catalog(&*meta, &view, member.id()).await;
+    member.register(&*meta, &view).await?;
+    let (living, told) = (member.clone().live(meta.clone(), view.clone()), servers.clone());
+    seam::spawn(async move {
+        let why = living.await;
+        told.disowned.send_replace(Some(format!("{why:#}")));
+    })
+    .detach();
     match role {
-        Role::Meta => open_meta(name, disk, around, servers).await,
-        Role::Ingester => open_ingester(name, zone, disk, around, servers).await,
-        Role::Front => open_front(name, around, servers).await,
+        Role::Meta => Ok(()),
+        Role::Ingester => open_ingester(member.id(), meta, view, around, servers).await,
+        Role::Front => {
+            open_front(&name, view, around, servers);
+            Ok(())
+        }
     }
 }
 
@@ -143,51 +192,53 @@ fn open_log(name: &str, disk: &Arc<MemoryDisk>, around: &Surroundings, servers: 
     servers.host.get_or_init(|| host).clone()
 }
 
-fn meta_client(name: &str, around: &Surroundings) -> Arc<dyn MetaClient> {
+/// Meta as a node calls it: the others over the network, its own directly.
+fn meta_client(name: &str, around: &Surroundings, servers: &Servers) -> Arc<dyn MetaClient> {
     let client = |meta: &String| -> (String, Arc<dyn MetaClient>) {
         let address = address(meta);
         let wire = Wire::new(&around.network, name, &address);
         (address, Arc::new(RemoteMeta(wire)))
     };
-    around.bug.in_meta_client(Arc::new(MetaRouter::new(around.metas.iter().map(client).collect())), &around.objects)
+    let others = around.metas.iter().filter(|meta| *meta != name).map(client).collect();
+    let mut router = MetaRouter::new(others);
+    if let Some(local) = servers.meta() {
+        router = router.with_local(&address(name), local);
+    }
+    around.bug.in_meta_client(Arc::new(router), &around.objects)
 }
 
 async fn open_meta(name: &str, disk: &Arc<MemoryDisk>, around: &Surroundings, servers: &Servers) -> Result<()> {
     let host = open_log(name, disk, around, servers);
     let members: BTreeMap<u64, String> = around.metas.iter().map(|meta| (node_id(meta), address(meta))).collect();
+    let placement = Some(PlacementOptions { replication_factor: 3, partitions_per_signal: 1 });
+    let control = ControlOptions { lost_after: around.lost_after, placement, ..ControlOptions::default() };
     // Small, so that snapshots and short histories occur.
-    let options = MetaOptions { trim_every: 40, history_changes: 30, ..MetaOptions::new(members, true) };
+    let options = MetaOptions { trim_every: 40, history_changes: 30, control, ..MetaOptions::new(members, true) };
     let meta = Meta::open(&host, options).await?;
+    meta.wait_ready().await?;
     servers.meta_node.get_or_init(|| meta.clone());
     servers.meta.get_or_init(|| meta);
     Ok(())
 }
 
 async fn open_ingester(
-    name: &str,
-    zone: &str,
-    disk: &Arc<MemoryDisk>,
+    id: u64,
+    meta: Arc<dyn MetaClient>,
+    view: Arc<ClusterView>,
     around: &Surroundings,
     servers: &Servers,
 ) -> Result<()> {
-    let host = open_log(name, disk, around, servers);
-    let id = node_id(name);
-    let client = meta_client(name, around);
-    let view = ClusterView::follow(client.clone());
-    register(&*client, id, name, zone, &view).await?;
+    let Some(host) = servers.host() else { return Ok(()) };
     let store = BlockStore { store: around.objects.clone(), local_root: None };
-    let ingester = Ingester::open(id, &address(name), &host, client, &view, store, around.ingester.clone()).await?;
+    let ingester = Ingester::open(id, host, meta, view, store, around.ingester.clone()).await?;
     servers.ingester_node.get_or_init(|| ingester.clone());
     servers.ingester.get_or_init(|| around.bug.in_ingester(ingester));
     Ok(())
 }
 
-async fn open_front(name: &str, around: &Surroundings, servers: &Servers) -> Result<()> {
-    let view = ClusterView::follow(meta_client(name, around));
-    // An empty catalog would answer that there is nothing.
-    while view.wait_for_version(1, Duration::from_secs(30)).await.is_err() {}
+fn open_front(name: &str, view: Arc<ClusterView>, around: &Surroundings, servers: &Servers) {
     let (network, from) = (around.network.clone(), name.to_owned());
-    let connect = move |address: &str| -> Result<Arc<dyn IngesterClient>, bonghwa_protocol::RpcError> {
+    let connect = move |address: &str| -> Result<Arc<dyn IngesterClient>, RpcError> {
         Ok(Arc::new(RemoteIngester(Wire::new(&network, &from, address))))
     };
     let directory = Arc::new(ClusterDirectory::new(view.clone(), None, Box::new(connect)));
@@ -195,23 +246,4 @@ async fn open_front(name: &str, around: &Surroundings, servers: &Servers) -> Res
     let options = EngineOptions { target_partitions: 1, timeout: Duration::from_secs(30), ..EngineOptions::default() };
     let engine = Arc::new(Engine::new(view.clone(), directory, around.objects.clone(), options));
     servers.front.get_or_init(|| Front { receive: bonghwa_distributor::http::router(receiver), engine, view });
-    Ok(())
-}
-
-async fn register(meta: &dyn MetaClient, id: u64, name: &str, zone: &str, view: &ClusterView) -> Result<()> {
-    let node = v1::Node {
-        id,
-        name: name.to_owned(),
-        address: address(name),
-        zone: zone.to_owned(),
-        roles: vec!["ingester".to_owned()],
-        ..Default::default()
-    };
-    let kind = v1::command::Kind::RegisterNode(v1::RegisterNode { node: Some(node), ..Default::default() });
-    let result = meta.execute(v1::Command { kind: Some(kind) }).await?;
-    if let Some(v1::command_result::Outcome::Rejection(rejection)) = result.outcome {
-        bail!("meta refused node {name}: {}", rejection.message);
-    }
-    view.wait_for_version(result.version, Duration::from_secs(30)).await.context("following meta")?;
-    Ok(())
 }

@@ -16,12 +16,15 @@ use crate::invariants::{catalog_and_objects, exactly_once, logs_agree, metas_agr
 use crate::roles::Role;
 use crate::workload;
 use crate::world::World;
-use crate::{dice, nemesis};
+use crate::{dice, membership, nemesis};
 
 /// When a run begins, Unix nanoseconds: the simulated nodes' clocks start here.
 const EPOCH: i64 = 1_790_000_000_000_000_000;
 /// How much simulated time a run may take before it is called stuck.
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// How long nodes may take to join and leave once faults have ended.
+const SETTLE: Duration = Duration::from_secs(180);
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +71,11 @@ pub fn run(plan: Plan) -> Result<Report> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
         let _simulation = seam::simulate(plan.seed, EPOCH);
-        let world = build(plan);
+        let kind = Kind::draw();
+        let world = build(plan, kind);
+        world.trace.line(format!("{kind:?}"));
         let mut report = Report::default();
-        if seam::timeout(LONGEST, live(&world, &mut report)).await.is_err() {
+        if seam::timeout(LONGEST, live(&world, kind, &mut report)).await.is_err() {
             world.violation(format!("the run did not end within {LONGEST:?} of simulated time"));
         }
         for name in world.all_names() {
@@ -88,7 +93,30 @@ pub fn run(plan: Plan) -> Result<Report> {
     })
 }
 
-fn build(plan: Plan) -> Arc<World> {
+/// What the seed says of the kind of run.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    /// Ingesters join, leave and are lost.
+    membership: bool,
+    /// How often clients send a batch that was not acked. Once where partitions come and go: what
+    /// a client sends again after its partition was replaced is a new batch to the product.
+    attempts: u32,
+    /// When a silent node is given up.
+    lost_after: Duration,
+}
+
+impl Kind {
+    fn draw() -> Self {
+        if dice::chance(0.4) {
+            let lost_after = dice::between(Duration::from_secs(15), Duration::from_secs(25));
+            Kind { membership: true, attempts: 1, lost_after }
+        } else {
+            Kind { membership: false, attempts: 1 + dice::below(5) as u32, lost_after: Duration::from_secs(600) }
+        }
+    }
+}
+
+fn build(plan: Plan, kind: Kind) -> Arc<World> {
     let metas: Vec<String> = (1..=3).map(|n| format!("meta-{n}")).collect();
     let ingester = IngesterOptions {
         flush_bytes: 4 << (10 + dice::below(6)),
@@ -97,7 +125,7 @@ fn build(plan: Plan) -> Arc<World> {
         head_bytes: 4 << 20,
         ..IngesterOptions::default()
     };
-    let world = World::new(metas.clone(), ingester, plan.bug, plan.print);
+    let world = World::new(metas.clone(), ingester, kind.lost_after, plan.bug, plan.print);
     for (at, name) in metas.iter().enumerate() {
         world.add(name, Role::Meta, &format!("zone-{}", at + 1));
     }
@@ -110,7 +138,7 @@ fn build(plan: Plan) -> Arc<World> {
     world
 }
 
-async fn live(world: &Arc<World>, report: &mut Report) {
+async fn live(world: &Arc<World>, kind: Kind, report: &mut Report) {
     let generator = |worker: u64| Generator::new(seam::random(), worker, EPOCH as u64);
     let mut first = generator(1);
     serving::check(world, &mut first).await;
@@ -120,10 +148,11 @@ async fn live(world: &Arc<World>, report: &mut Report) {
     let mut tasks = Vec::new();
     for (at, signal) in Signal::ALL.into_iter().enumerate() {
         let generator = generator(2 + at as u64);
-        tasks.push(seam::spawn(workload::send_until(world.clone(), signal, generator, no_more_load.clone())));
+        tasks.push(seam::spawn(workload::send_until(world.clone(), signal, generator, kind.attempts, no_more_load.clone())));
     }
     tasks.push(seam::spawn(read_until(world.clone(), no_more_load.clone())));
     let nemesis = seam::spawn(nemesis::rage(world.clone(), no_more_faults.clone()));
+    let changes = seam::spawn(membership::change(world.clone(), kind.membership));
     seam::sleep(dice::between(Duration::from_secs(15), Duration::from_secs(40))).await;
     no_more_faults.store(true, Ordering::Relaxed);
     match nemesis.join().await.context("the nemesis panicked") {
@@ -131,6 +160,9 @@ async fn live(world: &Arc<World>, report: &mut Report) {
         Err(error) => world.violation(error.to_string()),
     }
     world.network.mend_all();
+    if seam::timeout(SETTLE, changes.join()).await.is_err() {
+        world.violation(format!("the membership did not settle within {SETTLE:?} after the last fault"));
+    }
     world.trace.line("the faults have ended".to_owned());
     seam::sleep(Duration::from_secs(5)).await;
     no_more_load.store(true, Ordering::Relaxed);

@@ -19,12 +19,25 @@ use crate::world::World;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sends batches of one signal until it is told to end.
-pub async fn send_until(world: Arc<World>, signal: Signal, mut generator: Generator, end: Arc<AtomicBool>) {
+/// Sends batches of one signal until it is told to end; each at most so many times, with the same
+/// bytes.
+pub async fn send_until(
+    world: Arc<World>,
+    signal: Signal,
+    mut generator: Generator,
+    attempts: u32,
+    end: Arc<AtomicBool>,
+) {
     while !end.load(Ordering::Relaxed) {
         let count = 1 + generator.below(6);
-        // Not acked is an answer too; the ledger knows.
-        let _ = send_one(&world, &generator.batch(signal, count)).await;
+        let batch = generator.batch(signal, count);
+        for _ in 0..attempts {
+            // Not acked is an answer too; the ledger knows.
+            if send_one(&world, &batch).await.is_ok() {
+                break;
+            }
+            seam::sleep(dice::between(Duration::from_millis(50), Duration::from_millis(1000))).await;
+        }
         seam::sleep(dice::between(Duration::from_millis(20), Duration::from_millis(500))).await;
     }
 }

@@ -16,7 +16,8 @@ use crate::dice;
 use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::objects::SimStore;
-use crate::roles::{self, Role, Servers, Surroundings};
+use crate::member::Incarnations;
+use crate::roles::{self, Machine, Role, Servers, Surroundings};
 use crate::trace::Trace;
 
 /// How long after its end a process is started again.
@@ -44,9 +45,7 @@ pub struct World {
 
 /// One machine.
 struct Node {
-    role: Role,
-    zone: String,
-    disk: Arc<MemoryDisk>,
+    machine: Machine,
     process: Option<Arc<Process>>,
     /// Counts starts.
     life: u64,
@@ -64,11 +63,11 @@ struct Exit {
 
 impl World {
     /// A world without nodes, and the task that starts processes again when they end.
-    pub fn new(metas: Vec<String>, ingester: IngesterOptions, bug: Bug, print: bool) -> Arc<Self> {
+    pub fn new(metas: Vec<String>, ingester: IngesterOptions, lost_after: Duration, bug: Bug, print: bool) -> Arc<Self> {
         let trace = Arc::new(Trace::new(print));
         let network = Network::new(trace.clone());
         let objects = SimStore::new(trace.clone());
-        let around = Surroundings { network: network.clone(), objects: objects.clone(), metas, ingester, bug };
+        let around = Surroundings { network: network.clone(), objects: objects.clone(), metas, ingester, lost_after, bug };
         let (exits, ended) = mpsc::unbounded_channel();
         let world = Arc::new(World {
             trace,
@@ -91,13 +90,13 @@ impl World {
         disk.set_sync_time(Duration::from_millis(1), Duration::from_millis(6));
         disk.set_lying(self.bug == Bug::LyingDisk && role == Role::Ingester);
         let node = Node { role, zone: zone.to_owned(), disk, process: None, life: 0, held: false, clock_error: 0 };
-        self.nodes.lock().insert(name.to_owned(), node);
-        self.start(name);
+        self.nodes.lock().insert(name.clone(), node);
+        self.start(&name);
     }
 
     /// The names of the nodes of a role.
     pub fn names(&self, role: Role) -> Vec<String> {
-        self.nodes.lock().iter().filter(|(_, node)| node.role == role).map(|(name, _)| name.clone()).collect()
+        self.nodes.lock().iter().filter(|(_, node)| node.machine.role == role).map(|(name, _)| name.clone()).collect()
     }
 
     /// The names of all nodes.
@@ -107,12 +106,12 @@ impl World {
 
     /// The names of the nodes of a zone.
     pub fn in_zone(&self, zone: &str) -> Vec<String> {
-        self.nodes.lock().iter().filter(|(_, node)| node.zone == zone).map(|(name, _)| name.clone()).collect()
+        self.nodes.lock().iter().filter(|(_, node)| node.machine.zone == zone).map(|(name, _)| name.clone()).collect()
     }
 
     /// A node's disk.
     pub fn disk(&self, name: &str) -> Option<Arc<MemoryDisk>> {
-        self.nodes.lock().get(name).map(|node| node.disk.clone())
+        self.nodes.lock().get(name).map(|node| node.machine.disk.clone())
     }
 
     /// Starts a node's process, unless it runs.
@@ -127,11 +126,11 @@ impl World {
         let servers = Arc::new(Servers::default());
         self.network.attach(name, process.clone(), servers.clone());
         let (around, exits) = (self.around.clone(), self.exits.clone());
-        let (role, zone, disk, life) = (node.role, node.zone.clone(), node.disk.clone(), node.life);
+        let (machine, life) = (node.machine.clone(), node.life);
         let name = name.to_owned();
         self.trace.line(format!("{name} starts"));
         drop(process.start(async move {
-            let reason = match roles::open(role, &name, &zone, &disk, &around, &servers).await {
+            let reason = match roles::open(machine, &around, &servers).await {
                 Ok(()) => servers.failed().await.to_string(),
                 Err(error) => format!("{error:#}"),
             };
@@ -149,9 +148,9 @@ impl World {
         let Some(process) = node.process.take() else { return };
         process.kill();
         self.network.detach(name);
-        let unsynced = node.disk.unsynced_writes();
+        let unsynced = node.machine.disk.unsynced_writes();
         let kept = dice::below(unsynced as u64 + 1) as usize;
-        node.disk.crash(kept);
+        node.machine.disk.crash(kept);
         self.trace.line(format!("{name} crashes, {kept} of {unsynced} unsynced writes survive"));
     }
 
@@ -170,6 +169,13 @@ impl World {
             self.trace.line(format!("{name} does not stop in time and is killed"));
         }
         self.crash(name, true);
+    }
+
+    /// A machine is gone for good, disk and all.
+    pub fn lose(&self, name: &str) {
+        self.crash(name, true);
+        self.nodes.lock().remove(name);
+        self.trace.line(format!("{name} is lost for good"));
     }
 
     /// Sets by how many nanoseconds a node's wall clock is wrong.

@@ -1,17 +1,20 @@
 //! `bonghwa meta rebuild`: the catalog from the blocks' own descriptions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bonghwa_block::BlockError;
 use bonghwa_cluster::Backoff;
+use bonghwa_meta::MetaOptions;
 use bonghwa_model::Signal;
-use bonghwa_protocol::{MetaClient, v1};
+use bonghwa_protocol::{MetaClient, RemoteOptions, v1};
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 
 use crate::config::Config;
+use crate::identity::Identity;
 use crate::{node, storage};
 
 /// How often the object store is asked before the rebuild gives up.
@@ -92,8 +95,18 @@ async fn restore(config: &Config, mut catalog: v1::RestoreCatalog) -> Result<()>
         partition.set_state(v1::PartitionState::Sealed);
         partition.replicas.clear();
     }
-    let (host, node) = node::open_log(config)?;
-    let meta = node::open_meta(&host, node.id, &config.grpc_listen).await?;
+    if config.meta_peer_addresses().len() > 1 {
+        bail!(
+            "meta_peers: {} are several nodes, and a rebuild makes a group of one: rebuild with an empty meta_peers \
+             and run meta on that node alone",
+            config.meta_peers
+        );
+    }
+    let node = Identity::of_disk(config)?;
+    let (host, _) = node::open_log(config, node.id, &RemoteOptions::default())?;
+    let members = BTreeMap::from([(node.id, config.grpc_listen.clone())]);
+    let meta = node::open_meta(&host, MetaOptions::new(members, true)).await?;
+    meta.wait_leader(Duration::from_secs(30)).await?;
     let kind = Some(v1::command::Kind::RestoreCatalog(catalog));
     let result = meta.execute(v1::Command { kind }).await?;
     meta.shutdown().await?;

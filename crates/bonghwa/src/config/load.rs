@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::Config;
+use crate::roles::Roles;
 
 const PREFIX: &str = "BONGHWA_";
 
@@ -86,12 +87,7 @@ pub fn load(
 
 fn check(config: &Config) -> Result<(), ConfigError> {
     let error = |key: &str, message: String| Err(ConfigError::Value { key: key.into(), message });
-    if config.target != "all" {
-        return error(
-            "target",
-            format!("{:?} cannot be run yet: this build runs all roles in one process, `all`", config.target),
-        );
-    }
+    check_cluster(config)?;
     for (key, text) in [
         ("http_listen", &config.http_listen),
         ("grpc_listen", &config.grpc_listen),
@@ -120,6 +116,46 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     }
     crate::storage::check_url(&config.object_store_url())
         .map_err(|message| ConfigError::Value { key: "object_store".into(), message })
+}
+
+/// What a node of a cluster must know of it.
+fn check_cluster(config: &Config) -> Result<(), ConfigError> {
+    let error = |key: &str, message: String| Err(ConfigError::Value { key: key.into(), message });
+    let roles = match Roles::parse(&config.target) {
+        Ok(roles) => roles,
+        Err(message) => return error("target", message),
+    };
+    for (key, addresses) in [("join", config.join_addresses()), ("meta_peers", config.meta_peer_addresses())] {
+        for address in addresses {
+            if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+                return error(key, format!("{address:?} is no HOST:PORT, for example meta-0:7801"));
+            }
+        }
+    }
+    if !roles.has("meta") && config.join_addresses().is_empty() {
+        return error("join", format!("it is empty, and the target {:?} runs no meta: name its nodes", config.target));
+    }
+    if !roles.has("meta") && !config.meta_peers.is_empty() {
+        return error("meta_peers", format!("they are for meta nodes, and the target is {:?}", config.target));
+    }
+    let tls = &config.tls;
+    for (key, value) in [("tls.cert", &tls.cert), ("tls.key", &tls.key), ("tls.ca", &tls.ca)] {
+        let any = [&tls.cert, &tls.key, &tls.ca].iter().any(|file| !file.is_empty());
+        if any && value.is_empty() {
+            return error(key, "it is missing: TLS between roles needs tls.cert, tls.key and tls.ca".into());
+        }
+    }
+    let cluster = &config.cluster;
+    if cluster.unreachable_after.0 < cluster.heartbeat.0 * 2 {
+        return error("cluster.unreachable_after", "it must be two of cluster.heartbeat or more".into());
+    }
+    if cluster.lost_after.0 <= cluster.unreachable_after.0 {
+        return error("cluster.lost_after", "it must be longer than cluster.unreachable_after".into());
+    }
+    if cluster.log_heartbeat.0 < std::time::Duration::from_millis(10) {
+        return error("cluster.log_heartbeat", "it must be 10 ms or more".into());
+    }
+    Ok(())
 }
 
 /// Keys below these are the user's own.

@@ -86,6 +86,10 @@ impl MetaClient for ScriptedMeta {
         Err(RpcError::internal("only watches here"))
     }
 
+    async fn heartbeat(&self, _: u64, _: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        Err(RpcError::internal("not here"))
+    }
+
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {
         let refuse = {
             let mut left = self.refuse.lock();

@@ -34,6 +34,10 @@ impl MetaClient for MetaNode {
         self.answer().map(|version| v1::CommandResult { version, outcome: None })
     }
 
+    async fn heartbeat(&self, _: u64, _: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        self.answer().map(|version| v1::HeartbeatResponse { known: true, version })
+    }
+
     async fn watch(&self, _: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {
         self.answer().map(|_| futures::stream::empty().boxed())
     }

@@ -7,7 +7,7 @@ use v1::command_result::Outcome;
 
 pub fn register(name: &str, id: u64) -> Kind {
     let node = v1::Node { id, name: name.into(), address: format!("{name}:7801"), ..Default::default() };
-    Kind::RegisterNode(v1::RegisterNode { node: Some(node) })
+    Kind::RegisterNode(v1::RegisterNode { node: Some(node), previous_incarnation: 0 })
 }
 
 pub fn create(signal: v1::Signal, replicas: &[u64]) -> Kind {

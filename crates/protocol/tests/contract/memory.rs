@@ -95,6 +95,10 @@ impl IngesterClient for MemoryIngester {
     async fn flush(&self) -> Result<Vec<String>, RpcError> {
         Ok(vec!["logs/a.parquet".into(), "logs/b.parquet".into()])
     }
+
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
+        Ok(vec![v1::PartitionStatus { partition: "logs-0001".into(), leads: true, ..Default::default() }])
+    }
 }
 
 /// A meta whose every command makes one node's version.
@@ -113,7 +117,7 @@ impl Default for MemoryMeta {
 impl MetaClient for MemoryMeta {
     async fn execute(&self, command: v1::Command) -> Result<v1::CommandResult, RpcError> {
         use v1::command_result::Outcome;
-        let Some(v1::command::Kind::RegisterNode(v1::RegisterNode { node: Some(mut node) })) = command.kind else {
+        let Some(v1::command::Kind::RegisterNode(v1::RegisterNode { node: Some(mut node), .. })) = command.kind else {
             let rejection = v1::Rejection { reason: 2, message: "from is 3".into(), watermark: 7 };
             return Ok(v1::CommandResult {
                 version: *self.version.borrow(),
@@ -128,6 +132,11 @@ impl MetaClient for MemoryMeta {
         self.nodes.lock().insert(version, node.clone());
         self.version.send_replace(version);
         Ok(v1::CommandResult { version, outcome: Some(Outcome::Node(node)) })
+    }
+
+    async fn heartbeat(&self, node: u64, incarnation: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        let known = self.nodes.lock().get(&node).is_some_and(|n| n.incarnation == incarnation);
+        Ok(v1::HeartbeatResponse { known, version: *self.version.borrow() })
     }
 
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {

@@ -19,7 +19,7 @@ async fn remote() {
 
 fn register(name: &str) -> v1::Command {
     let node = v1::Node { name: name.into(), ..Default::default() };
-    v1::Command { kind: Some(Kind::RegisterNode(v1::RegisterNode { node: Some(node) })) }
+    v1::Command { kind: Some(Kind::RegisterNode(v1::RegisterNode { node: Some(node), previous_incarnation: 0 })) }
 }
 
 async fn check(client: &dyn MetaClient) {

@@ -27,7 +27,7 @@ async fn nobody_listens() {
 async fn nobody_answers() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let options = RemoteOptions { call_timeout: Duration::from_millis(200), ..Default::default() };
+    let options = RemoteOptions { append_timeout: Duration::from_millis(200), ..Default::default() };
     let client = RemoteIngester::connect(&address.to_string(), options).unwrap();
     let batch = EncodedBatch::from_bytes(vec![1].into());
     let error = client.append("logs-0001", &TenantId::default_tenant(), batch).await.unwrap_err();
@@ -64,7 +64,7 @@ async fn a_message_over_the_limit_is_the_callers_fault() {
 #[tokio::test]
 async fn a_tenant_that_cannot_be_is_refused() {
     let address = serve(Arc::new(MemoryIngester::default()), Arc::new(MemoryMeta::default())).await;
-    let channel = connect(&address.to_string(), RemoteOptions::default()).unwrap();
+    let channel = connect(&address.to_string(), &RemoteOptions::default()).unwrap();
     let mut stub = v1::ingester_client::IngesterClient::new(channel);
     let request = v1::AppendRequest { partition: "logs-0001".into(), tenant: "a/b".into(), ..Default::default() };
     let error = bonghwa_protocol::RpcError::from(stub.append(request).await.unwrap_err());
@@ -74,6 +74,6 @@ async fn a_tenant_that_cannot_be_is_refused() {
 
 #[tokio::test]
 async fn an_address_that_is_none_is_refused() {
-    let error = connect("not an address", RemoteOptions::default()).err().unwrap();
+    let error = connect("not an address", &RemoteOptions::default()).err().unwrap();
     assert_eq!(error.kind, RpcErrorKind::Invalid);
 }

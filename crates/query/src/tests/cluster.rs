@@ -164,6 +164,10 @@ impl MetaClient for Fakes {
         Err(RpcError::internal("not here"))
     }
 
+    async fn heartbeat(&self, _: u64, _: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        Err(RpcError::internal("not here"))
+    }
+
     async fn watch(&self, _: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {
         let snapshot = self.snapshot.lock().unwrap();
         let first = v1::Event { version: snapshot.version, kind: Some(v1::event::Kind::Snapshot(snapshot.clone())) };
@@ -217,5 +221,9 @@ impl IngesterClient for FakeIngester {
 
     async fn flush(&self) -> Result<Vec<String>, RpcError> {
         Ok(Vec::new())
+    }
+
+    async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
+        Err(RpcError::internal("not here"))
     }
 }
