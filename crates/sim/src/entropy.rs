@@ -6,7 +6,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-static STATE: AtomicU64 = AtomicU64::new(0x0b07_9a11_5e3d_1e55);
+const START: u64 = 0x0b07_9a11_5e3d_1e55;
+
+static STATE: AtomicU64 = AtomicU64::new(START);
+
+/// Starts the sequence again: what was drawn before, as by a log that is set up, changes nothing.
+pub fn begin() {
+    STATE.store(START, Ordering::Relaxed);
+}
 
 fn next() -> u64 {
     let mut z = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use bonghwa_sim::{Bug, Plan, run};
 use clap::Parser;
 
@@ -57,7 +57,12 @@ fn one(seed: u64, arguments: &Arguments) -> Result<ExitCode> {
     }
     let started = Instant::now();
     let plan = Plan { seed, bug: arguments.bug.unwrap_or_default(), print: !arguments.quiet };
-    let report = run(plan)?;
+    // A thread of its own: hash keys are drawn once for each.
+    let simulation = std::thread::Builder::new().name("simulation".to_owned()).stack_size(32 << 20).spawn(move || {
+        entropy::begin();
+        run(plan)
+    });
+    let report = simulation?.join().map_err(|_| anyhow!("the simulation panicked"))??;
     let result = if report.violations.is_empty() { "ok" } else { "VIOLATION" };
     println!(
         "seed {seed} {result} hash {:016x} events {} sent {} acked {} faults {} blocks {} simulated {:.0} s in {:.2} s",

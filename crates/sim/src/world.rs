@@ -89,7 +89,9 @@ impl World {
         let disk = MemoryDisk::new();
         disk.set_sync_time(Duration::from_millis(1), Duration::from_millis(6));
         disk.set_lying(self.bug == Bug::LyingDisk && role == Role::Ingester);
-        let node = Node { role, zone: zone.to_owned(), disk, process: None, life: 0, held: false, clock_error: 0 };
+        let (name, zone) = (name.to_owned(), zone.to_owned());
+        let machine = Machine { role, name: name.clone(), zone, disk, incarnations: Incarnations::default() };
+        let node = Node { machine, process: None, life: 0, held: false, clock_error: 0 };
         self.nodes.lock().insert(name.clone(), node);
         self.start(&name);
     }
