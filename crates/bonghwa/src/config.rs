@@ -115,7 +115,7 @@ pub struct Cluster {
     /// others and replaced, and other nodes are forgotten.
     pub lost_after: Time,
     /// How often the leader of a log tells the other replicas that it lives. They elect another
-    /// after four to eight times this without a word.
+    /// after seven to eight times this without a word.
     pub log_heartbeat: Time,
     /// How long a draining node may take before the process ends anyway.
     pub drain_timeout: Time,
@@ -368,8 +368,8 @@ impl Config {
         let heartbeat = self.cluster.log_heartbeat.0;
         HostOptions {
             heartbeat,
-            election_min: heartbeat * 4,
-            election_max: heartbeat * 8,
+            election_min: heartbeat * 3,
+            election_max: heartbeat * 4,
             ..HostOptions::default()
         }
     }
