@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const ROLES: [&str; 7] = ["distributor", "ingester", "meta", "querier", "ruler", "compactor", "scraper"];
 /// Crates that nothing of the product may depend on.
-const TOOLS: [&str; 4] = ["testkit", "xtask", "tests", "benches"];
+const TOOLS: [&str; 5] = ["testkit", "sim", "xtask", "tests", "benches"];
 
 /// The layers from the top; a crate sees only what lies in layers below its own.
 const LAYERS: [&[&str]; 6] = [
@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 6] = [
     &["query", "alerting", "replog", "cluster"],
     &["promql", "logql", "traceql", "gotemplate", "block", "wire", "ring"],
     &["protocol"],
-    &["model"],
+    &["model", "seam"],
 ];
 
 /// Exceptions from the layers, each with its reason.

@@ -13,11 +13,11 @@ mod follow;
 mod leader;
 mod metas;
 mod pieces;
-pub mod seam;
 mod time_index;
 mod view;
 
 pub use backoff::Backoff;
+pub use bonghwa_seam as seam;
 pub use catalog::Catalog;
 pub use directory::{ClusterDirectory, Connect, Directory, connect_ingester};
 pub use error::ClusterError;

@@ -159,7 +159,7 @@ impl Receiver {
         let (name, decoded) = if large {
             // The semaphore is never closed.
             let _turn = self.large.acquire().await;
-            tokio::task::block_in_place(decode)?
+            seam::in_place(decode)?
         } else {
             decode()?
         };

@@ -81,6 +81,9 @@ struct State {
     watermark: u64,
     /// Applied up to here.
     applied: u64,
+    /// The log may have nothing up to here any more: it was trimmed past the last flushed record,
+    /// over entries of its own.
+    covered: u64,
     /// Memory of the entries beyond the watermark.
     unflushed_bytes: usize,
     /// When the watermark reached which position.
@@ -113,6 +116,7 @@ impl Head {
             kept_from: watermark,
             watermark,
             applied: 0,
+            covered: 0,
             unflushed_bytes: 0,
             flushed: VecDeque::new(),
             window: Window::default(),
@@ -156,7 +160,7 @@ impl Head {
     /// This node leads: the head is to be filled from the log.
     pub(crate) fn begin_loading(&self) {
         let mut state = self.state.lock();
-        let next = state.watermark + 1;
+        let next = state.watermark.max(state.covered) + 1;
         self.empty(&mut state, Mode::Loading { next });
     }
 
@@ -442,6 +446,7 @@ impl StateMachine for Head {
         self.empty(&mut state, Mode::Following);
         state.window = window;
         state.applied = state.applied.max(position);
+        state.covered = state.covered.max(position);
         Ok(())
     }
 }

@@ -10,6 +10,12 @@ use crate::state::{LastFlush, State};
 impl State {
     pub(crate) fn commit_flush(&mut self, command: &v1::CommitFlush) -> Verdict {
         let v1::CommitFlush { partition: name, from, to, blocks } = command;
+        if !blocks.is_empty() && blocks.iter().all(|block| self.is_listed(block)) {
+            // A retry after a lost answer, whatever was flushed since, and though the partition may be
+            // gone: whoever is refused deletes the objects.
+            let partition = self.catalog.partition(name).map(|found| (**found).clone());
+            return Ok(partition.map_or_else(Done::default, |partition| Done::partition(partition, None)));
+        }
         let found = self.catalog.partition(name).ok_or_else(|| no_partition(name))?;
         let mut partition = (**found).clone();
         let flush = LastFlush { from: *from, to: *to, paths: blocks.iter().map(|b| b.path.clone()).collect() };
@@ -45,6 +51,13 @@ impl State {
         self.last_flush.insert(name.clone(), flush);
         let change = v1::Change { partitions: vec![partition.clone()], blocks: blocks.clone(), ..Default::default() };
         Ok(Done::partition(partition, Some(change)))
+    }
+
+    /// Whether the catalog has this very block.
+    fn is_listed(&self, block: &v1::Block) -> bool {
+        self.catalog.block(&block.path).is_some_and(|known| {
+            known.partition == block.partition && (known.from, known.to) == (block.from, block.to)
+        })
     }
 
     /// What must hold of any fresh block of this partition.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bonghwa_seam as seam;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
@@ -23,6 +24,10 @@ type Metrics = RaftMetrics<TypeConfig>;
 
 /// How long a leader that shuts down waits for another node to take over.
 const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// How long an append waits before a core that refused is asked again: first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A member that lacks no more entries than this can take over at once.
 const CAUGHT_UP: u64 = 16;
@@ -129,7 +134,7 @@ impl Group {
             let _room = self.room.acquire_many(kib).await;
             self.write(payload).await
         };
-        match tokio::time::timeout(self.append_timeout, append).await {
+        match seam::timeout(self.append_timeout, append).await {
             Ok(result) => result,
             Err(_) => Err(self.timeout("an append", self.append_timeout)),
         }
@@ -210,7 +215,7 @@ impl Group {
             return Err(error);
         }
         let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
-        match tokio::time::timeout(self.leader_wait, confirmed).await {
+        match seam::timeout(self.leader_wait, confirmed).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
                 let leader = forward.leader_id.filter(|leader| *leader != self.node);
@@ -350,8 +355,8 @@ impl Group {
         let rank = members.keys().position(|id| *id == self.node).unwrap_or(0) as u32;
         let patience = self.leader_wait * 3 * rank.max(1);
         let group = Arc::downgrade(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(patience).await;
+        seam::spawn(async move {
+            seam::sleep(patience).await;
             let Some(group) = group.upgrade() else { return };
             if group.leader().is_none()
                 && group.log.ends().1.is_none()
@@ -359,7 +364,8 @@ impl Group {
             {
                 tracing::warn!(group = group.name(), %error, "the group could not be founded here");
             }
-        });
+        })
+        .detach();
     }
 
     /// What a permanent error of openraft means for callers.
@@ -368,6 +374,8 @@ impl Group {
     }
 
     async fn write(&self, payload: Payload) -> Result<Appended, Error> {
+        let started = seam::now();
+        let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.raft.client_write(payload.clone()).await {
                 Ok(written) => {
@@ -378,6 +386,14 @@ impl Group {
             match error {
                 RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
                     self.wait_to_lead(forward).await?;
+                    // The metrics may be a step ahead of the core that refused. Or the core leads
+                    // and has not heard from a quorum for so long that another may lead by now: for
+                    // as long as that takes, not in a busy loop.
+                    if started.elapsed() >= self.leader_wait {
+                        return Err(Error::NotLeader { group: self.name().to_owned(), leader: None });
+                    }
+                    seam::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 RaftError::APIError(_) => {
                     return Err(Error::Uncertain { group: self.name().to_owned() });
@@ -401,11 +417,7 @@ impl Group {
             other => other?,
         };
         match metrics.current_leader.filter(|leader| *leader != self.node) {
-            None => {
-                // The metrics may be a step ahead of the core that refused.
-                tokio::task::yield_now().await;
-                Ok(())
-            }
+            None => Ok(()),
             Some(leader) => {
                 let addr = metrics.membership_config.get_node(&leader).map(|node| node.addr.clone());
                 Err(not_leader(Some((leader, addr.unwrap_or_default()))))

@@ -10,15 +10,14 @@ use std::sync::{Arc, OnceLock};
 use bytes::{BufMut, Bytes};
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
-use rocksdb::ReadOptions;
 use tokio::sync::oneshot;
 
 use crate::codec::{Reader, Write};
+use crate::disk::{Disk, DiskError};
 use crate::raft_types::{Entry, LogId, RaftSnapshot, TypeConfig, Vote};
-use crate::rocks::{Db, STATE_FAMILY};
+use crate::request::Request;
 use crate::store::StoreCore;
 use crate::tail::Tail;
-use crate::writer::Request;
 use crate::{Error, record, stored_snapshot};
 
 /// What a group stores beside its entries.
@@ -88,8 +87,9 @@ impl State {
 impl GroupLog {
     /// Reads what is stored of a group and checks that its log has two good ends.
     pub fn load(name: &str, core: Arc<StoreCore>, keep_tail: bool) -> Result<Self, Error> {
+        let disk = core.disk.as_ref();
         let stored = |key: StateKey| -> Result<Option<Reader>, Error> {
-            let value = read_state(&core.db, name, key)?;
+            let value = read_state(disk, name, key)?;
             Ok(value.map(Reader::new))
         };
         let damaged = |what: &str, e| Error::corrupt(name, None, format!("{what}: {e}"));
@@ -99,8 +99,8 @@ impl GroupLog {
         let vote = stored(StateKey::Vote)?.map(|mut r| r.vote()).transpose().map_err(|e| damaged("vote", e))?;
         let committed = log_id(StateKey::Committed, "committed position")?;
         let purged = log_id(StateKey::Purged, "trim point")?;
-        let last = find_last(&core.db, name, purged)?;
-        check_covered(&core.db, name, purged)?;
+        let last = find_last(disk, name, purged)?;
+        check_covered(disk, name, purged)?;
         let state = State {
             vote,
             committed,
@@ -294,7 +294,7 @@ impl GroupLog {
 
     /// The last durable snapshot.
     pub fn snapshot(&self) -> Result<Option<RaftSnapshot>, Error> {
-        let Some(value) = read_state(&self.core.db, &self.name, StateKey::Snapshot)? else { return Ok(None) };
+        let Some(value) = read_state(self.core.disk.as_ref(), &self.name, StateKey::Snapshot)? else { return Ok(None) };
         match stored_snapshot::decode(value) {
             Ok(snapshot) => Ok(Some(snapshot)),
             Err(e) => Err(self.fail(Error::corrupt(&self.name, None, format!("snapshot: {e}")))),
@@ -384,34 +384,36 @@ impl GroupLog {
     /// Reads a gapless run from the disk. Stops after the entry that exceeds `max_bytes`; the
     /// caller sees that by `bytes`.
     fn read_disk(&self, start: u64, end: u64, max_bytes: usize, bytes: &mut usize) -> Result<Vec<Entry>, Error> {
-        let db = &self.core.db;
-        let Some(family) = db.cf_handle(&self.name) else {
-            return Err(Error::ShutDown { group: self.name.to_string() });
-        };
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(end.to_be_bytes().to_vec());
-        options.fill_cache(false);
-        let mut iter = db.raw_iterator_cf_opt(&family, options);
-        iter.seek(start.to_be_bytes());
         let mut entries: Vec<Entry> = Vec::new();
         let mut expected = start;
-        while let Some((key, value)) = iter.item() {
+        let mut damage = None;
+        let scanned = self.core.disk.scan(&self.name, start, end, &mut |key, value| {
             if key != expected.to_be_bytes() {
-                break;
+                return false;
             }
             *bytes += value.len();
             if *bytes > max_bytes && !entries.is_empty() {
-                break;
+                return false;
             }
-            let entry = record::decode(expected, Bytes::copy_from_slice(value))
-                .map_err(|e| self.fail(Error::corrupt(&self.name, Some(expected), e)))?;
+            match record::decode(expected, Bytes::copy_from_slice(value)) {
+                Ok(entry) => entries.push(entry),
+                Err(e) => {
+                    damage = Some(e);
+                    return false;
+                }
+            }
             self.learn_size(expected, value.len());
-            entries.push(entry);
             expected += 1;
-            iter.next();
+            true
+        });
+        if let Some(damage) = damage {
+            return Err(self.fail(Error::corrupt(&self.name, Some(expected), damage)));
         }
-        iter.status().map_err(|e| self.fail(Error::storage(&self.name, e)))?;
-        Ok(entries)
+        match scanned {
+            Ok(()) => Ok(entries),
+            Err(DiskError::NoFamily) => Err(Error::ShutDown { group: self.name.to_string() }),
+            Err(e) => Err(self.fail(Error::storage(&self.name, e))),
+        }
     }
 
     fn learn_size(&self, index: u64, len: usize) {
@@ -424,18 +426,14 @@ impl GroupLog {
     }
 }
 
-fn read_state(db: &Db, group: &str, key: StateKey) -> Result<Option<Bytes>, Error> {
-    let Some(family) = db.cf_handle(STATE_FAMILY) else {
-        return Err(Error::storage(group, "the column family of states is gone"));
-    };
-    let value = db.get_cf(&family, key.of(group)).map_err(|e| Error::storage(group, e))?;
-    Ok(value.map(Bytes::from))
+fn read_state(disk: &dyn Disk, group: &str, key: StateKey) -> Result<Option<Bytes>, Error> {
+    disk.state(&key.of(group)).map_err(|e| Error::storage(group, e))
 }
 
 /// What is trimmed must be covered by the snapshot, or entries are lost.
-fn check_covered(db: &Db, group: &str, purged: Option<LogId>) -> Result<(), Error> {
+fn check_covered(disk: &dyn Disk, group: &str, purged: Option<LogId>) -> Result<(), Error> {
     let Some(purged) = purged else { return Ok(()) };
-    let snapshot = read_state(db, group, StateKey::Snapshot)?.map(stored_snapshot::decode);
+    let snapshot = read_state(disk, group, StateKey::Snapshot)?.map(stored_snapshot::decode);
     let snapshot = snapshot.transpose().map_err(|e| Error::corrupt(group, None, format!("snapshot: {e}")))?;
     let covered = snapshot.and_then(|s| s.meta.last_log_id).map(|id| id.index);
     if covered >= Some(purged.index) {
@@ -446,35 +444,21 @@ fn check_covered(db: &Db, group: &str, purged: Option<LogId>) -> Result<(), Erro
 }
 
 /// The last entry on disk, after a check that the log begins where the trim point says.
-fn find_last(db: &Db, group: &str, purged: Option<LogId>) -> Result<Option<LogId>, Error> {
-    let Some(family) = db.cf_handle(group) else {
-        return Err(Error::storage(group, "its column family is gone"));
-    };
-    let mut iter = db.raw_iterator_cf(&family);
+fn find_last(disk: &dyn Disk, group: &str, purged: Option<LogId>) -> Result<Option<LogId>, Error> {
+    let storage = |e: DiskError| Error::storage(group, e);
     let position = |key: &[u8]| -> Result<u64, Error> {
         let key = key.try_into().map_err(|_| Error::corrupt(group, None, "a key of the log"))?;
         Ok(u64::from_be_bytes(key))
     };
     let first = purged.map_or(0, |id| id.index + 1);
-    iter.seek(first.to_be_bytes());
-    match iter.key() {
-        None => {
-            iter.status().map_err(|e| Error::storage(group, e))?;
-            return Ok(purged);
-        }
-        Some(key) if position(key)? == first => {}
-        Some(key) => {
-            let message = format!("it is missing; the log is trimmed before it and goes on at {}", position(key)?);
-            return Err(Error::corrupt(group, Some(first), message));
-        }
+    let Some(key) = disk.first_key(group, first).map_err(storage)? else { return Ok(purged) };
+    let found = position(&key)?;
+    if found != first {
+        let message = format!("it is missing; the log is trimmed before it and goes on at {found}");
+        return Err(Error::corrupt(group, Some(first), message));
     }
-    iter.seek_to_last();
-    let Some((key, value)) = iter.item() else {
-        iter.status().map_err(|e| Error::storage(group, e))?;
-        return Ok(purged);
-    };
-    let index = position(key)?;
-    let entry =
-        record::decode(index, Bytes::copy_from_slice(value)).map_err(|e| Error::corrupt(group, Some(index), e))?;
+    let Some((key, record)) = disk.last(group).map_err(storage)? else { return Ok(purged) };
+    let index = position(&key)?;
+    let entry = record::decode(index, record).map_err(|e| Error::corrupt(group, Some(index), e))?;
     Ok(Some(entry.log_id))
 }

@@ -1,7 +1,7 @@
 //! The replicated log: many small logs (groups) on one disk, each kept by several nodes.
 //!
 //! A node has one [`Store`] (RocksDB, one writer thread, one fsync for all groups that have
-//! something to write) and one [`Host`] that runs its groups on it. A [`Group`] is the narrow
+//! something to write; in a simulation a [`MemoryDisk`] and a task) and one [`Host`] that runs its groups on it. A [`Group`] is the narrow
 //! contract an ingester works against: append a batch and get its position, read from a position,
 //! trim to the watermark, learn who leads. What stands behind a group (a partition's head, the
 //! metadata) is a [`StateMachine`].
@@ -13,8 +13,8 @@
 //! Absent on purpose: sockets (a [`Transport`] carries opaque bytes), the meaning of a payload,
 //! changes of membership (partitions never move), chunked snapshots.
 
-mod blocking;
 mod codec;
+mod disk;
 mod error;
 mod group;
 mod group_log;
@@ -22,18 +22,23 @@ mod host;
 mod local;
 mod log_storage;
 mod machine;
+mod memory_disk;
+mod memory_writer;
 mod network;
 mod options;
 mod raft_types;
 mod record;
+mod request;
 mod rocks;
+mod rocks_disk;
+mod rocks_writer;
 mod rpc;
+mod runtime;
 mod state_machine;
 mod store;
 mod stored_snapshot;
 mod tail;
 mod transport;
-mod writer;
 
 #[cfg(test)]
 mod storage_suite;
@@ -42,6 +47,7 @@ pub use error::Error;
 pub use group::{Appended, Group, GroupStatus};
 pub use host::Host;
 pub use local::{LocalNetwork, LocalTransport};
+pub use memory_disk::MemoryDisk;
 pub use options::{GroupOptions, HostOptions, StoreOptions};
 pub use state_machine::{BoxError, NodeId, Payload, Snapshot, StateMachine};
 pub use store::{Store, StoreStats};

@@ -6,13 +6,14 @@ use std::ops::{Bound, RangeBounds};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bonghwa_seam as seam;
 use futures::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 
+use crate::Error;
 use crate::group_log::GroupLog;
 use crate::raft_types::{Entry, LogId, TypeConfig, Vote};
-use crate::{Error, blocking};
 
 /// Bytes of entries read at once when many are applied.
 const APPLY_CHUNK: usize = 8 << 20;
@@ -36,8 +37,8 @@ pub(crate) async fn read(log: &Arc<GroupLog>, start: u64, end: u64, max_bytes: u
         return log.read(start, end, max_bytes);
     }
     let reader = log.clone();
-    let reading = blocking::run(move || reader.read(start, end, max_bytes));
-    reading.await.unwrap_or_else(|_| Err(Error::ShutDown { group: log.name.to_string() }))
+    let reading = seam::blocking(move || reader.read(start, end, max_bytes));
+    reading.await.unwrap_or_else(|| Err(Error::ShutDown { group: log.name.to_string() }))
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bonghwa_seam as seam;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -13,10 +14,13 @@ use parking_lot::Mutex;
 
 use crate::group_log::GroupLog;
 use crate::raft_types::{Content, Entry, LogId, RaftSnapshot, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::{Error, StateMachine, blocking, stored_snapshot};
+use crate::{Error, StateMachine, stored_snapshot};
 
 /// Entries applied in a row before other tasks get the worker.
 const APPLY_RUN: u32 = 8;
+
+/// Why work of the state machine has no result.
+const STOPPED: &str = "it panicked, or the process stops";
 
 /// What openraft drives.
 #[derive(Clone)]
@@ -88,7 +92,7 @@ impl Applier {
             (marks.applied, marks.last_payload)
         };
         let state = self.state.clone();
-        let taken = blocking::run(move || state.snapshot()).await.map_err(|e| self.refused(e))?;
+        let taken = seam::blocking(move || state.snapshot()).await.ok_or_else(|| self.refused(STOPPED))?;
         let taken = taken.map_err(|e| self.refused(e))?;
         let beyond_marks = applied.is_none_or(|id| taken.position > id.index);
         let last = if !beyond_marks && last_payload.is_none_or(|last| taken.position >= last) {
@@ -131,7 +135,8 @@ impl Applier {
             self.save(meta, &data).await?;
         }
         let state = self.state.clone();
-        let restored = blocking::run(move || state.restore(position, data)).await.unwrap_or_else(|e| Err(e.into()));
+        let restored =
+            seam::blocking(move || state.restore(position, data)).await.unwrap_or_else(|| Err(STOPPED.into()));
         restored.map_err(|e| self.log.fail(self.refused(e)))?;
         *self.marks.lock() = Marks {
             applied: meta.last_log_id,

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bonghwa_seam as seam;
 use bytes::Bytes;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::RPCOption;
@@ -59,7 +60,7 @@ type Answer<T> = Result<T, RPCError<TypeConfig>>;
 impl Peer {
     async fn call<M: Message>(&self, kind: RpcKind, body: Bytes, limit: Duration) -> Answer<M> {
         let call = self.transport.call(self.target, &self.addr, &self.group, kind, body);
-        match tokio::time::timeout(limit, call).await {
+        match seam::timeout(limit, call).await {
             Ok(Ok(answer)) => M::decode(answer).map_err(|e| {
                 let message = format!("the answer of node {} cannot be read: {e}", self.target);
                 RPCError::Network(NetworkError::from_string(message))

@@ -1,18 +1,16 @@
 //! openraft's type parameters, in one place, and short names for what they make.
 
-// openraft's own default runtime is marked as moved to another crate; the feature `tokio-rt` still
-// brings it, and the macro still names it.
-#![allow(deprecated)]
-
 use bytes::Bytes;
 
 use crate::Payload;
+use crate::runtime::Runtime;
 
 openraft::declare_raft_types!(
     /// Entries carry a [`Payload`], answers are bytes, nodes are numbers with an address.
     pub(crate) TypeConfig:
         D = Payload,
         R = Bytes,
+        AsyncRuntime = Runtime,
 );
 
 pub(crate) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::log_storage::LogStorage;
 use crate::machine::{Applier, Machine};
 use crate::raft_types::TypeConfig;
-use crate::{BoxError, Payload, Snapshot, StateMachine, Store, StoreOptions};
+use crate::{BoxError, MemoryDisk, Payload, Snapshot, StateMachine, Store, StoreOptions};
 
 /// The suite applies blank and membership entries only.
 struct NoState;
@@ -32,12 +32,19 @@ impl StateMachine for NoState {
 
 struct Builder {
     keep_tail: bool,
+    memory: bool,
 }
 
-impl StoreBuilder<TypeConfig, LogStorage, Machine, (Arc<Store>, TempDir)> for Builder {
-    async fn build(&self) -> Result<((Arc<Store>, TempDir), LogStorage, Machine), StorageError<TypeConfig>> {
+type Guard = (Arc<Store>, TempDir);
+
+impl StoreBuilder<TypeConfig, LogStorage, Machine, Guard> for Builder {
+    async fn build(&self) -> Result<(Guard, LogStorage, Machine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let store = if self.memory {
+            Store::memory(&MemoryDisk::new(), StoreOptions::default())
+        } else {
+            Store::open(dir.path(), StoreOptions::default()).unwrap()
+        };
         let log = store.open_log("suite", self.keep_tail).unwrap();
         let machine = Machine(Arc::new(Applier::new(log.clone(), Arc::new(NoState))));
         Ok(((store, dir), LogStorage::new(log, 2 << 20), machine))
@@ -45,11 +52,21 @@ impl StoreBuilder<TypeConfig, LogStorage, Machine, (Arc<Store>, TempDir)> for Bu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn passes_with_a_tail() {
-    Suite::test_all(Builder { keep_tail: true }).await.unwrap();
+async fn rocksdb_passes_with_a_tail() {
+    Suite::test_all(Builder { keep_tail: true, memory: false }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn passes_without_a_tail() {
-    Suite::test_all(Builder { keep_tail: false }).await.unwrap();
+async fn rocksdb_passes_without_a_tail() {
+    Suite::test_all(Builder { keep_tail: false, memory: false }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulated_disk_passes_with_a_tail() {
+    Suite::test_all(Builder { keep_tail: true, memory: true }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulated_disk_passes_without_a_tail() {
+    Suite::test_all(Builder { keep_tail: false, memory: true }).await.unwrap();
 }

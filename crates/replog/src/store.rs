@@ -2,38 +2,44 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use bonghwa_seam as seam;
 use parking_lot::Mutex;
-use rocksdb::{Options, WriteBatch, WriteOptions};
 
+use crate::disk::{Disk, DiskError};
 use crate::group_log::{GroupLog, StateKey};
-use crate::rocks::{self, Db, STATE_FAMILY};
-use crate::writer::{Progress, Request, Writer};
-use crate::{Error, StoreOptions};
+use crate::memory_disk::MemoryDisk;
+use crate::memory_writer::MemoryWriter;
+use crate::request::{Progress, Request};
+use crate::rocks_disk::RocksDisk;
+use crate::rocks_writer::RocksWriter;
+use crate::{Error, StoreOptions, rocks};
 
 /// The logs of one node: one RocksDB, a column family per group, one writer thread.
 ///
 /// Dropping it stops the writer after what it was given; groups that are still open fail then.
 pub struct Store {
-    path: PathBuf,
+    /// Where it is, for errors.
+    place: String,
     core: Arc<StoreCore>,
-    group_options: Options,
     open: Mutex<HashSet<String>>,
+    /// The thread of RocksDB; a simulated disk is written by a task that ends by itself.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the groups share of the store.
 pub(crate) struct StoreCore {
-    pub db: Arc<Db>,
+    pub disk: Arc<dyn Disk>,
     pub progress: Arc<Progress>,
     pub tail_total: Arc<AtomicUsize>,
     pub tail_budget: usize,
-    requests: Sender<Request>,
+    /// Gives a request to the writer; false if the writer has ended.
+    requests: Box<dyn Fn(Request) -> bool + Send + Sync>,
 }
 
 /// What the store has done since it was opened, for metrics.
@@ -60,28 +66,43 @@ impl Store {
         let db = Arc::new(db);
         let progress = Arc::new(Progress::default());
         let (requests, queue) = mpsc::channel();
-        let writer = Writer::new(db.clone(), progress.clone(), &options);
+        let writer = RocksWriter::new(db.clone(), progress.clone(), &options);
         let writer = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(|e| Error::storage(&place, e))?;
-        let core =
-            StoreCore { db, progress, tail_total: Arc::default(), tail_budget: options.tail_cache_bytes, requests };
-        Ok(Arc::new(Self {
-            path,
-            core: Arc::new(core),
-            group_options,
-            open: Mutex::default(),
-            writer: Mutex::new(Some(writer)),
-        }))
+        let disk = Arc::new(RocksDisk { db, path, group_options });
+        let send = Box::new(move |request| requests.send(request).is_ok());
+        Ok(Self::on(place, disk, progress, &options, send, Some(writer)))
+    }
+
+    /// Opens the store on a simulated disk, with a writer that is a task of the current Tokio
+    /// runtime.
+    pub fn memory(disk: &Arc<MemoryDisk>, options: StoreOptions) -> Arc<Self> {
+        let disk = disk.attach();
+        let progress = Arc::new(Progress::default());
+        let (requests, queue) = tokio::sync::mpsc::unbounded_channel();
+        seam::spawn(MemoryWriter::new(disk.clone(), progress.clone(), &options).run(queue)).detach();
+        let send = Box::new(move |request| requests.send(request).is_ok());
+        Self::on("the simulated disk".to_owned(), Arc::new(disk), progress, &options, send, None)
+    }
+
+    fn on(
+        place: String,
+        disk: Arc<dyn Disk>,
+        progress: Arc<Progress>,
+        options: &StoreOptions,
+        requests: Box<dyn Fn(Request) -> bool + Send + Sync>,
+        writer: Option<JoinHandle<()>>,
+    ) -> Arc<Self> {
+        let (tail_total, tail_budget) = (Arc::default(), options.tail_cache_bytes);
+        let core = StoreCore { disk, progress, tail_total, tail_budget, requests };
+        Arc::new(Self { place, core: Arc::new(core), open: Mutex::default(), writer: Mutex::new(writer) })
     }
 
     /// The groups that are stored here, open or not, by name.
     pub fn group_names(&self) -> Result<Vec<String>, Error> {
-        let mut names = Db::list_cf(&Options::default(), &self.path).map_err(|e| self.failed(e))?;
-        names.retain(|name| name != STATE_FAMILY);
-        names.sort();
-        Ok(names)
+        self.core.disk.families().map_err(|e| self.failed(e))
     }
 
     /// Deletes a group with all its entries. It must not be open.
@@ -90,9 +111,7 @@ impl Store {
         if open.contains(name) {
             return Err(Error::AlreadyOpen { group: name.to_owned() });
         }
-        if self.core.db.cf_handle(name).is_some() && name != STATE_FAMILY {
-            self.core.db.drop_cf(name).map_err(|e| self.failed(e))?;
-        }
+        self.core.disk.drop_family(name).map_err(|e| self.failed(e))?;
         self.forget_state(name)
     }
 
@@ -115,10 +134,10 @@ impl Store {
         if open.contains(name) {
             return Err(Error::AlreadyOpen { group: name.to_owned() });
         }
-        if self.core.db.cf_handle(name).is_none() {
+        if !self.core.disk.has_family(name) {
             // A crash between the two steps of a drop leaves the state of the dropped group.
             self.forget_state(name)?;
-            self.core.db.create_cf(name, &self.group_options).map_err(|e| self.failed(e))?;
+            self.core.disk.create_family(name).map_err(|e| self.failed(e))?;
         }
         let log = Arc::new(GroupLog::load(name, self.core.clone(), keep_tail)?);
         open.insert(name.to_owned());
@@ -130,16 +149,12 @@ impl Store {
     }
 
     fn forget_state(&self, name: &str) -> Result<(), Error> {
-        let Some(family) = self.core.db.cf_handle(STATE_FAMILY) else { return Ok(()) };
-        let mut batch = WriteBatch::default();
-        StateKey::ALL.iter().for_each(|key| batch.delete_cf(&family, key.of(name)));
-        let mut options = WriteOptions::default();
-        options.set_sync(true);
-        self.core.db.write_opt(batch, &options).map_err(|e| self.failed(e))
+        let keys = StateKey::ALL.map(|key| key.of(name));
+        self.core.disk.delete_states(&keys).map_err(|e| self.failed(e))
     }
 
-    fn failed(&self, error: rocksdb::Error) -> Error {
-        Error::storage(&self.path.display().to_string(), error)
+    fn failed(&self, error: DiskError) -> Error {
+        Error::storage(&self.place, error)
     }
 
     pub(crate) fn core(&self) -> &StoreCore {
@@ -149,7 +164,7 @@ impl Store {
 
 impl StoreCore {
     pub fn send(&self, request: Request) -> io::Result<()> {
-        self.requests.send(request).map_err(|_| io::Error::other("the store is shut down"))
+        if (self.requests)(request) { Ok(()) } else { Err(io::Error::other("the store is shut down")) }
     }
 }
 

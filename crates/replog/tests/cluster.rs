@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bonghwa_replog::{Error, Payload};
-use kit::{Cluster, PATIENCE, Recorder, eventually, patiently};
+use kit::{Cluster, Disk, PATIENCE, Recorder, eventually, patiently};
 
 const ALL: [u64; 3] = [1, 2, 3];
 
@@ -15,9 +15,17 @@ fn others(of: u64) -> Vec<u64> {
     ALL.into_iter().filter(|id| *id != of).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn all_nodes_apply_the_same() {
-    let cluster = Cluster::start().await;
+on_both_disks!(
+    all_nodes_apply_the_same,
+    a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost,
+    a_follower_that_missed_entries_gets_them_all,
+    a_follower_behind_the_trim_starts_at_the_watermark,
+    nodes_restart_one_by_one,
+    without_a_quorum_nothing_is_acknowledged,
+);
+
+async fn all_nodes_apply_the_same(disk: fn() -> Disk) {
+    let cluster = Cluster::start(disk).await;
     for i in 0..50 {
         cluster.append(&ALL, &format!("batch {i}")).await;
     }
@@ -41,9 +49,8 @@ async fn all_nodes_apply_the_same() {
     assert_eq!(status.members.len(), 3, "{status:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost() {
-    let cluster = Cluster::start().await;
+async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost(disk: fn() -> Disk) {
+    let cluster = Cluster::start(disk).await;
     let mut acked = Vec::new();
     for round in 0..3 {
         for i in 0..20 {
@@ -71,9 +78,8 @@ async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_follower_that_missed_entries_gets_them_all() {
-    let cluster = Cluster::start().await;
+async fn a_follower_that_missed_entries_gets_them_all(disk: fn() -> Disk) {
+    let cluster = Cluster::start(disk).await;
     cluster.append(&ALL, "before").await;
     cluster.settle("before").await;
     let behind = others(cluster.leader(&ALL).await)[0];
@@ -90,9 +96,8 @@ async fn a_follower_that_missed_entries_gets_them_all() {
     assert!(applied.len() >= 202);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_follower_behind_the_trim_starts_at_the_watermark() {
-    let cluster = Cluster::start().await;
+async fn a_follower_behind_the_trim_starts_at_the_watermark(disk: fn() -> Disk) {
+    let cluster = Cluster::start(disk).await;
     cluster.append(&ALL, "before").await;
     cluster.settle("before").await;
     let behind = others(cluster.leader(&ALL).await)[0];
@@ -120,9 +125,8 @@ async fn a_follower_behind_the_trim_starts_at_the_watermark() {
     assert!(!cluster.state(behind).texts().contains(&"flushed 29".to_owned()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nodes_restart_one_by_one() {
-    let mut cluster = Cluster::start().await;
+async fn nodes_restart_one_by_one(disk: fn() -> Disk) {
+    let mut cluster = Cluster::start(disk).await;
     let mut acked = Vec::new();
     for id in ALL {
         let text = format!("before {id} stops");
@@ -145,9 +149,8 @@ async fn nodes_restart_one_by_one() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_quorum_nothing_is_acknowledged() {
-    let cluster = Cluster::start().await;
+async fn without_a_quorum_nothing_is_acknowledged(disk: fn() -> Disk) {
+    let cluster = Cluster::start(disk).await;
     let leader = cluster.leader(&ALL).await;
     ALL.iter().for_each(|id| cluster.network.isolate(*id));
     let error = cluster.group(leader).append(Payload::new("alone")).await.unwrap_err();

@@ -8,21 +8,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bonghwa_replog::{Error, Payload};
-use kit::{PATIENCE, Recorder, alone, open, single};
+use kit::{Disk, PATIENCE, Recorder, alone, open, single};
 use parking_lot::Mutex;
 use rocksdb::{ColumnFamilyDescriptor, DB, Options};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// Runs for a while, then drops everything in the middle of the work.
 #[test]
 fn nothing_acknowledged_is_lost() {
-    let dir = tempfile::tempdir().unwrap();
+    survive_crashes(&Disk::rocks());
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_on_a_simulated_disk() {
+    survive_crashes(&Disk::memory());
+}
+
+/// Runs for a while, then drops everything in the middle of the work.
+fn survive_crashes(disk: &Disk) {
     let acked: Arc<Mutex<BTreeSet<(u64, String)>>> = Arc::default();
     let watermark = Arc::new(AtomicU64::new(0));
     for life in 0..5 {
         let runtime = Runtime::new().unwrap();
-        let host = single(&dir);
+        // A simulated disk's writer is a task.
+        let host = runtime.block_on(async { single(disk) });
         runtime.block_on(async {
             let state = Recorder::new();
             let group = open(&host, alone("logs-0"), state.clone()).await;
@@ -55,6 +63,9 @@ fn nothing_acknowledged_is_lost() {
         // The tasks, the log's included, end wherever they are.
         drop(runtime);
         drop(host);
+        if let Disk::Memory(disk) = disk {
+            disk.crash(disk.unsynced_writes() / 2);
+        }
     }
 }
 
@@ -70,8 +81,8 @@ fn check(acked: &BTreeSet<(u64, String)>, state: &Recorder, watermark: u64) {
 }
 
 /// Ten entries in a log that was shut down; returns the position of the first.
-async fn ten_entries(dir: &TempDir) -> u64 {
-    let host = single(dir);
+async fn ten_entries(disk: &Disk) -> u64 {
+    let host = single(disk);
     let group = open(&host, alone("logs-0"), Recorder::new()).await;
     let first = group.append(Payload::new("batch 0")).await.unwrap().position;
     for i in 1..10 {
@@ -81,14 +92,15 @@ async fn ten_entries(dir: &TempDir) -> u64 {
     first
 }
 
-fn raw(dir: &TempDir) -> DB {
+fn raw(disk: &Disk) -> DB {
+    let Disk::Rocks(dir) = disk else { panic!("only files can be damaged") };
     let families = ["default", "logs-0"].map(|name| ColumnFamilyDescriptor::new(name, Options::default()));
     DB::open_cf_descriptors(&Options::default(), dir.path(), families).unwrap()
 }
 
 /// Changes what is stored at a position behind the log's back; `None` deletes it.
-fn damage(dir: &TempDir, position: u64, change: impl Fn(Vec<u8>) -> Option<Vec<u8>>) {
-    let db = raw(dir);
+fn damage(disk: &Disk, position: u64, change: impl Fn(Vec<u8>) -> Option<Vec<u8>>) {
+    let db = raw(disk);
     let family = db.cf_handle("logs-0").unwrap();
     let key = position.to_be_bytes();
     let value = db.get_cf(&family, key).unwrap().unwrap();
@@ -98,8 +110,8 @@ fn damage(dir: &TempDir, position: u64, change: impl Fn(Vec<u8>) -> Option<Vec<u
     }
 }
 
-async fn open_error(dir: &TempDir) -> Error {
-    let host = single(dir);
+async fn open_error(disk: &Disk) -> Error {
+    let host = single(disk);
     let opened = host.open_group(alone("logs-0"), Recorder::new()).await;
     opened.err().expect("a damaged log must not open")
 }
@@ -120,10 +132,10 @@ async fn damaged_entries_are_found() {
     };
     let gone: Change = |_| None;
     for (what, change) in [("flip", flip), ("cut", cut), ("stub", stub), ("newer", newer), ("gone", gone)] {
-        let dir = tempfile::tempdir().unwrap();
-        let first = ten_entries(&dir).await;
-        damage(&dir, first + 4, change);
-        let error = open_error(&dir).await;
+        let disk = Disk::rocks();
+        let first = ten_entries(&disk).await;
+        damage(&disk, first + 4, change);
+        let error = open_error(&disk).await;
         assert!(matches!(error, Error::Corrupt { position: Some(at), .. } if at == first + 4), "{what}: {error}");
         assert!(!error.is_retryable());
     }
@@ -131,23 +143,23 @@ async fn damaged_entries_are_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_end_is_found() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = ten_entries(&dir).await;
-    damage(&dir, first + 9, |value| Some(value[..9].to_vec()));
-    let error = open_error(&dir).await;
+    let disk = Disk::rocks();
+    let first = ten_entries(&disk).await;
+    damage(&disk, first + 9, |value| Some(value[..9].to_vec()));
+    let error = open_error(&disk).await;
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
-    let dir = tempfile::tempdir().unwrap();
-    ten_entries(&dir).await;
-    damage(&dir, 0, |_| None);
-    let error = open_error(&dir).await;
+    let disk = Disk::rocks();
+    ten_entries(&disk).await;
+    damage(&disk, 0, |_| None);
+    let error = open_error(&disk).await;
     assert!(matches!(error, Error::Corrupt { position: Some(0), .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trimmed_log_without_its_snapshot_does_not_open() {
-    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::rocks();
     {
-        let host = single(&dir);
+        let host = single(&disk);
         let state = Recorder::new();
         let group = open(&host, alone("logs-0"), state.clone()).await;
         let position = group.append(Payload::new("a")).await.unwrap().position;
@@ -156,7 +168,7 @@ async fn a_trimmed_log_without_its_snapshot_does_not_open() {
         kit::eventually("the purge", || group.status().first_position > position).await;
         host.shutdown().await.unwrap();
     }
-    raw(&dir).delete("logs-0\0s").unwrap();
-    let error = open_error(&dir).await;
+    raw(&disk).delete("logs-0\0s").unwrap();
+    let error = open_error(&disk).await;
     assert!(matches!(error, Error::Corrupt { position: None, .. }), "{error}");
 }

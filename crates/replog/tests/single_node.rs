@@ -7,16 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bonghwa_replog::{Error, Host, HostOptions, LocalTransport, Payload, Store, StoreOptions};
+use bonghwa_replog::{Error, Host, HostOptions, LocalTransport, Payload};
 use bytes::Bytes;
-use kit::{Ledger, Recorder, alone, eventually, open, single};
+use kit::{Disk, Ledger, Recorder, alone, eventually, open, single};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn append_read_trim_restart() {
-    let dir = tempfile::tempdir().unwrap();
+on_both_disks!(
+    append_read_trim_restart,
+    the_decoded_form_rides_along_once,
+    a_snapshot_ahead_of_the_log_is_refused,
+    full_state_survives_a_trim,
+    many_groups_share_syncs,
+    groups_are_dropped_with_all_they_have,
+    a_group_of_one_leads_at_once,
+    options_that_cannot_work_are_named,
+);
+
+async fn append_read_trim_restart(disk: fn() -> Disk) {
+    let disk = disk();
     let mut positions = Vec::new();
     {
-        let host = single(&dir);
+        let host = single(&disk);
         let state = Recorder::new();
         let group = open(&host, alone("logs-0"), state.clone()).await;
         for i in 0..20 {
@@ -45,7 +55,7 @@ async fn append_read_trim_restart() {
         let closed = group.append(Payload::new("late")).await.unwrap_err();
         assert!(matches!(closed, Error::ShutDown { .. }), "{closed}");
     }
-    let host = single(&dir);
+    let host = single(&disk);
     assert_eq!(host.store().group_names().unwrap(), ["logs-0"]);
     let state = Recorder::new();
     let group = open(&host, alone("logs-0"), state.clone()).await;
@@ -62,10 +72,9 @@ async fn append_read_trim_restart() {
     host.shutdown().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_decoded_form_rides_along_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let host = single(&dir);
+async fn the_decoded_form_rides_along_once(disk: fn() -> Disk) {
+    let disk = disk();
+    let host = single(&disk);
     let state = Recorder::new();
     let group = open(&host, alone("traces-0"), state.clone()).await;
     for i in 0..10u64 {
@@ -87,10 +96,9 @@ async fn the_decoded_form_rides_along_once() {
     group.shutdown().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_ahead_of_the_log_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let host = single(&dir);
+async fn a_snapshot_ahead_of_the_log_is_refused(disk: fn() -> Disk) {
+    let disk = disk();
+    let host = single(&disk);
     let state = Recorder::new();
     let group = open(&host, alone("logs-0"), state.clone()).await;
     group.trim(5).await.unwrap();
@@ -105,12 +113,11 @@ async fn a_snapshot_ahead_of_the_log_is_refused() {
     host.shutdown().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn full_state_survives_a_trim() {
-    let dir = tempfile::tempdir().unwrap();
+async fn full_state_survives_a_trim(disk: fn() -> Disk) {
+    let disk = disk();
     let lines: Vec<String> = (0..50).map(|i| format!("line {i}")).collect();
     {
-        let host = single(&dir);
+        let host = single(&disk);
         let group = open(&host, alone("meta"), Arc::new(Ledger::default())).await;
         for (i, line) in lines.iter().enumerate() {
             let position = group.append(Payload::new(line.clone())).await.unwrap().position;
@@ -121,7 +128,7 @@ async fn full_state_survives_a_trim() {
         }
         host.shutdown().await.unwrap();
     }
-    let host = single(&dir);
+    let host = single(&disk);
     let ledger = Arc::new(Ledger::default());
     let group = open(&host, alone("meta"), ledger.clone()).await;
     assert_eq!(ledger.0.lock().1, lines);
@@ -129,13 +136,12 @@ async fn full_state_survives_a_trim() {
     host.shutdown().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn many_groups_share_syncs() {
+async fn many_groups_share_syncs(disk: fn() -> Disk) {
     const GROUPS: usize = 8;
     const WRITERS: usize = 4;
     const APPENDS: usize = 25;
-    let dir = tempfile::tempdir().unwrap();
-    let host = single(&dir);
+    let disk = disk();
+    let host = single(&disk);
     let mut groups = Vec::new();
     for i in 0..GROUPS {
         let state = Recorder::new();
@@ -167,10 +173,9 @@ async fn many_groups_share_syncs() {
     host.shutdown().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn groups_are_dropped_with_all_they_have() {
-    let dir = tempfile::tempdir().unwrap();
-    let host = single(&dir);
+async fn groups_are_dropped_with_all_they_have(disk: fn() -> Disk) {
+    let disk = disk();
+    let host = single(&disk);
     let state = Recorder::new();
     let group = open(&host, alone("logs-0"), state.clone()).await;
     open(&host, alone("logs-1"), Recorder::new()).await;
@@ -189,16 +194,15 @@ async fn groups_are_dropped_with_all_they_have() {
     host.shutdown().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_of_one_leads_at_once() {
-    let dir = tempfile::tempdir().unwrap();
+async fn a_group_of_one_leads_at_once(disk: fn() -> Disk) {
+    let disk = disk();
     let options = HostOptions {
         election_min: Duration::from_secs(600),
         election_max: Duration::from_secs(700),
         ..HostOptions::default()
     };
     for _start in 0..3 {
-        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let store = disk.open();
         let host = Host::new(1, store, LocalTransport::alone(), options.clone());
         let group = open(&host, alone("logs-0"), Recorder::new()).await;
         assert!(group.is_leader());
@@ -206,10 +210,9 @@ async fn a_group_of_one_leads_at_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn options_that_cannot_work_are_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let host = single(&dir);
+async fn options_that_cannot_work_are_named(disk: fn() -> Disk) {
+    let disk = disk();
+    let host = single(&disk);
     for name in ["", "default", "a\0b"] {
         let error = host.open_group(alone(name), Recorder::new()).await.err().unwrap();
         assert!(matches!(error, Error::InvalidOption { option: "name", .. }), "{error}");

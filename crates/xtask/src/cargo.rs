@@ -94,3 +94,10 @@ pub fn bench(args: &[String]) -> Result<()> {
     run.args(args).current_dir(root()).env("BONGHWA_CACHE", setup::cache()?).env("BONGHWA_BIN", server()?);
     progress::show(&mut run).context("the benchmark failed")
 }
+
+/// Runs the simulation's binary.
+pub fn sim(args: &[String]) -> Result<()> {
+    build_server()?;
+    let mut run = Command::new(target_dir()?.join("release/sim"));
+    progress::show(run.args(args).current_dir(root())).context("a simulation found a violation")
+}

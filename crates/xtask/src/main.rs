@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Set up, demo, test, bench, fuzz, CI")]
+#[command(name = "cargo xtask", about = "Set up, demo, test, bench, simulate, fuzz, CI")]
 struct Args {
     #[command(subcommand)]
     task: Task,
@@ -45,6 +45,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Simulates clusters under faults, e.g. `sim --minutes 10`, `sim --seeds 1000`, `sim --seed 7`
+    Sim {
+        /// Passed on to the simulation
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Fuzzes the decoders with cargo-fuzz and a nightly toolchain
     Fuzz(fuzz::Args),
 }
@@ -69,6 +75,10 @@ fn main() -> Result<()> {
         Task::Bench { args } => {
             setup::build_tools()?;
             cargo::bench(&args)
+        }
+        Task::Sim { args } => {
+            setup::build_tools()?;
+            cargo::sim(&args)
         }
         Task::Fuzz(args) => fuzz::run(&args),
     }

@@ -151,8 +151,7 @@ fn a_log_trimmed_past_the_last_record_moves_no_watermark() {
     let head = Head::new("logs-0001".into(), 4, Arc::default());
     head.restore(5, Bytes::new()).unwrap();
     head.begin_loading();
-    head.loaded_through(5);
-    assert_eq!(head.finish_loading(), None);
+    assert_eq!(head.finish_loading(), None, "what is trimmed is not looked for");
     head.apply(6, &payload(6, true));
     assert_eq!(times(&head, 4), Ok(vec![6]), "a query at the catalog's watermark");
     assert_eq!(head.flush_range(usize::MAX).unwrap().from, 4, "a flush that the catalog accepts");

@@ -127,10 +127,13 @@ fn a_flush_follows_the_watermark() {
     accept(&mut state, flush(LOGS, 12, 40, vec![block("b2", LOGS, 12, 20), block("b3", LOGS, 25, 40)]));
     assert_eq!(state.catalog().block_count(), 3);
 
+    // However late: whoever is refused deletes the object, and this one is in the catalog.
+    unchanged(&mut state, first);
+    let other = flush(LOGS, 0, 10, vec![block("b0", LOGS, 0, 10)]);
     refused(
         &state,
         vec![
-            (first, StaleWatermark, "from is 0, but partition logs-0001 is flushed up to 40"),
+            (other, StaleWatermark, "from is 0, but partition logs-0001 is flushed up to 40"),
             (flush(LOGS, 12, 40, vec![block("b4", LOGS, 12, 40)]), StaleWatermark, "from is 12"),
             (flush(LOGS, 12, 40, vec![]), StaleWatermark, "from is 12"),
             (flush(LOGS, 50, 60, vec![]), StaleWatermark, "from is 50"),
@@ -146,6 +149,8 @@ fn a_sealed_partition_can_be_flushed() {
     accept(&mut state, seal(LOGS));
     let done = partition(accept(&mut state, flush(LOGS, 0, 3, vec![block("b1", LOGS, 0, 3)])));
     assert_eq!((done.watermark, done.state()), (3, v1::PartitionState::Sealed));
+    accept(&mut state, remove(LOGS, 3));
+    unchanged(&mut state, flush(LOGS, 0, 3, vec![block("b1", LOGS, 0, 3)]));
 }
 
 #[test]

@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bonghwa_replog::{
-    BoxError, Group, GroupOptions, Host, HostOptions, LocalNetwork, LocalTransport, NodeId, Payload, Snapshot,
-    StateMachine, Store, StoreOptions,
+    BoxError, Group, GroupOptions, Host, HostOptions, LocalNetwork, LocalTransport, MemoryDisk, NodeId, Payload,
+    Snapshot, StateMachine, Store, StoreOptions,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -119,10 +118,53 @@ pub fn alone(name: &str) -> GroupOptions {
     GroupOptions { name: name.to_owned(), members: BTreeMap::from([(1, "one".to_owned())]), bootstrap: true }
 }
 
-/// A host of one node on a directory.
-pub fn single(dir: &TempDir) -> Arc<Host> {
-    let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
-    Host::new(1, store, LocalTransport::alone(), host_options())
+/// What a node's store is on.
+pub enum Disk {
+    Rocks(TempDir),
+    Memory(Arc<MemoryDisk>),
+}
+
+impl Disk {
+    pub fn rocks() -> Self {
+        Self::Rocks(tempfile::tempdir().unwrap())
+    }
+
+    pub fn memory() -> Self {
+        let disk = MemoryDisk::new();
+        disk.set_sync_time(Duration::from_millis(1), Duration::from_millis(3));
+        Self::Memory(disk)
+    }
+
+    pub fn open(&self) -> Arc<Store> {
+        match self {
+            Self::Rocks(dir) => Store::open(dir.path(), StoreOptions::default()).unwrap(),
+            Self::Memory(disk) => Store::memory(disk, StoreOptions::default()),
+        }
+    }
+}
+
+/// Makes of each function a test per kind of disk: the same is asked of both.
+#[macro_export]
+macro_rules! on_both_disks {
+    ($($name:ident),* $(,)?) => {
+        mod rocks {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::kit::Disk::rocks).await;
+            })*
+        }
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::kit::Disk::memory).await;
+            })*
+        }
+    };
+}
+
+/// A host of one node on a disk.
+pub fn single(disk: &Disk) -> Arc<Host> {
+    Host::new(1, disk.open(), LocalTransport::alone(), host_options())
 }
 
 pub async fn open(host: &Host, options: GroupOptions, state: Arc<dyn StateMachine>) -> Arc<Group> {
@@ -150,7 +192,7 @@ pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
 pub struct Cluster {
     pub network: Arc<LocalNetwork>,
     pub nodes: BTreeMap<NodeId, Node>,
-    dir: TempDir,
+    disks: BTreeMap<NodeId, Disk>,
 }
 
 pub struct Node {
@@ -160,9 +202,9 @@ pub struct Node {
 }
 
 impl Cluster {
-    pub async fn start() -> Self {
-        let mut cluster =
-            Self { network: LocalNetwork::new(), nodes: BTreeMap::new(), dir: tempfile::tempdir().unwrap() };
+    pub async fn start(disk: fn() -> Disk) -> Self {
+        let disks = (1..=3).map(|id| (id, disk())).collect();
+        let mut cluster = Self { network: LocalNetwork::new(), nodes: BTreeMap::new(), disks };
         for id in 1..=3 {
             cluster.start_node(id, Recorder::new()).await;
         }
@@ -171,9 +213,7 @@ impl Cluster {
     }
 
     pub async fn start_node(&mut self, id: NodeId, state: Arc<Recorder>) {
-        let path: PathBuf = self.dir.path().join(id.to_string());
-        let store = Store::open(path, StoreOptions::default()).unwrap();
-        let host = Host::new(id, store, self.network.transport(id), host_options());
+        let host = Host::new(id, self.disks[&id].open(), self.network.transport(id), host_options());
         self.network.attach(&host);
         let members = (1..=3).map(|id| (id, format!("node-{id}"))).collect();
         let options = GroupOptions { name: "logs-0".to_owned(), members, bootstrap: true };

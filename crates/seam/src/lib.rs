@@ -4,7 +4,9 @@
 //! forbidden by lint.
 #![allow(clippy::disallowed_methods)]
 
-use std::cell::RefCell;
+mod process;
+mod simulation;
+
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,15 +14,8 @@ use tokio::task::JoinHandle;
 pub use tokio::time::Instant;
 pub use tokio::time::error::Elapsed;
 
-thread_local! {
-    static SIMULATION: RefCell<Option<Simulation>> = const { RefCell::new(None) };
-}
-
-struct Simulation {
-    epoch: i64,
-    start: Instant,
-    state: u64,
-}
+pub use process::{InProcess, Process};
+pub use simulation::{SimulationGuard, is_simulated, simulate};
 
 /// The monotonic clock, for durations.
 pub fn now() -> Instant {
@@ -29,12 +24,9 @@ pub fn now() -> Instant {
 
 /// The wall clock, Unix nanoseconds.
 pub fn unix_nanos() -> i64 {
-    SIMULATION.with_borrow(|simulation| match simulation {
-        Some(simulation) => simulation.epoch.saturating_add(nanos(simulation.start.elapsed())),
-        None => match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => nanos(since),
-            Err(before) => -nanos(before.duration()),
-        },
+    simulation::wall_clock().unwrap_or_else(|| match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => nanos(since),
+        Err(before) => -nanos(before.duration()),
     })
 }
 
@@ -44,17 +36,7 @@ fn nanos(duration: Duration) -> i64 {
 
 /// A random number.
 pub fn random() -> u64 {
-    SIMULATION.with_borrow_mut(|simulation| match simulation {
-        Some(simulation) => {
-            // SplitMix64: one addition per draw, any seed will do.
-            simulation.state = simulation.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = simulation.state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        }
-        None => rand::random(),
-    })
+    simulation::draw().unwrap_or_else(rand::random)
 }
 
 /// A random share of a duration, from half of it to all of it: spreads retries.
@@ -79,13 +61,35 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    Task { handle: Some(tokio::spawn(future)) }
+    Task { handle: Some(start(future)) }
 }
 
-/// Runs blocking work on Tokio's blocking threads. None if it panicked or the
-/// runtime is shutting down.
+/// Starts a task on the current Tokio runtime, for a library that wants Tokio's own handle.
+/// Dropping the handle does not end the task.
+pub fn start<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match Process::current() {
+        Some(process) => process.start(future),
+        None => tokio::spawn(future),
+    }
+}
+
+/// Runs blocking work on Tokio's blocking threads, or here and now in a simulation,
+/// which has no threads. None if it panicked or the runtime is shutting down.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    if is_simulated() {
+        return Some(work());
+    }
     tokio::task::spawn_blocking(work).await.ok()
+}
+
+/// Runs long work on this worker, while its other tasks move to another worker. Only inside a
+/// task of a runtime with several workers, or in a simulation.
+pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    if is_simulated() { work() } else { tokio::task::block_in_place(work) }
 }
 
 /// A running task that ends when its handle is dropped, so that none outlives
@@ -135,43 +139,9 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// Makes this thread's clock and randomness repeatable until the guard is dropped:
-/// the wall clock starts at `epoch` (Unix nanoseconds) and follows Tokio's clock.
-/// Call it inside a current-thread runtime.
-pub fn simulate(seed: u64, epoch: i64) -> SimulationGuard {
-    SIMULATION.set(Some(Simulation { epoch, start: Instant::now(), state: seed }));
-    SimulationGuard { _private: () }
-}
-
-/// Ends a simulation when dropped.
-#[derive(Debug)]
-pub struct SimulationGuard {
-    _private: (),
-}
-
-impl Drop for SimulationGuard {
-    fn drop(&mut self) {
-        SIMULATION.set(None);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_simulation_repeats() {
-        let mut runs = Vec::new();
-        for _ in 0..2 {
-            let guard = simulate(7, 1_000);
-            sleep(Duration::from_secs(60)).await;
-            runs.push((unix_nanos(), random(), random(), jitter(Duration::from_secs(1))));
-            drop(guard);
-        }
-        assert_eq!(runs[0], runs[1]);
-        assert_eq!(runs[0].0, 60_000_001_000);
-        assert!(unix_nanos() > 1_600_000_000_000_000_000);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_task_ends() {

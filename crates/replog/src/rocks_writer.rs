@@ -1,71 +1,27 @@
-//! The one thread that writes: it drains the requests of all groups into one batch and one sync.
-//!
-//! Order is kept: requests are written in the order in which they were sent, so a group's append
-//! after its truncation lands after it. A failed write is permanent: nothing after it is
-//! acknowledged. The queue needs no bound of its own: a group has a bounded number of bytes under
-//! way, and waits for them.
+//! The one thread that writes RocksDB: it drains the requests of all groups into one batch and one
+//! sync.
 
 use std::collections::BTreeMap;
-use std::io;
-#[cfg(test)]
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::Instant as _;
-use openraft::storage::IOFlushed;
 use openraft::type_config::TypeConfigExt;
-use rocksdb::{WriteBatch, WriteOptions};
-use tokio::sync::{Notify, oneshot};
+use rocksdb::{BoundColumnFamily, WriteBatch, WriteOptions};
 
 use crate::StoreOptions;
-use crate::codec::Write;
-use crate::group_log::{GroupLog, StateKey};
-use crate::raft_types::{Entry, LogId, TypeConfig};
+use crate::disk::Batch;
+use crate::raft_types::{Entry, TypeConfig};
 use crate::record;
+use crate::request::{Progress, Request};
 use crate::rocks::{Db, STATE_FAMILY};
 
 /// openraft's clock, so that the thread has no other.
 type Instant = openraft::type_config::alias::InstantOf<TypeConfig>;
 
-/// What a group asks of the writer.
-pub(crate) enum Request {
-    /// Write entries; `done` is told once they are synced.
-    Append {
-        log: Arc<GroupLog>,
-        /// The log's count of truncations when the entries were appended.
-        epoch: u64,
-        entries: Vec<Entry>,
-        done: IOFlushed<TypeConfig>,
-    },
-    /// Delete entries in `from..to`, which were never acknowledged.
-    Truncate { log: Arc<GroupLog>, from: u64, to: u64 },
-    /// Delete entries in `from..=upto`, which a durable snapshot covers.
-    Purge { log: Arc<GroupLog>, from: u64, upto: LogId },
-    /// Write a piece of state and sync.
-    Put { log: Arc<GroupLog>, key: StateKey, value: Vec<u8>, done: oneshot::Sender<io::Result<()>> },
-    /// End the thread.
-    Stop,
-}
-
-/// What the writer counts and what it failed with.
-#[derive(Default)]
-pub(crate) struct Progress {
-    pub syncs: AtomicU64,
-    pub appends: AtomicU64,
-    pub entries: AtomicU64,
-    pub bytes: AtomicU64,
-    pub failure: OnceLock<String>,
-    /// Told when there is a failure.
-    pub failed: Notify,
-    /// Writes fail from now on, as on a broken disk.
-    #[cfg(test)]
-    pub break_disk: AtomicBool,
-}
-
-pub(crate) struct Writer {
+pub(crate) struct RocksWriter {
     db: Arc<Db>,
     progress: Arc<Progress>,
     linger: Duration,
@@ -75,7 +31,7 @@ pub(crate) struct Writer {
     reclaimable: BTreeMap<Arc<str>, u64>,
 }
 
-impl Writer {
+impl RocksWriter {
     pub fn new(db: Arc<Db>, progress: Arc<Progress>, options: &StoreOptions) -> Self {
         Self {
             db,
@@ -148,31 +104,11 @@ impl Writer {
 
     fn commit(&mut self, round: Vec<Request>) {
         let result = self.write(&round);
-        if let Err(message) = &result {
-            tracing::error!(%message, "the log cannot be written; no more appends are taken");
-            // Only the first failure is told; the later ones follow from it.
-            let _ = self.progress.failure.set(message.clone());
-            self.progress.failed.notify_waiters();
-        }
-        for request in round {
-            request.complete(&result);
-        }
+        self.progress.conclude(round, &result);
     }
 
     fn write(&mut self, round: &[Request]) -> Result<(), String> {
-        if let Some(message) = self.progress.failure.get() {
-            return Err(message.clone());
-        }
-        #[cfg(test)]
-        if self.progress.break_disk.load(Ordering::Relaxed) {
-            return Err("the disk is broken by a test".to_owned());
-        }
-        let mut batch = WriteBatch::default();
-        let mut sync = false;
-        for request in round {
-            sync |= matches!(request, Request::Append { .. } | Request::Put { .. });
-            self.add(request, &mut batch)?;
-        }
+        let (batch, sync) = self.batch(round)?;
         if batch.is_empty() {
             return Ok(());
         }
@@ -186,52 +122,20 @@ impl Writer {
         Ok(())
     }
 
-    fn add(&mut self, request: &Request, batch: &mut WriteBatch) -> Result<(), String> {
-        let Some(log) = request.log() else { return Ok(()) };
-        let Some(state) = self.db.cf_handle(STATE_FAMILY) else {
+    /// The changes of a round, and whether they must be synced.
+    fn batch(&mut self, round: &[Request]) -> Result<(WriteBatch, bool), String> {
+        let Some(states) = self.db.cf_handle(STATE_FAMILY) else {
             return Err("the column family of states is gone".to_owned());
         };
-        let Some(family) = self.db.cf_handle(&log.name) else {
-            // Dropped while the request was on its way: there is nothing left to write to.
-            return Ok(());
+        let mut changes = Changes {
+            db: &self.db,
+            states,
+            batch: WriteBatch::default(),
+            scratch: &mut self.scratch,
+            reclaimable: &mut self.reclaimable,
         };
-        match request {
-            Request::Append { entries, .. } => {
-                for entry in entries {
-                    self.scratch.clear();
-                    record::encode(entry, &mut self.scratch);
-                    batch.put_cf(&family, entry.log_id.index.to_be_bytes(), &self.scratch);
-                    self.progress.bytes.fetch_add(self.scratch.len() as u64, Ordering::Relaxed);
-                }
-                self.progress.appends.fetch_add(1, Ordering::Relaxed);
-                self.progress.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
-                // What was committed so far rides along; it is only a hint for the next start.
-                if let Some(committed) = log.take_unsaved_committed() {
-                    let mut value = Vec::new();
-                    value.put_log_id(&committed);
-                    batch.put_cf(&state, log.state_key(StateKey::Committed), value);
-                }
-            }
-            Request::Truncate { from, to, .. } => {
-                batch.delete_range_cf(&family, from.to_be_bytes(), to.to_be_bytes());
-            }
-            Request::Purge { from, upto, .. } => {
-                batch.delete_range_cf(&family, from.to_be_bytes(), (upto.index + 1).to_be_bytes());
-                let mut value = Vec::new();
-                value.put_log_id(upto);
-                batch.put_cf(&state, log.state_key(StateKey::Purged), value);
-                self.reclaimable.insert(log.name.clone(), upto.index);
-            }
-            Request::Put { key, value, .. } => {
-                batch.put_cf(&state, log.state_key(*key), value);
-            }
-            Request::Stop => {}
-        }
-        // A large entry should not keep its memory for good.
-        if self.scratch.capacity() > 4 << 20 {
-            self.scratch = Vec::new();
-        }
-        Ok(())
+        let sync = self.progress.fill(round, &mut changes)?;
+        Ok((changes.batch, sync))
     }
 
     /// Drops whole files below trim points. Deleting files is durable at once, so it must follow
@@ -246,38 +150,47 @@ impl Writer {
     }
 }
 
-impl Request {
-    fn log(&self) -> Option<&Arc<GroupLog>> {
-        match self {
-            Self::Append { log, .. } | Self::Truncate { log, .. } | Self::Purge { log, .. } | Self::Put { log, .. } => {
-                Some(log)
-            }
-            Self::Stop => None,
-        }
+/// One write to RocksDB.
+struct Changes<'a> {
+    db: &'a Db,
+    states: Arc<BoundColumnFamily<'a>>,
+    batch: WriteBatch,
+    scratch: &'a mut Vec<u8>,
+    reclaimable: &'a mut BTreeMap<Arc<str>, u64>,
+}
+
+impl Batch for Changes<'_> {
+    fn has_family(&self, family: &str) -> bool {
+        self.db.cf_handle(family).is_some()
     }
 
-    fn len(&self) -> usize {
-        match self {
-            Self::Append { entries, .. } => entries.iter().map(record::stored_len).sum(),
-            Self::Put { value, .. } => value.len(),
-            Self::Truncate { .. } | Self::Purge { .. } | Self::Stop => 0,
+    fn put_entries(&mut self, family: &str, entries: &[Entry]) -> u64 {
+        let Some(family) = self.db.cf_handle(family) else { return 0 };
+        let mut bytes = 0;
+        for entry in entries {
+            self.scratch.clear();
+            record::encode(entry, self.scratch);
+            self.batch.put_cf(&family, entry.log_id.index.to_be_bytes(), &*self.scratch);
+            bytes += self.scratch.len() as u64;
         }
+        // A large entry should not keep its memory for good.
+        if self.scratch.capacity() > 4 << 20 {
+            *self.scratch = Vec::new();
+        }
+        bytes
     }
 
-    /// Tells the group. Rounds complete in order, as openraft's flush watermark asks.
-    fn complete(self, result: &Result<(), String>) {
-        let result = result.as_ref().map(|_| ()).map_err(|e| io::Error::other(e.clone()));
-        match self {
-            Self::Append { log, epoch, entries, done } => {
-                if let (Ok(()), Some(last)) = (&result, entries.last()) {
-                    log.flushed(epoch, last.log_id.index);
-                }
-                done.io_completed(result);
-            }
-            // The waiter may be gone with its runtime; what was written stays written.
-            Self::Put { done, .. } => drop(done.send(result)),
-            Self::Truncate { .. } | Self::Purge { .. } | Self::Stop => {}
-        }
+    fn delete_entries(&mut self, family: &str, start: u64, end: u64) {
+        let Some(family) = self.db.cf_handle(family) else { return };
+        self.batch.delete_range_cf(&family, start.to_be_bytes(), end.to_be_bytes());
+    }
+
+    fn trimmed(&mut self, family: &Arc<str>, upto: u64) {
+        self.reclaimable.insert(family.clone(), upto);
+    }
+
+    fn put_state(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.batch.put_cf(&self.states, key, value);
     }
 }
 
