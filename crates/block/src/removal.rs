@@ -211,12 +211,7 @@ mod tests {
             ("attribute", v1::Selector { attributes: vec![attribute()], ..selector() }, (1, 4), "23"),
             ("no severity is no severity", v1::Selector { max_severity: 9, ..selector() }, (1, 4), "14"),
             ("severity", v1::Selector { min_severity: 9, ..selector() }, (1, 4), "12"),
-            (
-                "both",
-                v1::Selector { body_contains: "secret".into(), service: "b".into(), ..selector() },
-                (1, 4),
-                "123",
-            ),
+            ("both", v1::Selector { body_contains: "secret".into(), service: "b".into(), ..selector() }, (1, 4), "123"),
         ] {
             let removal = Removal { selector, min_time: times.0, max_time: times.1, unless: Vec::new() };
             let removals = Removals::new(Signal::Logs, vec![removal]);

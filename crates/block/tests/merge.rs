@@ -11,8 +11,8 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
 use bonghwa_block::{
-    BlockOrigin, BlockReader, Column, EncodedBlock, FooterCache, Merge, MergeOptions, MergeWriter,
-    Predicate, Removal, Removals, ScanRequest, read_footer, time_column, write_l0,
+    BlockOrigin, BlockReader, Column, EncodedBlock, FooterCache, Merge, MergeOptions, MergeWriter, Predicate, Removal,
+    Removals, ScanRequest, read_footer, time_column, write_l0,
 };
 use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::v1;
@@ -175,7 +175,10 @@ async fn nothing_changes(signal: Signal, seed: u64) {
             assert_eq!(after, before, "seed {seed}, tenant {tenant}, {turn} merge");
             for block in &to.blocks {
                 assert_in_order(signal, &to.scan(block, &tenant, &order_columns(signal)).await);
-                assert_eq!(read_footer(&to.store, &block.path).await.unwrap(), v1::Block { origin: Some(v1::Origin::default()), ..block.clone() });
+                assert_eq!(
+                    read_footer(&to.store, &block.path).await.unwrap(),
+                    v1::Block { origin: Some(v1::Origin::default()), ..block.clone() }
+                );
             }
             let attributes = |blocks: &[v1::Block]| -> BTreeSet<(i32, String, u32)> {
                 let mut kinds = std::collections::BTreeMap::new();
@@ -312,7 +315,9 @@ fn a_merged_trace_lies_together() {
         let batches = to.scan(largest, &tenant, &[Column::Base("trace_id")]).await;
         let hex = batches[0].column(0).as_string::<i32>().value(batches[0].num_rows() / 2).to_owned();
         let id: [u8; 16] = std::array::from_fn(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap());
-        let spans = batches.iter().flat_map(|b| b.column(0).as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>());
+        let spans = batches
+            .iter()
+            .flat_map(|b| b.column(0).as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>());
         let expected = spans.filter(|found| *found == hex).count();
         let predicate = Predicate { trace_ids: Some(vec![id]), ..Default::default() };
         let (found, stats) =
@@ -347,8 +352,7 @@ fn columns_are_chosen_anew() {
         let flushed = write_l0(Signal::Logs, "p", 0, 1, "l0".into(), &batches, &Default::default()).unwrap();
         assert!(!column_names(&flushed).contains(&"attributes.mine".to_owned()));
         world.put(flushed).await;
-        let options =
-            MergeOptions { write: Default::default(), memory_bytes: 64 << 20, window_nanos: i64::MAX };
+        let options = MergeOptions { write: Default::default(), memory_bytes: 64 << 20, window_nanos: i64::MAX };
         let removals = Removals::new(Signal::Logs, vec![]);
         let (blocks, _) = merge(&world, Signal::Logs, &small, removals, &options, "m").await;
         let names = column_names(&blocks[0]);

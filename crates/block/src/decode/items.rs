@@ -47,11 +47,25 @@ impl<'a> Items<'a> {
         Ok(match order {
             Order::Service => {
                 let times = cells.times("time")?.values();
-                Items { order, first: cells.texts("service_name")?, second: nothing()?, ids: no_ids()?, times, offsets: None }
+                Items {
+                    order,
+                    first: cells.texts("service_name")?,
+                    second: nothing()?,
+                    ids: no_ids()?,
+                    times,
+                    offsets: None,
+                }
             }
             Order::Trace => {
                 let times = cells.times("start_time")?.values();
-                Items { order, first: nothing()?, second: nothing()?, ids: cells.ids("trace_id")?, times, offsets: None }
+                Items {
+                    order,
+                    first: nothing()?,
+                    second: nothing()?,
+                    ids: cells.ids("trace_id")?,
+                    times,
+                    offsets: None,
+                }
             }
             Order::Series => {
                 let list = layout.index("times").and_then(|index| cells.at(index));

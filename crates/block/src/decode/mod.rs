@@ -44,7 +44,13 @@ impl Gatherer {
 
     /// Adds those items (records, spans or samples) of some physical rows that are kept.
     /// Columns that were not read give what a sender gives who says nothing.
-    pub fn add(&mut self, layout: &Layout, arrays: &Arrays, items: &Items<'_>, kept: &[bool]) -> Result<(), BlockError> {
+    pub fn add(
+        &mut self,
+        layout: &Layout,
+        arrays: &Arrays,
+        items: &Items<'_>,
+        kept: &[bool],
+    ) -> Result<(), BlockError> {
         match &mut self.batch {
             Batch::Logs(batch) => records::logs(batch, &mut self.sources, layout, arrays, kept),
             Batch::Traces(batch) => records::spans(batch, &mut self.sources, layout, arrays, kept),

@@ -98,7 +98,11 @@ mod tests {
             Value::Double(f64::INFINITY),
             Value::Bytes(vec![1, 2, 255]),
             Value::Str("a\"b\u{1}".into()),
-            map(&[("z", Value::Int(1)), ("a", Value::Bool(true)), ("m", map(&[("y", Value::Null), ("b", Value::Null)]))]),
+            map(&[
+                ("z", Value::Int(1)),
+                ("a", Value::Bool(true)),
+                ("m", map(&[("y", Value::Null), ("b", Value::Null)])),
+            ]),
             map(&[("bytesValue", Value::Str("AP8=".into()))]),
             map(&[("kvlistValue", map(&[("b", Value::Int(1)), ("a", Value::Int(2))]))]),
             Value::Array(vec![map(&[]), Value::Array(vec![]), Value::Double(1.5)]),

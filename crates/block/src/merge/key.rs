@@ -36,7 +36,8 @@ pub(super) struct KeyRange {
 
 impl KeyRange {
     pub fn contains(&self, key: KeyRef<'_>) -> bool {
-        self.from.as_ref().is_none_or(|from| key >= from.as_ref()) && self.to.as_ref().is_none_or(|to| key < to.as_ref())
+        self.from.as_ref().is_none_or(|from| key >= from.as_ref())
+            && self.to.as_ref().is_none_or(|to| key < to.as_ref())
     }
 }
 
@@ -87,7 +88,11 @@ impl Sample {
         let at = start.checked_add(steps)?;
         let key = self.keys.get(at)?;
         // A range must not be empty.
-        if from.is_some_and(|from| key <= from) { self.keys[at..].iter().find(|k| Some(*k) > from).cloned() } else { Some(key.clone()) }
+        if from.is_some_and(|from| key <= from) {
+            self.keys[at..].iter().find(|k| Some(*k) > from).cloned()
+        } else {
+            Some(key.clone())
+        }
     }
 }
 

@@ -155,4 +155,3 @@ impl<'a> View<'a> {
         Ok((0..items).map(|item| stays.value(item)).collect())
     }
 }
-
