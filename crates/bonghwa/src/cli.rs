@@ -68,7 +68,7 @@ pub struct ServeFlags {
     /// Configuration file (YAML).
     #[arg(long, env = "BONGHWA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Roles to run: all, or some of distributor, ingester, meta, querier, separated by commas [default: all].
+    /// Roles to run: all, or some of distributor, ingester, meta, querier, compactor, separated by commas [default: all].
     #[arg(long)]
     target: Option<String>,
     /// This node's name [default: host name].

@@ -1,5 +1,6 @@
 //! The configuration: one section per role, every key with its default.
 
+mod compaction;
 mod load;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use bonghwa_query::EngineOptions;
 use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
+pub use compaction::{Compaction, Keep};
 pub use load::load;
 
 use crate::roles::Roles;
@@ -70,6 +72,10 @@ pub struct Config {
     pub limits: Limits,
     /// Queries.
     pub query: Query,
+    /// Putting blocks together.
+    pub compactor: Compaction,
+    /// How long rows are kept; the compactor takes out what is older.
+    pub retention: Keep,
     /// Bonghwa's own telemetry.
     pub telemetry: Telemetry,
 }
@@ -244,6 +250,8 @@ impl Default for Config {
             ingester: Ingester::default(),
             limits: Limits::default(),
             query: Query::default(),
+            compactor: Compaction::default(),
+            retention: Keep::default(),
             telemetry: Telemetry::default(),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bonghwa_cluster::{ClusterDirectory, ClusterView, MetaRouter, connect_ingester, seam};
+use bonghwa_compactor::{Compactor, Storage};
 use bonghwa_distributor::Receiver;
 use bonghwa_ingester::{BlockStore, Ingester};
 use bonghwa_meta::{Meta, MetaOptions};
@@ -61,10 +62,13 @@ pub struct Node {
     pub receiver: Option<Arc<Receiver>>,
     /// Queries, if they are answered here.
     pub engine: Option<Arc<Engine>>,
+    /// Compaction, if it is done here.
+    pub compactor: Option<Arc<Compactor>>,
     drain_timeout: Option<Duration>,
     /// Why the process must not go on under its identity.
     disowned: watch::Receiver<Option<String>>,
     _heartbeats: seam::Task,
+    _compactions: Option<seam::Task>,
 }
 
 /// Opens the log of a data directory.
@@ -137,7 +141,18 @@ impl Node {
             .then(|| Receiver::new(config.distributor_options(), view.clone(), directory.clone()));
         let engine = roles
             .has("querier")
-            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), store.store, config.engine_options())));
+            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), store.store.clone(), config.engine_options())));
+        let (compactor, compactions) = match roles.has("compactor") {
+            true => {
+                let BlockStore { store, local_root } = store;
+                let options = config.compactor.options(&config.retention);
+                let (id, storage) = (member.identity.id, Storage { store, local_root });
+                let compactor = Compactor::new(id, meta.clone(), view.clone(), storage, options);
+                let compactor = compactor.map_err(|message| anyhow::anyhow!(message))?;
+                (Some(compactor.clone()), Some(seam::spawn(compactor.run())))
+            }
+            false => (None, None),
+        };
         let node = Node {
             member,
             meta,
@@ -147,9 +162,11 @@ impl Node {
             ingester,
             receiver,
             engine,
+            compactor,
             drain_timeout: config.drain_on_shutdown.then_some(config.cluster.drain_timeout.0),
             disowned,
             _heartbeats: heartbeats,
+            _compactions: compactions,
         };
         Ok(node)
     }

@@ -87,6 +87,9 @@ pub async fn serve(config: Config) -> Result<()> {
     if let Some(engine) = &node.engine {
         router = router.merge(bonghwa_querier::router(engine.clone()));
     }
+    if let Some(compactor) = &node.compactor {
+        router = router.merge(bonghwa_compactor::router(compactor.clone()));
+    }
     if let (Some(receiver), Some((grpc, http))) = (&node.receiver, otlp) {
         let routers =
             [("otlp_grpc", grpc, bonghwa_distributor::grpc::router(receiver.clone())),

@@ -108,6 +108,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         );
         return error("ingester.head_bytes", message);
     }
+    if let Err(message) = config.compactor.options(&config.retention).check() {
+        return error("compactor", message);
+    }
     if !matches!(config.telemetry.log_format.as_str(), "text" | "json") {
         return error(
             "telemetry.log_format",
@@ -160,7 +163,7 @@ fn check_cluster(config: &Config) -> Result<(), ConfigError> {
 
 /// Keys below these are the user's own.
 fn is_open(path: &str) -> bool {
-    path == "limits.overrides"
+    path == "limits.overrides" || path == "retention.tenants"
 }
 
 fn join(section: &str, key: &str) -> String {
