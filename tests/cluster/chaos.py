@@ -212,7 +212,7 @@ EVENTS = {
     "kill -9 a querier": kill_querier,
     "kill -9 a whole zone": kill_zone,
     "cut a leader off the network": cut_leader,
-    "restart all, one by one": rolling_restart,
+    "restart all one by one": rolling_restart,
     "scale out from 3 to 6": scale_out,
     "lose an ingester for good": lose_ingester,
     "scale in to 3": scale_in,

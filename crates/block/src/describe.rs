@@ -74,6 +74,11 @@ impl Describer {
         self.items
     }
 
+    /// The time of the last row so far, Unix nanoseconds.
+    pub(crate) fn max_time(&self) -> i64 {
+        self.max_time
+    }
+
     /// Takes in a batch.
     pub fn add(&mut self, batch: &Batch) {
         if batch.rows() == 0 {

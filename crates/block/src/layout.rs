@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bonghwa_model::{Kind, Signal};
 use hashbrown::HashSet;
 
-use crate::column::{Column, ValueType, time_type};
+use crate::column::{Column, ValueType, time_column, time_type};
 use crate::describe::{Describer, KeyStats};
 
 /// At most this many attributes get a column, those with the most bytes first.
@@ -53,6 +53,45 @@ pub(crate) struct Promoted {
     pub value_type: ValueType,
     /// Index of its column in the physical schema.
     pub index: usize,
+}
+
+/// The order of a block's rows within a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Log records and spans by service and time.
+    Service,
+    /// Spans by trace and start.
+    Trace,
+    /// Metric points by name, service, series and time.
+    Series,
+}
+
+impl Order {
+    /// The order in which a flush leaves its rows.
+    pub fn of_flush(signal: Signal) -> Self {
+        match signal {
+            Signal::Logs | Signal::Traces => Order::Service,
+            Signal::Metrics => Order::Series,
+        }
+    }
+
+    /// The order in which a compaction leaves its rows: it has all spans of a trace.
+    pub fn of_compaction(signal: Signal) -> Self {
+        match signal {
+            Signal::Logs => Order::Service,
+            Signal::Traces => Order::Trace,
+            Signal::Metrics => Order::Series,
+        }
+    }
+
+    /// The columns that the rows are sorted by.
+    pub fn columns(self, signal: Signal) -> [&'static str; 2] {
+        match self {
+            Order::Service => ["service_name", time_column(signal)],
+            Order::Trace => ["trace_id", "start_time"],
+            Order::Series => ["tenant", "name"],
+        }
+    }
 }
 
 /// The physical schema of a block and what its attribute columns mean.

@@ -1,9 +1,10 @@
 //! Blocks: Parquet objects that hold a log range's rows, and the rows that are not
 //! in one yet, both seen through the same logical columns.
 //!
-//! Write: [`write_l0`]. Read: [`BlockReader`]. Tails: [`to_record_batch`].
+//! Write: [`write_l0`]. Read: [`BlockReader`]. Tails: [`to_record_batch`]. Merge: [`Merge`].
 
 mod column;
+mod decode;
 mod describe;
 mod encode;
 mod error;
@@ -14,8 +15,10 @@ mod json_scan;
 mod layout;
 mod logical;
 mod memory;
+mod merge;
 mod physical;
 mod read;
+mod removal;
 mod rows;
 mod write;
 
@@ -27,7 +30,9 @@ pub use error::BlockError;
 pub use index::tokens;
 pub use inspect::{ColumnInspection, Inspection, RowGroupInspection, TenantInspection, inspect};
 pub use memory::to_record_batch;
+pub use merge::{BlockOrigin, Chunk, Merge, MergeOptions, MergeWriter, Survey, Window, WindowRows};
 pub use read::{
     BlockReader, Comparison, FooterCache, Op, Predicate, PruneStats, Scalar, ScanPlan, ScanRequest, read_footer,
 };
+pub use removal::{Removal, Removals};
 pub use write::{EncodedBlock, WriteOptions, write_l0};

@@ -13,9 +13,9 @@ use crate::BlockError;
 use crate::describe::{Describer, describe};
 use crate::encode::FileEncoder;
 use crate::index::{DIRECTORY_KEY, Directory, IndexBuilder, Pointer, RowGroupIndex, VERSION, VERSION_KEY};
-use crate::layout::Layout;
+use crate::layout::{Layout, Order};
 use crate::physical::PhysicalColumn;
-use crate::rows::{Builder, Input, Rows, Series, in_batch_order, sorted};
+use crate::rows::{Builder, Input, Rows, Series, by_trace, in_batch_order, sorted};
 
 /// How blocks are written. The defaults are what was measured to pay.
 #[derive(Clone, Debug)]
@@ -86,8 +86,7 @@ pub fn write_l0(
         partition: partition.to_owned(),
         from,
         to,
-        bytes: 0,
-        tenants: Vec::new(),
+        ..Default::default()
     };
     write(signal, block, batches, options).map_err(|error| error.at(path))
 }
@@ -108,57 +107,82 @@ fn write(
     let mut all = describe(std::iter::empty());
     tenants.values().for_each(|(_, describer)| all.merge(describer));
     let layout = Layout::choose(signal, &all);
-    let mut writer = BlockWriter {
-        file: FileEncoder::new(&layout, options).map_err(BlockError::write)?,
-        index: IndexBuilder::new(options.page_rows(signal)),
-        filters: Vec::new(),
-        filter_bytes: Vec::new(),
-        input: &input,
-        builder: Builder::new(&input, &layout, &|_| true),
-        layout: &layout,
-        options,
-    };
+    let mut writer = BlockWriter::new(layout.clone(), Order::of_flush(signal), options)?;
+    let builder = Builder::new(&input, &layout, &|_| true);
     for (tenant, (indexes, describer)) in tenants {
         let mut rows = describer.finish(tenant);
-        let first = writer.file.row_groups() as u32;
-        rows.rows = writer.tenant(tenant, &indexes)?;
-        rows.row_groups = (first..writer.file.row_groups() as u32).collect();
+        let first = writer.row_groups();
+        rows.rows = writer.tenant(tenant, &input, &builder, &indexes)?;
+        rows.row_groups = (first..writer.row_groups()).collect();
         block.tenants.push(rows);
     }
     writer.finish(block)
 }
 
-struct BlockWriter<'a> {
+/// Writes one object, row group by row group.
+pub(crate) struct BlockWriter {
     file: FileEncoder,
     index: IndexBuilder,
     filters: Vec<RowGroupIndex>,
     /// They are written behind the last row group; entries hold offsets within them until then.
     filter_bytes: Vec<u8>,
-    input: &'a Input<'a>,
-    builder: Builder<'a>,
-    layout: &'a Layout,
-    options: &'a WriteOptions,
+    layout: Layout,
+    order: Order,
+    options: WriteOptions,
 }
 
-impl BlockWriter<'_> {
-    /// Writes the row groups of one tenant; returns its Parquet rows.
-    fn tenant(&mut self, tenant: &TenantId, batches: &[u32]) -> Result<u64, BlockError> {
+impl BlockWriter {
+    pub fn new(layout: Layout, order: Order, options: &WriteOptions) -> Result<Self, BlockError> {
+        Ok(BlockWriter {
+            file: FileEncoder::new(&layout, order, options).map_err(BlockError::write)?,
+            index: IndexBuilder::new(options.page_rows(layout.signal)),
+            filters: Vec::new(),
+            filter_bytes: Vec::new(),
+            layout,
+            order,
+            options: options.clone(),
+        })
+    }
+
+    /// Row groups so far.
+    pub fn row_groups(&self) -> u32 {
+        self.file.row_groups() as u32
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> usize {
+        self.file.position() as usize + self.filter_bytes.len()
+    }
+
+    /// Writes row groups of one tenant: all rows of these batches. Returns its Parquet rows.
+    /// The builder must be one of the writer's layout.
+    pub fn tenant(
+        &mut self,
+        tenant: &TenantId,
+        input: &Input<'_>,
+        builder: &Builder<'_>,
+        batches: &[u32],
+    ) -> Result<u64, BlockError> {
         let mut written = 0;
-        if self.layout.signal == Signal::Metrics {
-            let series = Series::order(self.input, in_batch_order(self.input, batches))?;
-            for slice in series.slices(self.options.row_group_samples) {
-                written += self.row_group(tenant, Rows::Series(slice))?;
+        let rows = match self.order {
+            Order::Series => {
+                let series = Series::order(input, in_batch_order(input, batches))?;
+                for slice in series.slices(self.options.row_group_samples) {
+                    written += self.row_group(builder, tenant, Rows::Series(slice))?;
+                }
+                return Ok(written);
             }
-        } else {
-            for rows in sorted(self.input, batches).chunks(self.options.row_group_rows.max(1)) {
-                written += self.row_group(tenant, Rows::Records(rows))?;
-            }
+            Order::Service => sorted(input, batches),
+            Order::Trace => by_trace(input, batches),
+        };
+        for rows in rows.chunks(self.options.row_group_rows.max(1)) {
+            written += self.row_group(builder, tenant, Rows::Records(rows))?;
         }
         Ok(written)
     }
 
-    fn row_group(&mut self, tenant: &TenantId, rows: Rows<'_>) -> Result<u64, BlockError> {
-        let built = self.builder.build(rows, tenant.as_str())?;
+    fn row_group(&mut self, builder: &Builder<'_>, tenant: &TenantId, rows: Rows<'_>) -> Result<u64, BlockError> {
+        let built = builder.build(rows, tenant.as_str())?;
         let fields = self.layout.schema.fields().iter();
         let columns: Vec<PhysicalColumn> = built
             .columns
@@ -166,14 +190,16 @@ impl BlockWriter<'_> {
             .zip(fields)
             .map(|(column, field)| column.unwrap_or_else(|| PhysicalColumn::nulls(field.data_type(), built.rows)))
             .collect();
-        let (index, bytes) = self.index.row_group(self.layout, &columns, self.filter_bytes.len() as u64);
+        let (index, bytes) = self.index.row_group(&self.layout, &columns, self.filter_bytes.len() as u64);
         self.filters.push(index);
         self.filter_bytes.extend_from_slice(&bytes);
         self.file.row_group(&columns).map_err(BlockError::write)?;
         Ok(built.rows as u64)
     }
 
-    fn finish(mut self, block: v1::Block) -> Result<EncodedBlock, BlockError> {
+    /// Ends the object. Its own footer has the description whole; what is returned is for
+    /// the catalog.
+    pub fn finish(mut self, block: v1::Block) -> Result<EncodedBlock, BlockError> {
         let start = self.file.position();
         self.filters.iter_mut().flat_map(|row_group| &mut row_group.filters).for_each(|filter| filter.offset += start);
         self.file.embed(&self.filter_bytes).map_err(BlockError::write)?;
@@ -188,6 +214,6 @@ impl BlockWriter<'_> {
         self.file.embed(&directory).map_err(BlockError::write)?;
         let metadata = [(VERSION_KEY.to_owned(), VERSION.to_string()), (DIRECTORY_KEY.to_owned(), pointer.to_text())];
         let bytes = Bytes::from(self.file.finish(metadata).map_err(BlockError::write)?);
-        Ok(EncodedBlock { block: v1::Block { bytes: bytes.len() as u64, ..block }, bytes })
+        Ok(EncodedBlock { block: v1::Block { bytes: bytes.len() as u64, origin: None, ..block }, bytes })
     }
 }

@@ -21,6 +21,9 @@ pub struct Catalog {
     nodes: OrdMap<u64, Arc<v1::Node>>,
     partitions: OrdMap<String, Arc<v1::Partition>>,
     blocks: OrdMap<String, Arc<v1::Block>>,
+    deletes: OrdMap<u64, Arc<v1::Delete>>,
+    /// Objects that are no blocks any more, and when they ceased to be (Unix nanoseconds).
+    garbage: OrdMap<String, i64>,
     index: OrdMap<(TenantId, Signal), TimeIndex>,
     rings: [Arc<Ring>; 3],
 }
@@ -33,6 +36,8 @@ impl Default for Catalog {
             nodes: OrdMap::new(),
             partitions: OrdMap::new(),
             blocks: OrdMap::new(),
+            deletes: OrdMap::new(),
+            garbage: OrdMap::new(),
             index: OrdMap::new(),
             rings: [none.clone(), none.clone(), none],
         }
@@ -109,6 +114,27 @@ impl Catalog {
         self.blocks.len()
     }
 
+    /// Deletes that are not carried out on all blocks yet, by id.
+    pub fn deletes(&self) -> impl Iterator<Item = &Arc<v1::Delete>> {
+        self.deletes.values()
+    }
+
+    /// The delete of this id.
+    pub fn delete(&self, id: u64) -> Option<&Arc<v1::Delete>> {
+        self.deletes.get(&id)
+    }
+
+    /// Objects that are no blocks any more but may still be read, with the time since
+    /// when (Unix nanoseconds); by path.
+    pub fn garbage(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.garbage.iter().map(|(path, since)| (path.as_str(), *since))
+    }
+
+    /// Whether this object is no block any more, but may still be read.
+    pub fn is_garbage(&self, path: &str) -> bool {
+        self.garbage.contains_key(path)
+    }
+
     /// The tenants with blocks of a signal, by name.
     pub fn tenants(&self, signal: Signal) -> impl Iterator<Item = &TenantId> {
         self.index.keys().filter(move |(_, s)| *s == signal).map(|(tenant, _)| tenant)
@@ -153,7 +179,14 @@ impl Catalog {
         for name in &change.removed_partitions {
             next.partitions.remove(name);
         }
+        for id in &change.removed_deletes {
+            next.deletes.remove(id);
+        }
+        for path in &change.collected_garbage {
+            next.garbage.remove(path);
+        }
         next.insert(&change.nodes, &change.partitions, &change.blocks);
+        next.insert_removals(&change.deletes, &change.garbage);
         next.rebuild_rings(change);
         Ok(next)
     }
@@ -170,6 +203,7 @@ impl Catalog {
     pub(crate) fn add_piece(&mut self, piece: &v1::Snapshot) {
         self.version = piece.version;
         self.insert(&piece.nodes, &piece.partitions, &piece.blocks);
+        self.insert_removals(&piece.deletes, &piece.garbage);
     }
 
     /// Builds what is derived from all pieces.
@@ -193,6 +227,15 @@ impl Catalog {
                 self.index.entry(key).or_default().insert(entry);
             }
             self.blocks.insert(block.path.clone(), block);
+        }
+    }
+
+    fn insert_removals(&mut self, deletes: &[v1::Delete], garbage: &[v1::Garbage]) {
+        for delete in deletes {
+            self.deletes.insert(delete.id, Arc::new(delete.clone()));
+        }
+        for object in garbage {
+            self.garbage.insert(object.path.clone(), object.removed_at);
         }
     }
 

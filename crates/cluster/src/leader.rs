@@ -13,6 +13,7 @@ use futures::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
 
 use crate::directory::{Clients, unknown_partition};
+use crate::seam::Instant;
 use crate::{Backoff, Catalog, seam};
 
 /// How long a leader is looked for.
@@ -49,6 +50,9 @@ pub struct LeaderClient {
     leaders: Mutex<HashMap<String, u64>>,
 }
 
+/// What an election takes, and its result to be known.
+const ELECTION: Duration = Duration::from_secs(2);
+
 /// Whether a call may be sent again when it may have been done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeat {
@@ -75,8 +79,9 @@ impl LeaderClient {
     ) -> Result<T, RpcError> {
         let deadline = seam::now() + self.options.patience;
         let mut backoff = Backoff::new(self.options.first_wait, self.options.longest_wait);
+        let mut silent = Silent::default();
         loop {
-            let error = match self.round(partition, repeat, &call).await {
+            let error = match self.round(partition, repeat, &mut silent, &call).await {
                 Ok(answer) => return Ok(answer),
                 Err(Stop::Now(error)) => return Err(error),
                 Err(Stop::Round(error)) => error,
@@ -89,11 +94,13 @@ impl LeaderClient {
         }
     }
 
-    /// Asks every replica at most twice, the likeliest leader first.
+    /// Asks every replica at most twice, the likeliest leader first; those that were silent are left
+    /// alone while others may be elected.
     async fn round<T>(
         &self,
         partition: &str,
         repeat: Repeat,
+        silent: &mut Silent,
         call: impl Fn(Arc<dyn IngesterClient>) -> BoxFuture<'static, Result<T, RpcError>>,
     ) -> Result<T, Stop> {
         let catalog = self.clients.catalog();
@@ -108,6 +115,10 @@ impl LeaderClient {
             return Err(Stop::Now(no_log(partition)));
         }
         let mut queue = replicas.clone();
+        queue.retain(|node| !silent.has(*node));
+        if queue.is_empty() {
+            queue.clone_from(&replicas);
+        }
         let known = self.leaders.lock().get(partition).copied();
         if let Some(at) = known.and_then(|known| queue.iter().position(|id| *id == known)) {
             queue[..=at].rotate_right(1);
@@ -137,16 +148,18 @@ impl LeaderClient {
                 Err(error) => {
                     match &error.kind {
                         RpcErrorKind::NotLeader { leader: Some(address) } => {
-                            if let Some(leader) = replica_at(&catalog, &replicas, address).filter(|l| *l != node) {
+                            let leader = replica_at(&catalog, &replicas, address);
+                            if let Some(leader) = leader.filter(|l| *l != node && !silent.has(*l)) {
                                 queue.retain(|id| *id != leader);
                                 queue.push(leader);
                             }
                         }
                         // A replica that has not opened the partition yet says NotFound.
-                        RpcErrorKind::NotLeader { leader: None }
-                        | RpcErrorKind::Unreachable
-                        | RpcErrorKind::NotFound => {}
-                        RpcErrorKind::Unavailable | RpcErrorKind::Timeout if repeat == Repeat::Always => {}
+                        RpcErrorKind::NotLeader { leader: None } | RpcErrorKind::NotFound => {}
+                        RpcErrorKind::Unreachable => silent.add(node),
+                        RpcErrorKind::Unavailable | RpcErrorKind::Timeout if repeat == Repeat::Always => {
+                            silent.add(node);
+                        }
                         _ => return Err(Stop::Now(error)),
                     }
                     last = error;
@@ -154,6 +167,22 @@ impl LeaderClient {
             }
         }
         Err(Stop::Round(last))
+    }
+}
+
+/// Replicas that did not answer during a call. The others may still believe that such a one leads:
+/// it is not asked again before an election had its time.
+#[derive(Default)]
+struct Silent(Vec<(u64, Instant)>);
+
+impl Silent {
+    fn add(&mut self, node: u64) {
+        self.0.retain(|(known, _)| *known != node);
+        self.0.push((node, seam::now()));
+    }
+
+    fn has(&self, node: u64) -> bool {
+        self.0.iter().any(|(known, since)| *known == node && since.elapsed() < ELECTION)
     }
 }
 

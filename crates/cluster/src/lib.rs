@@ -36,3 +36,9 @@ use xxhash_rust::xxh3::xxh3_64;
 pub fn node_id(name: &str) -> u64 {
     (xxh3_64(name.as_bytes()) >> 11).max(1)
 }
+
+/// The hash of an object's path by which a compacted block names a block that it
+/// replaced. Stored: never change it.
+pub fn object_hash(path: &str) -> u64 {
+    xxh3_64(path.as_bytes())
+}

@@ -42,10 +42,8 @@ impl MetaRouter {
     /// are looked up again whenever no node answers, and a leader that another node names is
     /// reached where it is said to be. Needs a Tokio runtime.
     pub fn connect(seeds: &[String], options: RemoteOptions) -> Result<Self, RpcError> {
-        let router = MetaRouter {
-            remotes: Some(Remotes { seeds: seeds.to_vec(), options }),
-            ..MetaRouter::new(Vec::new())
-        };
+        let router =
+            MetaRouter { remotes: Some(Remotes { seeds: seeds.to_vec(), options }), ..MetaRouter::new(Vec::new()) };
         for seed in seeds {
             router.learn(seed)?;
         }
@@ -162,7 +160,13 @@ fn is_repeatable(command: &v1::Command) -> bool {
             | Kind::RemovePartition(_)
             | Kind::CommitFlush(_)
             | Kind::SetNodeState(_)
-            | Kind::RemoveNode(_),
+            | Kind::RemoveNode(_)
+            | Kind::AcquireLease(_)
+            | Kind::ReleaseLease(_)
+            | Kind::CommitCompaction(_)
+            | Kind::CreateDelete(_)
+            | Kind::RemoveDelete(_)
+            | Kind::CollectGarbage(_),
         ) => true,
         Some(Kind::CreatePartition(_) | Kind::RestoreCatalog(_)) | None => false,
     }

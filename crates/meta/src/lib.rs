@@ -12,10 +12,13 @@
 //!
 //! [`rebuild()`] recreates the catalog from blocks, which describe themselves.
 
+mod compaction;
 mod control;
+mod deletes;
 mod error;
 mod feed;
 mod flush;
+mod leases;
 mod machine;
 mod meta;
 mod names;
@@ -24,6 +27,7 @@ mod partitions;
 mod placement;
 mod rebuild;
 mod reject;
+mod replaced;
 mod restore;
 mod state;
 mod stored;

@@ -6,12 +6,16 @@
 //! orphans: a node crashed between the upload and the commit, and the next leader
 //! flushed the same positions again, in other cuts. So of each partition a chain
 //! of blocks is chosen that do not overlap; a record is then in one of them, once.
+//!
+//! Compacted blocks say what they replaced, and those replaced lie in the store for a
+//! while; [`crate::replaced`] chooses between both first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bonghwa_protocol::v1;
 
 use crate::names::PartitionName;
+use crate::replaced::{self, Chosen};
 
 /// What [`rebuild`] made of the blocks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,24 +38,36 @@ pub struct Orphan {
 
 /// Recreates the catalog from the footers of all blocks in the store, in any order.
 ///
-/// Per partition, of all chains of level-0 blocks that do not overlap, takes one
-/// that reaches the furthest position, among these one with the most records, and
-/// among these one that covers the most positions. Gaps are allowed: a flush of
-/// positions without records has no block, and retention deletes blocks.
+/// Takes the compacted blocks whose compaction was committed, and leaves out what these
+/// replaced. Of the level-0 blocks that are left takes, per partition, of all chains that
+/// do not overlap one that reaches the furthest position, among these one with the most
+/// records, and among these one that covers the most positions. Gaps are allowed: a flush
+/// of positions without records has no block, and retention deletes blocks.
 pub fn rebuild(footers: Vec<v1::Block>) -> Rebuilt {
     let mut rebuilt = Rebuilt::default();
+    let (flushed, compacted): (Vec<_>, Vec<_>) = footers.into_iter().partition(|block| block.level == 0);
+    let Chosen { blocks, left_out, covered } = replaced::choose(&flushed, compacted);
+    rebuilt.catalog.blocks = blocks;
+    rebuilt.orphans = left_out;
     let mut partitions: BTreeMap<PartitionName, BTreeMap<String, v1::Block>> = BTreeMap::new();
-    for block in footers {
+    for block in flushed {
         match check(&block) {
+            Ok(name) if covered.holds(&block.partition, block.from, block.to) => {
+                let (from, to) = (block.from, block.to);
+                let reason = format!("its positions ({from}, {to}] of {name} are in compacted blocks");
+                rebuilt.orphans.push(Orphan { path: block.path, reason });
+            }
             Ok(name) => {
                 partitions.entry(name).or_default().insert(block.path.clone(), block);
             }
             Err(reason) => rebuilt.orphans.push(Orphan { path: block.path, reason }),
         }
     }
-    for (name, blocks) in partitions {
-        let mut blocks: Vec<v1::Block> = blocks.into_values().collect();
-        let watermark = blocks.iter().map(|b| b.to).max().unwrap_or(0);
+    let names: BTreeSet<PartitionName> =
+        covered.partitions().filter_map(|name| name.parse().ok()).chain(partitions.keys().copied()).collect();
+    for name in names {
+        let mut blocks: Vec<v1::Block> = partitions.remove(&name).unwrap_or_default().into_values().collect();
+        let watermark = blocks.iter().map(|b| b.to).max().unwrap_or(0).max(covered.reach(&name.to_string()));
         let chosen = choose(&mut blocks);
         for (block, chosen) in blocks.into_iter().zip(chosen) {
             if chosen {
@@ -77,9 +93,6 @@ pub fn rebuild(footers: Vec<v1::Block>) -> Rebuilt {
 fn check(block: &v1::Block) -> Result<PartitionName, String> {
     if block.path.is_empty() {
         return Err("it has no path".into());
-    }
-    if block.level != 0 {
-        return Err(format!("it has the level {}: only level 0 can be rebuilt from", block.level));
     }
     let name: PartitionName = block.partition.parse().map_err(|error| format!("its partition is wrong: {error}"))?;
     if block.model_signal() != Ok(name.signal) {

@@ -38,6 +38,10 @@ pub(crate) fn conflict(message: impl Into<String>) -> v1::Rejection {
     reject(RejectionReason::Conflict, message.into())
 }
 
+pub(crate) fn not_found(message: impl Into<String>) -> v1::Rejection {
+    reject(RejectionReason::NotFound, message.into())
+}
+
 pub(crate) fn no_partition(name: &str) -> v1::Rejection {
     let message = format!("partition is {name:?}, which the catalog does not have: name one that `bonghwa ring` lists");
     reject(RejectionReason::NotFound, message)

@@ -49,6 +49,9 @@ impl State {
             }
         }
         self.last_number = numbers;
+        // A new delete must not have a number that blocks say was carried out on them.
+        let carried_out = command.blocks.iter().map(|block| block.deletes_through).max();
+        self.last_delete = self.last_delete.max(carried_out.unwrap_or(0));
         let v1::RestoreCatalog { partitions, blocks } = command.clone();
         let change = v1::Change { partitions, blocks, ..Default::default() };
         Ok(Done { change: Some(change), outcome: None })

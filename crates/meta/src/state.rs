@@ -21,6 +21,10 @@ pub struct State {
     pub(crate) last_number: [u64; 3],
     /// The last flush of each partition: a retry of it is told from a stranger by it.
     pub(crate) last_flush: BTreeMap<String, LastFlush>,
+    /// Who holds which lease; one whose holder is not active is free.
+    pub(crate) leases: BTreeMap<String, u64>,
+    /// The last id given to a delete.
+    pub(crate) last_delete: u64,
 }
 
 /// What identifies a committed flush.
@@ -59,6 +63,12 @@ impl State {
             Some(Kind::ActivatePartition(c)) => self.activate_partition(c),
             Some(Kind::SetNodeState(c)) => self.set_node_state(c),
             Some(Kind::RemoveNode(c)) => self.remove_node(c),
+            Some(Kind::AcquireLease(c)) => self.acquire_lease(c),
+            Some(Kind::ReleaseLease(c)) => self.release_lease(c),
+            Some(Kind::CommitCompaction(c)) => self.commit_compaction(c),
+            Some(Kind::CreateDelete(c)) => self.create_delete(c),
+            Some(Kind::RemoveDelete(c)) => self.remove_delete(c),
+            Some(Kind::CollectGarbage(c)) => self.collect_garbage(c),
             None => Err(invalid("kind is missing: name a command")),
         };
         self.conclude(verdict)

@@ -10,7 +10,7 @@ use crate::MetaError;
 use crate::state::{LastFlush, State};
 
 /// The newest version of the format that this build reads, and the one it writes.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// Pieces keep the copies made while encoding small.
 const PIECE_BYTES: usize = 1024 * 1024;
 
@@ -22,6 +22,19 @@ struct Header {
     last_number: Vec<u64>,
     #[prost(message, repeated, tag = "2")]
     last_flush: Vec<StoredFlush>,
+    /// From version 2 on.
+    #[prost(message, repeated, tag = "10")]
+    leases: Vec<StoredLease>,
+    #[prost(uint64, tag = "11")]
+    last_delete: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoredLease {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint64, tag = "2")]
+    holder: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -51,6 +64,12 @@ impl State {
                     paths: flush.paths.clone(),
                 })
                 .collect(),
+            leases: self
+                .leases
+                .iter()
+                .map(|(name, holder)| StoredLease { name: name.clone(), holder: *holder })
+                .collect(),
+            last_delete: self.last_delete,
         };
         let mut out = BytesMut::new();
         out.put_u8(VERSION);
@@ -91,7 +110,13 @@ impl State {
             .into_iter()
             .map(|f| (f.partition, LastFlush { from: f.from, to: f.to, paths: f.paths }))
             .collect();
-        Ok(State { catalog: (**follower.current()).clone(), last_number, last_flush })
+        Ok(State {
+            catalog: (**follower.current()).clone(),
+            last_number,
+            last_flush,
+            leases: header.leases.into_iter().map(|lease| (lease.name, lease.holder)).collect(),
+            last_delete: header.last_delete,
+        })
     }
 }
 

@@ -68,6 +68,13 @@ impl v1::CreatePartition {
     }
 }
 
+impl v1::Delete {
+    /// The signal of the rows as the model knows it.
+    pub fn model_signal(&self) -> Result<Signal, UnknownSignal> {
+        known(self.signal)
+    }
+}
+
 fn known(number: i32) -> Result<Signal, UnknownSignal> {
     v1::Signal::try_from(number).map_err(|_| UnknownSignal(number))?.try_into()
 }

@@ -10,6 +10,7 @@
 mod alive;
 mod bounded;
 mod charge;
+mod deleted;
 mod engine;
 mod error;
 mod functions;

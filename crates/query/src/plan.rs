@@ -15,6 +15,7 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 
 use crate::QueryError;
+use crate::deleted::Deleted;
 use crate::view::{Tail, View};
 
 /// Footers and indexes that are fetched at once.
@@ -31,8 +32,8 @@ pub(crate) struct Source {
 pub(crate) enum Unit {
     /// The rest of a block after pruning.
     Block(Box<PlannedBlock>),
-    /// A tail.
-    Tail(Arc<Tail>),
+    /// A tail, and whether it may hold deleted rows.
+    Tail(Arc<Tail>, bool),
 }
 
 /// A block of which something is left to read.
@@ -42,6 +43,8 @@ pub(crate) struct PlannedBlock {
     plan: Mutex<Option<ScanPlan>>,
     stats: PruneStats,
     time: (i64, i64),
+    /// Whether it may hold deleted rows.
+    deleted: bool,
 }
 
 impl PlannedBlock {
@@ -64,7 +67,7 @@ impl Unit {
     pub(crate) fn time(&self) -> (i64, i64) {
         match self {
             Unit::Block(block) => block.time,
-            Unit::Tail(tail) => (tail.rows.min_time, tail.rows.max_time),
+            Unit::Tail(tail, _) => (tail.rows.min_time, tail.rows.max_time),
         }
     }
 
@@ -72,7 +75,15 @@ impl Unit {
     fn rows(&self) -> u64 {
         match self {
             Unit::Block(block) => block.stats.rows_selected as u64,
-            Unit::Tail(tail) => tail.rows.items,
+            Unit::Tail(tail, _) => tail.rows.items,
+        }
+    }
+
+    /// Whether it may hold deleted rows.
+    pub(crate) fn may_hold_deleted(&self) -> bool {
+        match self {
+            Unit::Block(block) => block.deleted,
+            Unit::Tail(_, deleted) => *deleted,
         }
     }
 }
@@ -81,6 +92,9 @@ impl Unit {
 pub(crate) struct TablePlan {
     pub(crate) signal: Signal,
     pub(crate) request: Arc<ScanRequest>,
+    /// The same where rows may be deleted: with the columns that tell them.
+    pub(crate) with_deleted: Arc<ScanRequest>,
+    pub(crate) deleted: Deleted,
     pub(crate) units: Vec<Arc<Unit>>,
     pub(crate) pruned: Pruned,
     /// How many rows the scan gives, where nothing filters it.
@@ -108,7 +122,9 @@ pub(crate) async fn plan(
     filtered: bool,
 ) -> Result<TablePlan, QueryError> {
     let mut pruned = Pruned { blocks: view.blocks.len(), tails: view.tails.len(), ..Default::default() };
-    let exact_rows = (!filtered).then(|| view.rows().map(|rows| rows.items).sum());
+    let deleted = Deleted::new(view);
+    let exact = !filtered && !deleted.any(view);
+    let exact_rows = exact.then(|| view.rows().map(|rows| rows.items).sum());
 
     let mut candidates = Vec::new();
     for block in &view.blocks {
@@ -119,8 +135,12 @@ pub(crate) async fn plan(
         }
     }
     let request = Arc::new(ScanRequest { tenant: source.tenant.clone(), columns, predicate });
-    let mut opened =
-        stream::iter(candidates.into_iter().map(|block| open(source, block, &request))).buffered(CONCURRENT_OPENS);
+    let with_deleted = deleted.request(&request);
+    let opening = candidates.into_iter().map(|block| {
+        let may_hold = deleted.may_hold(block.rows(), block.block().deletes_through);
+        open(source, block, if may_hold { &with_deleted } else { &request }, may_hold)
+    });
+    let mut opened = stream::iter(opening.collect::<Vec<_>>()).buffered(CONCURRENT_OPENS);
     let mut units = Vec::new();
     while let Some(block) = opened.try_next().await? {
         pruned.inside += block.stats;
@@ -134,10 +154,10 @@ pub(crate) async fn plan(
     for tail in &view.tails {
         match catalog_prunes(&request.predicate, &tail.rows) {
             Some(_) => pruned.tails_pruned += 1,
-            None => units.push(Arc::new(Unit::Tail(tail.clone()))),
+            None => units.push(Arc::new(Unit::Tail(tail.clone(), deleted.may_hold(&tail.rows, 0)))),
         }
     }
-    Ok(TablePlan { signal: view.signal, request, units, pruned, exact_rows })
+    Ok(TablePlan { signal: view.signal, request, with_deleted, deleted, units, pruned, exact_rows })
 }
 
 impl TablePlan {
@@ -159,11 +179,16 @@ impl TablePlan {
     }
 }
 
-async fn open(source: &Source, block: TenantBlock, request: &ScanRequest) -> Result<PlannedBlock, QueryError> {
+async fn open(
+    source: &Source,
+    block: TenantBlock,
+    request: &ScanRequest,
+    deleted: bool,
+) -> Result<PlannedBlock, QueryError> {
     let reader = BlockReader::open(source.store.clone(), block.block().clone(), &source.footers).await?;
     let plan = reader.plan(request).await?;
     let (stats, time) = (plan.stats, (block.rows().min_time, block.rows().max_time));
-    Ok(PlannedBlock { reader, plan: Mutex::new(Some(plan)), stats, time })
+    Ok(PlannedBlock { reader, plan: Mutex::new(Some(plan)), stats, time, deleted })
 }
 
 enum By {

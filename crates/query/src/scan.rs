@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
-use bonghwa_block::Column;
+use bonghwa_block::{Column, ScanRequest};
 use bonghwa_protocol::v1;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
@@ -224,22 +224,36 @@ fn read(
     streams.try_flatten()
 }
 
-async fn open(plan: &TablePlan, unit: &Unit) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+async fn open(plan: &Arc<TablePlan>, unit: &Unit) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let deleted = unit.may_hold_deleted();
+    let batches = rows(plan, unit, if deleted { &plan.with_deleted } else { &plan.request }).await?;
+    if !deleted {
+        return Ok(batches);
+    }
+    let plan = plan.clone();
+    let seen = batches.and_then(move |batch| {
+        let seen = plan.deleted.removals.apply(&batch).map_err(|error| QueryError::from(error).into());
+        futures::future::ready(seen)
+    });
+    Ok(seen.boxed())
+}
+
+async fn rows(plan: &TablePlan, unit: &Unit, request: &ScanRequest) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     match unit {
         Unit::Block(block) => {
-            let batches = block.scan(&plan.request).await?;
+            let batches = block.scan(request).await?;
             Ok(batches.map_err(|error| QueryError::from(error).into()).boxed())
         }
-        Unit::Tail(tail) => {
+        Unit::Tail(tail, _) => {
             let request = v1::TailRequest {
                 partition: tail.partition.clone(),
-                tenant: plan.request.tenant.as_str().to_owned(),
+                tenant: request.tenant.as_str().to_owned(),
                 watermark: tail.watermark,
                 through: tail.through,
                 min_time: plan.request.predicate.min_time,
                 max_time: plan.request.predicate.max_time,
                 services: plan.request.predicate.services.clone().unwrap_or_default(),
-                columns: plan.request.columns.iter().map(Column::to_proto).collect(),
+                columns: request.columns.iter().map(Column::to_proto).collect(),
             };
             let batches = tail.leader.tail(request).await.map_err(QueryError::from)?;
             Ok(batches.map_err(|error| QueryError::from(error).into()).boxed())

@@ -26,6 +26,8 @@ pub(crate) struct View {
     pub(crate) signal: Signal,
     pub(crate) blocks: Vec<TenantBlock>,
     pub(crate) tails: Vec<Arc<Tail>>,
+    /// Rows that are not to be seen, though some blocks and tails still hold them.
+    pub(crate) deletes: Vec<Arc<v1::Delete>>,
 }
 
 /// The rows of one partition that the catalog copy's blocks do not hold.
@@ -53,7 +55,7 @@ impl fmt::Debug for Tail {
 impl View {
     /// Sees nothing.
     pub(crate) fn empty(signal: Signal) -> Self {
-        View { signal, blocks: Vec::new(), tails: Vec::new() }
+        View { signal, blocks: Vec::new(), tails: Vec::new(), deletes: Vec::new() }
     }
 
     /// One consistent view of these signals, all from the same catalog copy.
@@ -118,6 +120,11 @@ async fn of_signal(
         signal,
         blocks: catalog.tenant_blocks(signal, tenant).cloned().collect(),
         tails: tails.into_iter().flatten().map(Arc::new).collect(),
+        deletes: catalog
+            .deletes()
+            .filter(|delete| delete.tenant == tenant.as_str() && delete.model_signal() == Ok(signal))
+            .cloned()
+            .collect(),
     })
 }
 

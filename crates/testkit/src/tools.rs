@@ -16,7 +16,7 @@ pub fn cache() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/bonghwa/tools"))
 }
 
-/// Python with the OpenTelemetry SDK, DuckDB and pyarrow.
+/// Python with the OpenTelemetry SDK, DuckDB, pyarrow and Kubernetes' schemas.
 pub fn python() -> Result<PathBuf> {
     installed("venv/bin/python")
 }
@@ -24,6 +24,11 @@ pub fn python() -> Result<PathBuf> {
 /// The OpenTelemetry Collector.
 pub fn collector() -> Result<PathBuf> {
     installed("otelcol/otelcol")
+}
+
+/// Helm.
+pub fn helm() -> Result<PathBuf> {
+    installed("helm/helm")
 }
 
 fn installed(path: &str) -> Result<PathBuf> {

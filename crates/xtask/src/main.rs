@@ -7,6 +7,7 @@ mod cargo;
 mod demo;
 mod fuzz;
 mod go;
+mod helm;
 mod progress;
 mod setup;
 

@@ -29,14 +29,18 @@ pub fn cache() -> Result<PathBuf> {
 pub fn everything() -> Result<()> {
     build_tools()?;
     python()?;
+    crate::helm::install()?;
     collector()
 }
 
 /// A Debian package, and how to know that it is not needed.
 pub struct Package {
-    name: &'static str,
-    reason: &'static str,
-    present: fn() -> bool,
+    /// As apt knows it.
+    pub name: &'static str,
+    /// What it is for, told to the person whose machine gets it.
+    pub reason: &'static str,
+    /// Whether what it brings is there.
+    pub present: fn() -> bool,
 }
 
 const BUILD: [Package; 4] = [
@@ -77,7 +81,7 @@ pub fn python() -> Result<()> {
     if venv.exists() {
         std::fs::remove_dir_all(&venv)?;
     }
-    say(&format!("installing the OpenTelemetry SDK for Python, DuckDB and pyarrow into {}", venv.display()));
+    say(&format!("installing the OpenTelemetry SDK, DuckDB, pyarrow and Kubernetes' schemas into {}", venv.display()));
     quietly("creating the virtual environment", Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     let mut pip = Command::new(venv.join("bin/pip"));
     pip.args(["install", "--disable-pip-version-check", "--requirement"]);
@@ -164,6 +168,7 @@ fn libclang() -> bool {
     chosen.into_iter().chain(fixed.map(PathBuf::from)).chain(llvm).any(|dir| has(&dir))
 }
 
-fn is(file: &Path, content: &str) -> bool {
+/// Whether a file has this content.
+pub fn is(file: &Path, content: &str) -> bool {
     std::fs::read_to_string(file).is_ok_and(|c| c == content)
 }

@@ -17,7 +17,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
-use crate::layout::Layout;
+use crate::layout::{Layout, Order};
 use crate::physical::PhysicalColumn;
 use crate::write::WriteOptions;
 
@@ -49,9 +49,9 @@ pub(crate) struct FileEncoder {
 }
 
 impl FileEncoder {
-    pub fn new(layout: &Layout, options: &WriteOptions) -> Result<Self> {
+    pub fn new(layout: &Layout, order: Order, options: &WriteOptions) -> Result<Self> {
         let level = ZstdLevel::try_new(options.zstd_level)?;
-        let properties = Arc::new(properties(layout, options, level).build());
+        let properties = Arc::new(properties(layout, order, options, level).build());
         let schema = ArrowSchemaConverter::new().convert(&layout.schema)?;
         let writer = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), properties)?;
         let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&layout.schema));
@@ -140,7 +140,7 @@ fn has_bounds(column: &str) -> bool {
     )
 }
 
-fn properties(layout: &Layout, options: &WriteOptions, level: ZstdLevel) -> WriterPropertiesBuilder {
+fn properties(layout: &Layout, order: Order, options: &WriteOptions, level: ZstdLevel) -> WriterPropertiesBuilder {
     let page_rows = options.page_rows(layout.signal);
     let mut properties = WriterProperties::builder()
         .set_created_by(format!("bonghwa {}", env!("CARGO_PKG_VERSION")))
@@ -152,11 +152,7 @@ fn properties(layout: &Layout, options: &WriteOptions, level: ZstdLevel) -> Writ
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_statistics_truncate_length(Some(64))
         .set_column_index_truncate_length(Some(64));
-    let sorting = match layout.signal {
-        bonghwa_model::Signal::Logs => ["service_name", "time"],
-        bonghwa_model::Signal::Traces => ["service_name", "start_time"],
-        bonghwa_model::Signal::Metrics => ["tenant", "name"],
-    };
+    let sorting = order.columns(layout.signal);
     let sorting = sorting.iter().filter_map(|name| layout.index(name));
     let sorting = sorting.map(|i| SortingColumn { column_idx: i as i32, descending: false, nulls_first: false });
     properties = properties.set_sorting_columns(Some(sorting.collect()));

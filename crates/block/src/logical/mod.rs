@@ -36,7 +36,7 @@ impl Arrays {
     }
 }
 
-fn missing(name: &str) -> BlockError {
+pub(crate) fn missing(name: &str) -> BlockError {
     BlockError::damaged("", format!("column {name} is missing or of an unknown type"))
 }
 

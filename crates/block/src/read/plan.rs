@@ -1,10 +1,11 @@
 //! Which granules of which row groups a scan reads.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::v1;
+use hashbrown::HashSet;
 
 use super::predicate::{Op, Predicate, Scalar};
 use super::prune::{Resolved, Test, keep_granules, may_match_row_group};
@@ -69,8 +70,23 @@ pub struct ScanPlan {
     pub stats: PruneStats,
     pub(super) mapping: Mapping,
     pub(super) row_groups: Vec<PlannedRowGroup>,
-    pub(super) range: std::ops::RangeInclusive<i64>,
-    pub(super) trace_ids: Option<Vec<[u8; 16]>>,
+    pub(super) range: RangeInclusive<i64>,
+    pub(super) ids: Option<IdTest>,
+}
+
+/// Which trace ids a scan is about: other rows are passed over without being decoded.
+#[derive(Clone, Debug)]
+pub(crate) enum IdTest {
+    OneOf(Arc<HashSet<[u8; 16]>>),
+    Between(RangeInclusive<[u8; 16]>),
+}
+
+impl ScanPlan {
+    /// Reads only rows with trace ids in this range.
+    pub(crate) fn with_ids_between(mut self, range: RangeInclusive<[u8; 16]>) -> Self {
+        self.ids = Some(IdTest::Between(range));
+        self
+    }
 }
 
 /// A row group that is read, and which of its granules.
@@ -155,7 +171,7 @@ impl BlockReader {
             mapping,
             row_groups,
             range: predicate.min_time..=predicate.max_time,
-            trace_ids: predicate.trace_ids.clone().filter(|_| layout.index("trace_id").is_some()),
+            ids: predicate.trace_ids.as_ref().map(|ids| IdTest::OneOf(Arc::new(ids.iter().copied().collect()))),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Reading the rows of a planned scan.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use bonghwa_protocol::v1;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use hashbrown::HashSet;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
@@ -19,7 +19,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
 use super::footer::{panicked, parse_path};
 use super::object::ObjectReader;
-use super::plan::ScanPlan;
+use super::plan::{IdTest, ScanPlan};
 use super::{Footer, FooterCache};
 use crate::BlockError;
 use crate::logical::Arrays;
@@ -32,8 +32,8 @@ const BATCH_SAMPLES: u64 = 16 * 1024;
 /// One block, ready to be scanned.
 pub struct BlockReader {
     store: Arc<dyn ObjectStore>,
-    pub(super) path: Path,
-    pub(super) footer: Arc<Footer>,
+    pub(crate) path: Path,
+    pub(crate) footer: Arc<Footer>,
 }
 
 impl BlockReader {
@@ -75,6 +75,21 @@ impl BlockReader {
     }
 
     fn try_scan(&self, plan: ScanPlan) -> Result<BoxStream<'static, Result<RecordBatch, BlockError>>, BlockError> {
+        let path = self.path.clone();
+        let arrays = self.arrays(&plan, &plan.mapping.needed)?;
+        let (mapping, range) = (plan.mapping, plan.range);
+        Ok(arrays
+            .and_then(move |arrays| futures::future::ready(mapping.apply(&arrays, &range).map_err(|e| e.at(&path))))
+            .try_filter(|batch| futures::future::ready(batch.num_rows() > 0))
+            .boxed())
+    }
+
+    /// Reads the physical columns of these indexes, of the granules that a plan left.
+    pub(crate) fn arrays(
+        &self,
+        plan: &ScanPlan,
+        needed: &BTreeSet<usize>,
+    ) -> Result<BoxStream<'static, Result<Arrays, BlockError>>, BlockError> {
         let footer = Arc::clone(&self.footer);
         if plan.row_groups.is_empty() {
             return Ok(futures::stream::empty().boxed());
@@ -85,36 +100,31 @@ impl BlockReader {
         let schema = footer.metadata().file_metadata().schema_descr_ptr();
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(object, footer.arrow.clone())
             .with_row_groups(plan.row_groups.iter().map(|r| r.index).collect())
-            .with_projection(ProjectionMask::roots(&schema, plan.mapping.needed.iter().copied()))
-            .with_batch_size(self.batch_size(&plan));
+            .with_projection(ProjectionMask::roots(&schema, needed.iter().copied()))
+            .with_batch_size(self.batch_size(plan));
         if plan.stats.granules_kept < plan.row_groups.iter().map(|r| r.granules.len()).sum() {
-            builder = builder.with_row_selection(self.selection(&plan));
+            builder = builder.with_row_selection(self.selection(plan));
         }
-        if let (Some(ids), Some(index)) = (&plan.trace_ids, footer.layout.index("trace_id")) {
-            let ids: HashSet<[u8; 16]> = ids.iter().copied().collect();
+        if let (Some(test), Some(index)) = (plan.ids.clone(), footer.layout.index("trace_id")) {
             let mask = ProjectionMask::roots(&schema, [index]);
-            let matches = move |batch: RecordBatch| Ok(has_trace_id(&batch, &ids));
+            let matches = move |batch: RecordBatch| Ok(with_ids(&batch, &test));
             builder = builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, matches))]));
         }
         let stream = builder.build().map_err(|e| BlockError::parquet(&path, e))?;
-        let (mapping, range) = (plan.mapping, plan.range);
         let columns = footer.layout.schema.fields().len();
-        let batches = AssertUnwindSafe(stream).catch_unwind().map({
-            let path = path.clone();
-            move |batch| match batch {
-                Ok(batch) => batch.map_err(|e| BlockError::parquet(&path, e)),
-                Err(payload) => Err(panicked(&path, &*payload)),
-            }
+        let needed: Vec<usize> = needed.iter().copied().collect();
+        let batches = AssertUnwindSafe(stream).catch_unwind().map(move |batch| match batch {
+            Ok(batch) => batch.map_err(|e| BlockError::parquet(&path, e)),
+            Err(payload) => Err(panicked(&path, &*payload)),
         });
         Ok(batches
-            .and_then(move |batch| {
+            .map_ok(move |batch| {
                 let mut arrays = Arrays { columns: vec![None; columns], rows: batch.num_rows() };
-                for (index, column) in mapping.needed.iter().zip(batch.columns()) {
+                for (index, column) in needed.iter().zip(batch.columns()) {
                     arrays.columns[*index] = Some(Arc::clone(column));
                 }
-                futures::future::ready(mapping.apply(&arrays, &range).map_err(|e| e.at(&path)))
+                arrays
             })
-            .try_filter(|batch| futures::future::ready(batch.num_rows() > 0))
             .boxed())
     }
 
@@ -139,12 +149,15 @@ impl BlockReader {
     }
 }
 
-fn has_trace_id(batch: &RecordBatch, ids: &HashSet<[u8; 16]>) -> BooleanArray {
+/// The rows whose trace id passes; one that is missing counts as zero.
+fn with_ids(batch: &RecordBatch, test: &IdTest) -> BooleanArray {
     let Some(column) = batch.columns().first().and_then(|c| c.as_fixed_size_binary_opt()) else {
         return BooleanArray::from(vec![true; batch.num_rows()]);
     };
-    (0..column.len())
-        .map(|row| column.is_valid(row) && <[u8; 16]>::try_from(column.value(row)).is_ok_and(|id| ids.contains(&id)))
-        .map(Some)
-        .collect()
+    let id = |row: usize| column.is_valid(row).then(|| <[u8; 16]>::try_from(column.value(row)).ok()).flatten();
+    let passes = |row: usize| match test {
+        IdTest::OneOf(ids) => id(row).is_some_and(|id| ids.contains(&id)),
+        IdTest::Between(range) => range.contains(&id(row).unwrap_or_default()),
+    };
+    (0..column.len()).map(passes).map(Some).collect()
 }

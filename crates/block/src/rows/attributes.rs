@@ -157,7 +157,7 @@ fn write_value(out: &mut Vec<u8>, kind: u8, bits: u64, arena: &Arena) {
 }
 
 /// The name of a kind, as `body_type` shows it.
-pub(super) fn kind_name(kind: u8) -> &'static str {
+pub(crate) fn kind_name(kind: u8) -> &'static str {
     match Kind::from_u8(kind) {
         Some(Kind::Str) => "string",
         Some(Kind::Int) => "int",

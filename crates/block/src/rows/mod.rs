@@ -14,8 +14,9 @@ mod tables;
 use bonghwa_model::Signal;
 use bonghwa_model::batch::Batch;
 
+pub(crate) use attributes::kind_name;
 pub(crate) use common::Input;
-pub(crate) use order::{Row, in_batch_order, sorted};
+pub(crate) use order::{Row, by_trace, in_batch_order, sorted};
 pub(crate) use series::{Series, SeriesSlice};
 
 use crate::BlockError;

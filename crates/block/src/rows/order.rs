@@ -1,4 +1,6 @@
-//! The order of rows in a block: by service, then time, then arrival.
+//! The order of rows in a block: by service or trace, then time, then arrival.
+
+use bonghwa_model::batch::Batch;
 
 use super::Input;
 
@@ -61,4 +63,15 @@ pub(crate) fn sorted(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
         }
     }
     timed.into_iter().map(|(_, row)| row).collect()
+}
+
+/// All rows of these batches of spans by trace and start.
+pub(crate) fn by_trace(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
+    let mut rows = in_batch_order(input, batches);
+    // Stable: what came first stays first.
+    rows.sort_by_cached_key(|row| match input.batches[row.batch as usize] {
+        Batch::Traces(b) => (b.trace_id[row.row as usize], b.start_time[row.row as usize]),
+        other => ([0; 16], other.times()[row.row as usize]),
+    });
+    rows
 }

@@ -375,8 +375,18 @@ pub async fn scan(
     columns: &[Column],
     predicate: Predicate,
 ) -> (Vec<RecordBatch>, PruneStats) {
+    scan_block(store, &block.block, tenant, columns, predicate).await
+}
+
+pub async fn scan_block(
+    store: &Arc<dyn ObjectStore>,
+    block: &bonghwa_protocol::v1::Block,
+    tenant: &TenantId,
+    columns: &[Column],
+    predicate: Predicate,
+) -> (Vec<RecordBatch>, PruneStats) {
     let cache = FooterCache::new(1 << 20);
-    let reader = BlockReader::open(Arc::clone(store), Arc::new(block.block.clone()), &cache).await.unwrap();
+    let reader = BlockReader::open(Arc::clone(store), Arc::new(block.clone()), &cache).await.unwrap();
     let request = ScanRequest { tenant: tenant.clone(), columns: columns.to_vec(), predicate };
     let plan = reader.plan(&request).await.unwrap();
     let stats = plan.stats;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod commands;
+mod compaction;
 mod fixtures;
 mod node;
 mod rebuild;

@@ -59,7 +59,7 @@ fn records_count_more_than_positions() {
 #[test]
 fn what_cannot_be_rebuilt_is_named() {
     for (block, reason) in [
-        (v1::Block { level: 1, ..block("x", LOGS, 0, 1) }, "it has the level 1"),
+        (v1::Block { level: 1, ..block("x", LOGS, 0, 1) }, "it has the level 1 and does not say what it replaced"),
         (block("x", "", 0, 1), "its partition is wrong"),
         (block("x", LOGS, 5, 5), "its positions (5, 5] are none"),
         (v1::Block { signal: 3, ..block("x", LOGS, 0, 1) }, "its signal is Traces"),

@@ -68,7 +68,7 @@ proptest! {
 
 #[test]
 fn a_newer_snapshot_asks_for_an_upgrade() {
-    assert!(matches!(State::decode(Bytes::from_static(&[2, 0, 0])), Err(MetaError::Version(2))));
+    assert!(matches!(State::decode(Bytes::from_static(&[3, 0, 0])), Err(MetaError::Version(3))));
 }
 
 /// The format of the first release, which every later one must read.

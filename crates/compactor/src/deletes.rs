@@ -1,0 +1,31 @@
+//! Closing deletes that have been carried out.
+
+use bonghwa_protocol::v1;
+use bonghwa_protocol::v1::command::Kind;
+
+use crate::lease::Commands;
+use crate::options::nanos;
+use crate::plan::may_hold;
+use crate::{CompactorError, CompactorOptions};
+
+/// Closes the deletes whose rows no block holds any more. Until they are old enough they
+/// stay, because logs may hold rows that are not in a block yet. How many.
+pub(crate) async fn close(commands: &Commands, options: &CompactorOptions, now: i64) -> Result<u64, CompactorError> {
+    let catalog = commands.view.current();
+    let mut closed = 0;
+    for delete in catalog.deletes() {
+        let settled = delete.created_at.saturating_add(nanos(options.delete_settle)) <= now;
+        if !settled || catalog.blocks().any(|block| may_hold(block, delete)) {
+            continue;
+        }
+        match commands.run(Kind::RemoveDelete(v1::RemoveDelete { id: delete.id })).await? {
+            Ok(result) => commands.follow(result.version).await?,
+            Err(rejection) => {
+                return Err(CompactorError::Refused { command: "RemoveDelete", message: rejection.message });
+            }
+        };
+        tracing::info!(id = delete.id, tenant = delete.tenant, "a delete is carried out on all blocks");
+        closed += 1;
+    }
+    Ok(closed)
+}
