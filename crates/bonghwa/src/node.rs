@@ -114,7 +114,17 @@ impl Node {
             None => Arc::new(MetaRouter::connect(&config.join_addresses(), remote.clone())?),
         };
         let view = ClusterView::follow(meta.clone());
-        wait_for_catalog(&*meta, &view, member.identity.id).await;
+        let local_failed = async {
+            match &local_meta {
+                Some((local, _)) => local.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        // A log that fails now would be waited for without an end: this copy follows it.
+        tokio::select! {
+            error = local_failed => return Err(error).context("a log failed for good"),
+            () = wait_for_catalog(&*meta, &view, member.identity.id) => {}
+        }
         if local_meta.is_some() {
             refuse_strange_blocks(&view, &store, config).await?;
         }

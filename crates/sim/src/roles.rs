@@ -167,7 +167,11 @@ pub async fn open(machine: Machine, around: &Surroundings, servers: &Arc<Servers
     }
     let meta = meta_client(&name, around, servers);
     let view = ClusterView::follow(meta.clone());
-    wait_for_catalog(&*meta, &view, member.id()).await;
+    tokio::select! {
+        biased;
+        error = servers.failed() => return Err(error),
+        () = wait_for_catalog(&*meta, &view, member.id()) => {}
+    }
     member.register(&*meta, &view).await?;
     let (living, told) = (member.clone().live(meta.clone(), view.clone()), servers.clone());
     seam::spawn(async move {
