@@ -3,6 +3,7 @@
 
 mod cluster;
 mod data;
+mod deletes;
 mod flush;
 mod limits;
 mod names;
