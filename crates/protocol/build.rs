@@ -1,7 +1,13 @@
 //! Compiles `proto/` to Rust with protox, so that no protoc is needed.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../proto";
-    let files = ["bonghwa/v1/catalog.proto", "bonghwa/v1/meta.proto", "bonghwa/v1/ingester.proto", "bonghwa/v1/peer.proto"];
+    let files = [
+        "bonghwa/v1/catalog.proto",
+        "bonghwa/v1/tenants.proto",
+        "bonghwa/v1/meta.proto",
+        "bonghwa/v1/ingester.proto",
+        "bonghwa/v1/peer.proto",
+    ];
     println!("cargo:rerun-if-changed={root}");
     let descriptors = protox::compile(files, [root])?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;

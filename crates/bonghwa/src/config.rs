@@ -324,13 +324,10 @@ impl Default for Telemetry {
 
 impl TenantRates {
     fn limits(&self) -> SignalLimits {
-        let rate = |per_second: f64, burst: f64| {
-            (per_second > 0.0).then_some(Rate { per_second, burst: if burst > 0.0 { burst } else { per_second } })
-        };
         SignalLimits {
-            logs: rate(self.logs_rate, self.logs_burst),
-            metrics: rate(self.metrics_rate, self.metrics_burst),
-            traces: rate(self.traces_rate, self.traces_burst),
+            logs: Rate::new(self.logs_rate, self.logs_burst),
+            metrics: Rate::new(self.metrics_rate, self.metrics_burst),
+            traces: Rate::new(self.traces_rate, self.traces_burst),
         }
     }
 }

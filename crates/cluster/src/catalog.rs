@@ -22,6 +22,7 @@ pub struct Catalog {
     partitions: OrdMap<String, Arc<v1::Partition>>,
     blocks: OrdMap<String, Arc<v1::Block>>,
     index: OrdMap<(TenantId, Signal), TimeIndex>,
+    tenant_limits: OrdMap<String, Arc<v1::TenantRates>>,
     rings: [Arc<Ring>; 3],
 }
 
@@ -34,6 +35,7 @@ impl Default for Catalog {
             partitions: OrdMap::new(),
             blocks: OrdMap::new(),
             index: OrdMap::new(),
+            tenant_limits: OrdMap::new(),
             rings: [none.clone(), none.clone(), none],
         }
     }
@@ -137,6 +139,16 @@ impl Catalog {
         self.index.get(&(tenant.clone(), signal)).into_iter().flat_map(TimeIndex::iter)
     }
 
+    /// The rates that were set for a tenant while the cluster runs.
+    pub fn tenant_limits(&self, tenant: &TenantId) -> Option<&Arc<v1::TenantRates>> {
+        self.tenant_limits.get(tenant.as_str())
+    }
+
+    /// The rates of all tenants for whom some were set, by name.
+    pub fn all_tenant_limits(&self) -> impl ExactSizeIterator<Item = (&String, &Arc<v1::TenantRates>)> {
+        self.tenant_limits.iter()
+    }
+
     /// The next version: this one with a change, which must be numbered by it.
     pub fn apply(&self, version: u64, change: &v1::Change) -> Result<Catalog, ClusterError> {
         if self.version.checked_add(1) != Some(version) {
@@ -154,6 +166,7 @@ impl Catalog {
             next.partitions.remove(name);
         }
         next.insert(&change.nodes, &change.partitions, &change.blocks);
+        next.set_tenant_limits(&change.tenant_limits);
         next.rebuild_rings(change);
         Ok(next)
     }
@@ -170,6 +183,7 @@ impl Catalog {
     pub(crate) fn add_piece(&mut self, piece: &v1::Snapshot) {
         self.version = piece.version;
         self.insert(&piece.nodes, &piece.partitions, &piece.blocks);
+        self.set_tenant_limits(&piece.tenant_limits);
     }
 
     /// Builds what is derived from all pieces.
@@ -193,6 +207,15 @@ impl Catalog {
                 self.index.entry(key).or_default().insert(entry);
             }
             self.blocks.insert(block.path.clone(), block);
+        }
+    }
+
+    fn set_tenant_limits(&mut self, limits: &[v1::TenantLimits]) {
+        for v1::TenantLimits { tenant, rates } in limits {
+            match rates {
+                Some(rates) => self.tenant_limits.insert(tenant.clone(), Arc::new(*rates)),
+                None => self.tenant_limits.remove(tenant),
+            };
         }
     }
 

@@ -14,7 +14,7 @@ impl Catalog {
     }
 
     /// The catalog as a snapshot in pieces of about `max_bytes` of blocks each; the
-    /// first has all nodes and partitions. Made one by one as they are asked for;
+    /// first has all else. Made one by one as they are asked for;
     /// each but the last says that it continues.
     pub fn snapshot_pieces(&self, max_bytes: usize) -> impl Iterator<Item = v1::Snapshot> + Send + use<> {
         let catalog = self.clone();
@@ -28,6 +28,10 @@ impl Catalog {
             if after.is_none() {
                 piece.nodes = catalog.nodes().map(|n| (**n).clone()).collect();
                 piece.partitions = catalog.all_partitions().map(|p| (**p).clone()).collect();
+                piece.tenant_limits = catalog
+                    .all_tenant_limits()
+                    .map(|(tenant, rates)| v1::TenantLimits { tenant: tenant.clone(), rates: Some(**rates) })
+                    .collect();
             }
             let mut bytes = 0usize;
             for block in catalog.blocks_after(after.as_deref()) {

@@ -27,6 +27,7 @@ mod reject;
 mod restore;
 mod state;
 mod stored;
+mod tenants;
 
 pub use control::ControlOptions;
 pub use error::MetaError;

@@ -59,6 +59,7 @@ impl State {
             Some(Kind::ActivatePartition(c)) => self.activate_partition(c),
             Some(Kind::SetNodeState(c)) => self.set_node_state(c),
             Some(Kind::RemoveNode(c)) => self.remove_node(c),
+            Some(Kind::SetTenantLimits(c)) => self.set_tenant_limits(c),
             None => Err(invalid("kind is missing: name a command")),
         };
         self.conclude(verdict)
