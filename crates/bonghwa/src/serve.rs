@@ -37,7 +37,8 @@ pub async fn serve(config: Config) -> Result<()> {
     let roles = config.roles()?;
     let (remote, tls) = node::remote_options(&config)?;
     let gate = Gate::open(&config.auth)?;
-    if config.auth.enabled && tls.is_none() {
+    let others_reach = !config.grpc_listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    if config.auth.enabled && tls.is_none() && others_reach {
         tracing::warn!(
             "auth is on, but anybody who reaches grpc_listen, {}, is taken for a node of the cluster: set tls.cert, \
              tls.key and tls.ca, or let only nodes reach it",
