@@ -52,13 +52,8 @@ pub const WRITER_A: Caller = Caller {
 };
 
 /// May operate, and neither read nor write.
-pub const ADMIN: Caller = Caller {
-    name: "admin",
-    authorization: Some("Bearer hush-admin"),
-    known: true,
-    tenants: &[],
-    rights: &["admin"],
-};
+pub const ADMIN: Caller =
+    Caller { name: "admin", authorization: Some("Bearer hush-admin"), known: true, tenants: &[], rights: &["admin"] };
 
 /// May read tenants a and b.
 pub const READER_AB: Caller = Caller {

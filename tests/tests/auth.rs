@@ -162,7 +162,11 @@ async fn every_caller_at_every_endpoint_for_every_tenant() -> Result<()> {
     let probes = probes();
     let tried: BTreeSet<&str> = probes.iter().map(|p| p.route).chain(CALLS).collect();
     let listed: BTreeSet<&str> = rights.keys().map(String::as_str).collect();
-    ensure!(tried == listed, "tried but not listed, or listed but not tried: {:?}", tried.symmetric_difference(&listed));
+    ensure!(
+        tried == listed,
+        "tried but not listed, or listed but not tried: {:?}",
+        tried.symmetric_difference(&listed)
+    );
 
     let mut table = Table::default();
     for probe in &probes {
@@ -282,7 +286,8 @@ async fn no_secret_shows_anywhere() -> Result<()> {
         guarded.sql(caller, Some("a"), "SELECT 1").await?;
         guarded.sql(caller, Some("nobody"), "SELECT nothing").await?;
     }
-    let mut shown = vec![guarded.server.run(&["config", "show"]).await?, guarded.server.run(&["config", "check"]).await?];
+    let mut shown =
+        vec![guarded.server.run(&["config", "show"]).await?, guarded.server.run(&["config", "check"]).await?];
     for path in ["/config", "/metrics", "/ring"] {
         shown.push(guarded.request(&ADMIN, None, Method::GET, path).send().await?.text().await?);
     }

@@ -155,7 +155,8 @@ async fn no_header_goes_around_the_file() -> Result<()> {
 async fn several_tenants_are_read_together() -> Result<()> {
     let mut guarded = two_tenants().await?;
     for place in ["in the tail", "in blocks"] {
-        for (tenants, expected) in [("a", vec!["of-a"; 2]), ("b", vec!["of-b"; 2]), ("a|b", vec!["of-a", "of-a", "of-b", "of-b"])]
+        for (tenants, expected) in
+            [("a", vec!["of-a"; 2]), ("b", vec!["of-b"; 2]), ("a|b", vec!["of-a", "of-a", "of-b", "of-b"])]
         {
             let rows = guarded.rows(&READER_AB, Some(tenants), "SELECT body FROM logs ORDER BY body").await?;
             let bodies: Vec<&str> = rows.iter().filter_map(|row| row["body"].as_str()).collect();
@@ -181,7 +182,8 @@ async fn several_tenants_are_read_together() -> Result<()> {
     };
     ensure!(ask("a|b").await?.json::<Value>().await? == json!([{ "n": 0 }]));
     ensure!(ask("a|").await?.status() == 400);
-    let write = server.http().post(server.url("/v1/logs")).header("x-scope-orgid", "a|b").json(&json!({})).send().await?;
+    let write =
+        server.http().post(server.url("/v1/logs")).header("x-scope-orgid", "a|b").json(&json!({})).send().await?;
     let (status, text) = (write.status(), write.text().await?);
     ensure!(status == 400 && text.contains("goes to one tenant"), "{status} {text}");
     server.stop().await
@@ -237,7 +239,10 @@ async fn limits_change_while_the_server_runs() -> Result<()> {
     }
     let (status, _) = admin(&server, Method::DELETE, shop, "").await?;
     ensure!(status == 200 && admin(&server, Method::DELETE, shop, "").await?.0 == 200, "{status}");
-    ensure!(send(&server, "shop").await? == 200 && send(&server, "shop").await? == 200, "the configuration holds again");
+    ensure!(
+        send(&server, "shop").await? == 200 && send(&server, "shop").await? == 200,
+        "the configuration holds again"
+    );
     server.stop().await
 }
 
@@ -274,7 +279,11 @@ async fn a_tenant_that_floods_queries_keeps_no_other_waiting() -> Result<()> {
         let metrics = metrics.text().await.map_err(|e| e.to_string())?;
         let shown: Vec<&str> = metrics.lines().filter(|line| line.starts_with("bonghwa_queries")).collect();
         let count = begun.load(Ordering::SeqCst);
-        if count == TURNS && shown.contains(&waiting.as_str()) { Ok(()) } else { Err(format!("{count} begun; {shown:?}")) }
+        if count == TURNS && shown.contains(&waiting.as_str()) {
+            Ok(())
+        } else {
+            Err(format!("{count} begun; {shown:?}"))
+        }
     })
     .await?;
     for _ in 0..10 {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
-use crate::{auth, commands};
 use crate::config::{Config, load};
+use crate::{auth, commands};
 
 /// Logs, metrics and traces in one system: OTLP in, Parquet on object storage, SQL out.
 #[derive(Parser)]

@@ -201,7 +201,11 @@ mod tests {
         assert_eq!(refused.retry_after, Duration::from_secs(1));
         assert!(refused.message.contains("limits.logs"), "{}", refused.message);
         assert_eq!(limits.admit(&tenant, None, Signal::Logs, 4e6, start + Duration::from_secs(1)), Ok(()));
-        assert_eq!(limits.admit(&tenant, None, Signal::Traces, 1.0, start), Ok(()), "signals have buckets of their own");
+        assert_eq!(
+            limits.admit(&tenant, None, Signal::Traces, 1.0, start),
+            Ok(()),
+            "signals have buckets of their own"
+        );
     }
 
     #[test]
@@ -236,7 +240,10 @@ mod tests {
         assert!(admit(Some(&low), 20.0, second(2)));
         assert!(!admit(Some(&low), 1.0, second(2)), "the bucket is as small again as the burst says");
         assert!(admit(None, 1e12, second(2)));
-        assert!(limits.admit(&tenant, Some(&low), Signal::Traces, 1e12, start).is_ok(), "what is not named has no limit");
+        assert!(
+            limits.admit(&tenant, Some(&low), Signal::Traces, 1e12, start).is_ok(),
+            "what is not named has no limit"
+        );
     }
 
     #[test]

@@ -43,7 +43,9 @@ pub enum QueryError {
     #[error("{0} queries are running, as many as may at once, and none ended in time: try again later")]
     Busy(usize),
     /// More queries of the tenant wait than may.
-    #[error("{waiting} queries of tenant {tenant} wait already, as many as may: try again later, or send fewer at once")]
+    #[error(
+        "{waiting} queries of tenant {tenant} wait already, as many as may: try again later, or send fewer at once"
+    )]
     Queue {
         /// The tenant.
         tenant: String,

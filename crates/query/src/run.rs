@@ -45,7 +45,11 @@ impl Limits {
 
     /// Plans and runs a query of a tenant in a task of its own; its rows, once the first
     /// are there. The task ends with the stream.
-    pub(crate) async fn run(self: Arc<Self>, tenant: &TenantId, plan: Plan) -> Result<SendableRecordBatchStream, QueryError> {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        tenant: &TenantId,
+        plan: Plan,
+    ) -> Result<SendableRecordBatchStream, QueryError> {
         let alive = Alive::new(self.timeout);
         let waiting = Waiting(alive.clone());
         let turn = seam::timeout(self.timeout, self.turns.take(tenant)).await;

@@ -34,15 +34,14 @@ static WAITING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     }
 });
 
-static RUNNING: LazyLock<IntGauge> = LazyLock::new(|| {
-    match IntGauge::with_opts(opts!("bonghwa_queries_running", "Queries that run now")) {
+static RUNNING: LazyLock<IntGauge> =
+    LazyLock::new(|| match IntGauge::with_opts(opts!("bonghwa_queries_running", "Queries that run now")) {
         Ok(gauge) => {
             let _ = prometheus::register(Box::new(gauge.clone()));
             gauge
         }
         Err(error) => unreachable!("metric names are constants of this file: {error}"),
-    }
-});
+    });
 
 /// The turns of one engine.
 pub(crate) struct Turns {
@@ -88,12 +87,7 @@ impl Turns {
     /// So many at once, one at least.
     pub(crate) fn new(most: usize) -> Arc<Self> {
         let most = most.max(1);
-        Arc::new(Turns {
-            most,
-            kept: most.div_ceil(KEPT_OF),
-            labels: TenantLabels::default(),
-            line: Mutex::default(),
-        })
+        Arc::new(Turns { most, kept: most.div_ceil(KEPT_OF), labels: TenantLabels::default(), line: Mutex::default() })
     }
 
     /// Queries that run at once, whoever's they are.

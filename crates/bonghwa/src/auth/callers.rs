@@ -36,10 +36,7 @@ pub(super) enum Credential {
     /// `Authorization: Bearer TOKEN`.
     Token(Digest),
     /// `Authorization: Basic`, of a user name and a password.
-    Password {
-        username: Digest,
-        password: Digest,
-    },
+    Password { username: Digest, password: Digest },
 }
 
 /// What a request presents.

@@ -72,7 +72,10 @@ fn parse(text: &str) -> Result<Callers, String> {
             return Err(format!("caller {}: name is there twice: give each caller its own", other.name));
         }
         if let Some((other, field)) = callers.iter().find_map(|other| Some((other, clash(other, &caller)?))) {
-            return Err(format!("caller {}: {field} is that of caller {} too: give each its own", caller.name, other.name));
+            return Err(format!(
+                "caller {}: {field} is that of caller {} too: give each its own",
+                caller.name, other.name
+            ));
         }
         callers.push(caller);
     }
@@ -180,7 +183,9 @@ impl Fields {
         let uses_tenants = rights.read || rights.write;
         let listed = match self.left.remove("tenants") {
             None if uses_tenants => {
-                return Err(self.error("tenants is missing: list those that it may read or write, or write \"*\" for all"));
+                return Err(
+                    self.error("tenants is missing: list those that it may read or write, or write \"*\" for all")
+                );
             }
             None => return Ok(Tenants::These(Vec::new())),
             Some(_) if !uses_tenants => {

@@ -236,7 +236,8 @@ mod tests {
 
     async fn send(gate: &Arc<Gate>, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
         let method = if matches!(path, "/v1/logs" | "/admin/flush") { "POST" } else { "GET" };
-        let request = headers.iter().fold(http::Request::builder().method(method).uri(path), |r, (k, v)| r.header(*k, *v));
+        let request =
+            headers.iter().fold(http::Request::builder().method(method).uri(path), |r, (k, v)| r.header(*k, *v));
         let response = gate.guard(echo(), Speaks::Http).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let status = response.status().as_u16();
         let challenged = response.headers().get_all(header::WWW_AUTHENTICATE).iter().count();

@@ -110,7 +110,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         return error("ingester.head_bytes", message);
     }
     if config.auth.enabled && config.auth.file.as_os_str().is_empty() {
-        return error("auth.file", "it is empty, and auth.enabled asks for callers: name a file that lists them".into());
+        return error(
+            "auth.file",
+            "it is empty, and auth.enabled asks for callers: name a file that lists them".into(),
+        );
     }
     let token = &config.telemetry.otlp_token;
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -91,7 +91,10 @@ async fn another_tenants_attributes_are_not_known_of() {
     let cluster = cluster().await;
     let query = "SELECT \"secret\" FROM logs";
     let error = table_of(&cluster, &set("a|b"), query).await.unwrap_err();
-    assert!(matches!(&error, QueryError::NoColumn { near, .. } if !near.iter().any(|n| n.contains("secret"))), "{error:?}");
+    assert!(
+        matches!(&error, QueryError::NoColumn { near, .. } if !near.iter().any(|n| n.contains("secret"))),
+        "{error:?}"
+    );
     let near = table_of(&cluster, &set("a|b"), "SELECT \"secre\" FROM logs").await.unwrap_err();
     assert!(!near.to_string().contains("\"secret\""), "{near}");
     assert_eq!(rows(&cluster, "b|c", "SELECT \"secret\" FROM logs ORDER BY body").await, ["NULL", "NULL", "x", "x"]);
