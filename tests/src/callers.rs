@@ -112,9 +112,11 @@ impl Guarded {
         Ok(Guarded { server: Server::start_with(Store::Local, &auth).await?, dir })
     }
 
-    /// Writes another version of the file.
+    /// Puts another version in the place of the file.
     pub fn rewrite(&self, text: &str) -> Result<()> {
-        Ok(fs::write(self.dir.path().join("auth.yaml"), text)?)
+        let (new, file) = (self.dir.path().join("auth.yaml.new"), self.dir.path().join("auth.yaml"));
+        fs::write(&new, text)?;
+        Ok(fs::rename(new, file)?)
     }
 
     /// A request of a caller to the API port, naming these tenants.

@@ -99,7 +99,7 @@ fn refusal(caller: &Caller, needs: &str, tenants: Option<&str>) -> Option<u16> {
 /// Route -> the right that it needs, as the binary says.
 async fn rights() -> Result<BTreeMap<String, String>> {
     let text = tools::run(&["config".as_ref(), "rights".as_ref()]).await?;
-    let pair = |line: &str| {
+    let pair = |line: &str| -> Result<(String, String)> {
         let (needs, route) = line.split_once(' ').with_context(|| format!("the line {line:?}"))?;
         Ok((route.trim().to_owned(), needs.to_owned()))
     };
@@ -175,7 +175,7 @@ async fn every_caller_at_every_endpoint_for_every_tenant() -> Result<()> {
         let listeners = if needs == "write" { vec![("api", api), ("otlp", otlp)] } else { vec![("api", api)] };
         for (listener, base) in listeners {
             let what = format!("{listener} {} {}", probe.method, probe.route);
-            let ask = async |headers: &[(&str, &str)]| {
+            let ask = async |headers: &[(&str, &str)]| -> Result<u16> {
                 let request = server.http().request(probe.method.clone(), format!("{base}{}", probe.path));
                 let request = request.header("content-type", "application/json").body(probe.body);
                 let answer = with_headers(request, headers).send().await?;
@@ -193,8 +193,9 @@ async fn every_caller_at_every_endpoint_for_every_tenant() -> Result<()> {
             403 => 7,
             _ => 3,
         };
-        let ask =
-            async |headers: &[(&str, &str)]| Ok(grpc::call(&server.otlp_grpc(), call, headers, b"").await?.status);
+        let ask = async |headers: &[(&str, &str)]| -> Result<u16> {
+            Ok(grpc::call(&server.otlp_grpc(), call, headers, b"").await?.status)
+        };
         let short = call.split('.').next_back().unwrap_or(call);
         table.row(format!("grpc {short}"), &rights[call], 0, code, ask).await?;
     }
@@ -238,34 +239,40 @@ async fn no_spelling_of_a_path_goes_around_the_gate() -> Result<()> {
     guarded.server.stop().await
 }
 
+/// How long a change of the file may take to be heeded.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn becomes(guarded: &Guarded, caller: &Caller, status: u16) -> Result<()> {
+    let what = format!("{} is answered {status}", caller.name);
+    wait::until(&what, PATIENCE, || answers(guarded, caller, status)).await
+}
+
+async fn answers(guarded: &Guarded, caller: &Caller, status: u16) -> Result<(), String> {
+    match guarded.sql(caller, None, "SELECT 1").await {
+        Ok(answer) if answer.status() == status => Ok(()),
+        Ok(answer) => Err(answer.status().to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn shows(guarded: &Guarded, line: &str) -> Result<(), String> {
+    let answer = guarded.request(&ADMIN, None, Method::GET, "/metrics").send().await.map_err(|e| e.to_string())?;
+    let text = answer.text().await.map_err(|e| e.to_string())?;
+    if text.lines().any(|l| l == line) { Ok(()) } else { Err(format!("/metrics does not show {line}")) }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_version_of_the_file_holds_if_it_is_good() -> Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(30);
     let mut guarded = Guarded::start().await?;
-    let becomes = async |caller: &Caller, status: u16| -> Result<()> {
-        wait::until(&format!("{} is answered {status}", caller.name), PATIENCE, || async {
-            match guarded.sql(caller, None, "SELECT 1").await {
-                Ok(answer) if answer.status() == status => Ok(()),
-                Ok(answer) => Err(answer.status().to_string()),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await
-    };
     let renewed = Caller { name: "with the new token", authorization: Some("Bearer hush-renewed"), ..READER_A };
-    becomes(&READER_A, 200).await?;
+    becomes(&guarded, &READER_A, 200).await?;
     guarded.rewrite(&FILE.replace("hush-reader-of-a,", "hush-renewed,"))?;
-    becomes(&renewed, 200).await?;
-    becomes(&READER_A, 401).await?;
+    becomes(&guarded, &renewed, 200).await?;
+    becomes(&guarded, &READER_A, 401).await?;
 
     guarded.rewrite(&FILE.replace("tenants: [a]", "tenants: [a/b]"))?;
-    let broken = async || {
-        let metrics = guarded.request(&ADMIN, None, Method::GET, "/metrics").send().await.map_err(|e| e.to_string())?;
-        let metrics = metrics.text().await.map_err(|e| e.to_string())?;
-        metrics.contains("bonghwa_auth_file_broken 1").then_some(()).ok_or("no sign of it in /metrics".to_owned())
-    };
-    wait::until("the broken file is noticed", PATIENCE, broken).await?;
-    becomes(&renewed, 200).await?;
+    wait::until("the broken file is noticed", PATIENCE, || shows(&guarded, "bonghwa_auth_file_broken 1")).await?;
+    becomes(&guarded, &renewed, 200).await?;
     let log = guarded.server.log_tail();
     for words in ["auth.file: the callers stay as they were", "caller reader-a: tenants has"] {
         ensure!(log.contains(words), "the log lacks {words:?}:\n{log}");
@@ -274,7 +281,8 @@ async fn a_new_version_of_the_file_holds_if_it_is_good() -> Result<()> {
     ensure!(format!("{refused:#}").contains("caller reader-a: tenants has"), "{refused:#}");
 
     guarded.rewrite(FILE)?;
-    becomes(&READER_A, 200).await?;
+    becomes(&guarded, &READER_A, 200).await?;
+    shows(&guarded, "bonghwa_auth_file_broken 0").await.map_err(anyhow::Error::msg)?;
     guarded.server.run(&["config", "check"]).await?;
     guarded.server.stop().await
 }

@@ -274,18 +274,8 @@ async fn a_tenant_that_floods_queries_keeps_no_other_waiting() -> Result<()> {
         });
     }
     let waiting = format!("bonghwa_queries_waiting{{tenant=\"noisy\"}} {}", FLOOD - TURNS);
-    wait::until("the flood has all turns", Duration::from_secs(60), async || {
-        let metrics = server.http().get(server.url("/metrics")).send().await.map_err(|e| e.to_string())?;
-        let metrics = metrics.text().await.map_err(|e| e.to_string())?;
-        let shown: Vec<&str> = metrics.lines().filter(|line| line.starts_with("bonghwa_queries")).collect();
-        let count = begun.load(Ordering::SeqCst);
-        if count == TURNS && shown.contains(&waiting.as_str()) {
-            Ok(())
-        } else {
-            Err(format!("{count} begun; {shown:?}"))
-        }
-    })
-    .await?;
+    let full = || floods(&server, &begun, TURNS, &waiting);
+    wait::until("the flood has all turns", Duration::from_secs(60), full).await?;
     for _ in 0..10 {
         let rows: Value = ask("quiet", "SELECT count(*) AS n FROM logs").await?.json().await?;
         ensure!(rows == json!([{ "n": 500 }]), "{rows}");
@@ -297,4 +287,13 @@ async fn a_tenant_that_floods_queries_keeps_no_other_waiting() -> Result<()> {
     let rows: Value = ask("noisy", "SELECT count(*) AS n FROM logs").await?.json().await?;
     ensure!(rows == json!([{ "n": 500 }]), "after its flood, the tenant itself is answered {rows}");
     server.stop().await.context("stopping")
+}
+
+/// Whether so many queries of the flood have begun, and the metrics show how many wait.
+async fn floods(server: &Server, begun: &AtomicUsize, turns: usize, waiting: &str) -> Result<(), String> {
+    let metrics = server.http().get(server.url("/metrics")).send().await.map_err(|e| e.to_string())?;
+    let metrics = metrics.text().await.map_err(|e| e.to_string())?;
+    let shown: Vec<&str> = metrics.lines().filter(|line| line.starts_with("bonghwa_queries")).collect();
+    let count = begun.load(Ordering::SeqCst);
+    if count == turns && shown.contains(&waiting) { Ok(()) } else { Err(format!("{count} begun; {shown:?}")) }
 }

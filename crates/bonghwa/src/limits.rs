@@ -42,7 +42,7 @@ pub fn router(node: Arc<Node>, configured: Limits) -> Router {
 /// The tenants whose rates were set at run time.
 async fn all(State(Context { node, .. }): State<Context>) -> Response {
     let catalog = node.view.current();
-    let given = catalog.all_tenant_limits().map(|(tenant, rates)| (tenant.as_str(), TenantRates::from(&**rates)));
+    let given = catalog.all_tenant_limits().map(|(tenant, rates)| (tenant.as_str(), TenantRates::from(rates)));
     axum::Json(json!({ "overrides": given.collect::<BTreeMap<&str, TenantRates>>() })).into_response()
 }
 
@@ -54,7 +54,7 @@ async fn one(State(Context { node, configured }): State<Context>, Path(tenant): 
     };
     let catalog = node.view.current();
     let (source, limits) = match catalog.tenant_limits(&tenant) {
-        Some(rates) => ("run time", TenantRates::from(&**rates)),
+        Some(rates) => ("run time", TenantRates::from(rates)),
         None => configured.of(&tenant),
     };
     axum::Json(json!({ "tenant": tenant.as_str(), "source": source, "limits": limits })).into_response()

@@ -22,7 +22,7 @@ pub struct Catalog {
     partitions: OrdMap<String, Arc<v1::Partition>>,
     blocks: OrdMap<String, Arc<v1::Block>>,
     index: OrdMap<(TenantId, Signal), TimeIndex>,
-    tenant_limits: OrdMap<String, Arc<v1::TenantRates>>,
+    tenant_limits: OrdMap<String, v1::TenantRates>,
     rings: [Arc<Ring>; 3],
 }
 
@@ -140,12 +140,12 @@ impl Catalog {
     }
 
     /// The rates that were set for a tenant while the cluster runs.
-    pub fn tenant_limits(&self, tenant: &TenantId) -> Option<&Arc<v1::TenantRates>> {
+    pub fn tenant_limits(&self, tenant: &TenantId) -> Option<&v1::TenantRates> {
         self.tenant_limits.get(tenant.as_str())
     }
 
     /// The rates of all tenants for whom some were set, by name.
-    pub fn all_tenant_limits(&self) -> impl ExactSizeIterator<Item = (&String, &Arc<v1::TenantRates>)> {
+    pub fn all_tenant_limits(&self) -> impl ExactSizeIterator<Item = (&String, &v1::TenantRates)> {
         self.tenant_limits.iter()
     }
 
@@ -213,7 +213,7 @@ impl Catalog {
     fn set_tenant_limits(&mut self, limits: &[v1::TenantLimits]) {
         for v1::TenantLimits { tenant, rates } in limits {
             match rates {
-                Some(rates) => self.tenant_limits.insert(tenant.clone(), Arc::new(*rates)),
+                Some(rates) => self.tenant_limits.insert(tenant.clone(), *rates),
                 None => self.tenant_limits.remove(tenant),
             };
         }

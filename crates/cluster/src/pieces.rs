@@ -30,7 +30,7 @@ impl Catalog {
                 piece.partitions = catalog.all_partitions().map(|p| (**p).clone()).collect();
                 piece.tenant_limits = catalog
                     .all_tenant_limits()
-                    .map(|(tenant, rates)| v1::TenantLimits { tenant: tenant.clone(), rates: Some(**rates) })
+                    .map(|(tenant, rates)| v1::TenantLimits { tenant: tenant.clone(), rates: Some(*rates) })
                     .collect();
             }
             let mut bytes = 0usize;

@@ -19,7 +19,7 @@ impl State {
         if let Some(rates) = &limits.rates {
             check(tenant, rates)?;
         }
-        let known = self.catalog.tenant_limits(&id).map(|rates| **rates);
+        let known = self.catalog.tenant_limits(&id).copied();
         if known == limits.rates {
             return Ok(Done::default());
         }

@@ -25,7 +25,7 @@ pub enum TenantError {
     #[error("X-Scope-OrgID is {0:?}: what is written goes to one tenant, name only that one; several are for reading")]
     Several(String),
     /// More tenants than one read covers.
-    #[error("X-Scope-OrgID names {0} tenants: one read covers at most {MOST_TENANTS}, split it")]
+    #[error("X-Scope-OrgID names {0} tenants: one read covers at most {most}, split it", most = MOST_TENANTS)]
     TooMany(usize),
 }
 

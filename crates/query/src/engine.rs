@@ -205,7 +205,7 @@ impl Engine {
             async move {
                 let views = View::take(&self.cluster, &*self.directory, &tenant, signals).await?;
                 let (store, footers) = (self.store.clone(), self.footers.clone());
-                Ok((Arc::new(Source { tenant, store, footers }), views))
+                Ok::<_, QueryError>((Arc::new(Source { tenant, store, footers }), views))
             }
         };
         try_join_all(tenants.iter().map(of_tenant)).await

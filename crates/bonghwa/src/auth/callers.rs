@@ -27,7 +27,7 @@ impl Digest {
 
     /// Takes as long whether it is the same or not.
     pub(super) fn same(&self, other: &Digest) -> Choice {
-        self.0.ct_eq(&other.0)
+        self.0[..].ct_eq(&other.0[..])
     }
 }
 

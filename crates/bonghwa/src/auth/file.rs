@@ -216,7 +216,12 @@ impl Fields {
         let Some(key) = unknown.map(shown) else { return Ok(()) };
         let near = FIELDS.iter().map(|field| (strsim::damerau_levenshtein(field, &key), field)).min();
         let near = near.filter(|(distance, field)| *distance <= 1 + field.len() / 3);
-        let near = near.map(|(_, field)| format!(": did you mean `{field}`?")).unwrap_or_default();
+        let near = match near {
+            // The key goes on after its colon.
+            Some((0, _)) => ": put a space after its colon".to_owned(),
+            Some((_, field)) => format!(": did you mean `{field}`?"),
+            None => String::new(),
+        };
         Err(self.error(format!("unknown field `{key}`{near}")))
     }
 }
@@ -274,7 +279,7 @@ mod tests {
         let rest = "tenants: [a], rights: [read]";
         for (text, expected) in [
             (with(&format!("tokn: hush, {rest}")), "caller shop: unknown field `tokn`: did you mean `token`?"),
-            (with(&format!("token:hush, {rest}")), "caller shop: unknown field `token`: did you mean `token`?"),
+            (with(&format!("token:hush, {rest}")), "caller shop: unknown field `token`: put a space after its colon"),
             (with(&format!("zebra: hush, {rest}")), "caller shop: unknown field `zebra`"),
             (with(rest), "caller shop: token is missing: "),
             (with(&format!("token: '', {rest}")), "caller shop: token is empty: "),
