@@ -50,7 +50,8 @@ async fn flush(State(node): State<Arc<Node>>) -> Response {
     }
 }
 
-fn failure(status: StatusCode, kind: &str, error: &str) -> Response {
+/// An error as the pages answer it.
+pub fn failure(status: StatusCode, kind: &str, error: &str) -> Response {
     (status, axum::Json(json!({ "status": "error", "errorType": kind, "error": error }))).into_response()
 }
 

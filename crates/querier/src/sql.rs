@@ -32,14 +32,14 @@ pub(crate) async fn post(
 }
 
 async fn answer(engine: &Arc<Engine>, headers: &HeaderMap, query: &str) -> Result<Response, ApiError> {
-    let tenant = request::tenant(headers)?;
+    let tenants = request::tenants(headers)?;
     let offered = Format::ALL.map(Format::media_type);
     let chosen = accept::choose(headers, &offered);
     let Some(format) = chosen.and_then(|media| Format::ALL.into_iter().find(|f| f.media_type() == media)) else {
         let message = format!("Accept names no format that SQL answers in: name one of {}", offered.join(", "));
         return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "bad_data", message));
     };
-    let mut answer = engine.sql(&tenant, query).await?;
+    let mut answer = engine.sql(&tenants, query).await?;
     let mut encoder = formats::Encoder::new(format, &answer.schema).map_err(QueryError::Internal)?;
     // Until something was sent, an error can still be a status.
     let first = match answer.stream.next().await {

@@ -81,11 +81,11 @@ async fn find(
     id: &str,
     query: Option<&str>,
 ) -> Result<TracesData, ApiError> {
-    let tenant = request::tenant(headers)?;
+    let tenants = request::tenants(headers)?;
     let trace_id = trace_id(id)?;
     let time = time_range(query.unwrap_or_default())?;
     engine
-        .trace(&tenant, trace_id, time)
+        .trace(&tenants, trace_id, time)
         .await?
         .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no trace with the id {id}")))
 }

@@ -165,6 +165,18 @@ pub(crate) struct AttributeKinds {
 }
 
 impl AttributeKinds {
+    /// Those of two views together.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        for (place, kinds) in other.known {
+            *self.known.entry(place).or_default() |= kinds;
+        }
+        self.listed_to = match (self.listed_to, other.listed_to) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self
+    }
+
     /// The kinds of an attribute's values. None if surely no record has it.
     pub(crate) fn of(&self, scope: AttributeScope, key: &str) -> Option<u32> {
         match scope {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use v1::command::Kind;
 
-use crate::fixtures::{block, command, create, flush, founded, register, remove, seal};
+use crate::fixtures::{block, command, create, flush, founded, register, remove, seal, set_limits};
 
 /// Commands over few names, so that many of them meet.
 fn any_command() -> impl Strategy<Value = Kind> {
@@ -18,6 +18,7 @@ fn any_command() -> impl Strategy<Value = Kind> {
         1 => prop::collection::vec(1u64..4, 0..3).prop_map(|replicas| create(v1::Signal::Logs, &replicas)),
         1 => name().prop_map(|name| seal(&name)),
         1 => (name(), 0u64..6).prop_map(|(name, last)| remove(&name, last)),
+        1 => (1u64..4, prop::option::of(0u32..3)).prop_map(|(n, rate)| set_limits(&format!("t{n}"), rate.map(f64::from))),
         4 => (name(), 0u64..8, 0u64..4, 0usize..3).prop_map(|(name, from, length, blocks)| {
             let (from, to) = (from, from + length);
             let paths = (0..blocks as u64).map(|n| block(&format!("{name}/{from}-{to}-{n}"), &name, from + n, (from + n + 1).min(to)));
