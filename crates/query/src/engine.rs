@@ -16,6 +16,7 @@ use datafusion::sql::parser::Statement;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
+use parking_lot::Mutex;
 
 use crate::alive::{self, Alive};
 use crate::mentions::Mentions;
@@ -68,6 +69,32 @@ pub struct SqlAnswer {
     pub schema: SchemaRef,
     /// The rows. Dropping it ends the query.
     pub stream: SendableRecordBatchStream,
+    /// Partitions whose newest rows, those in no block yet, are not in the answer, because no
+    /// leader of theirs could be reached. Empty: the answer is whole.
+    pub missing: Vec<String>,
+}
+
+/// A trace, and whether that is all of it.
+#[derive(Debug)]
+pub struct TraceAnswer {
+    /// Its spans. None if there are none; never so where partitions are missing.
+    pub trace: Option<TracesData>,
+    /// As of [`SqlAnswer::missing`].
+    pub missing: Vec<String>,
+}
+
+/// The partitions that the last attempt at a query had to leave out.
+#[derive(Clone, Default)]
+struct Missing(Arc<Mutex<Vec<String>>>);
+
+impl Missing {
+    fn note(&self, views: &BTreeMap<Signal, Arc<View>>) {
+        *self.0.lock() = views.values().flat_map(|view| view.missing.iter().cloned()).collect();
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 impl Engine {
@@ -98,32 +125,44 @@ impl Engine {
     ) -> BoxFuture<'a, Result<SqlAnswer, QueryError>> {
         Box::pin(async move {
             let statement = statement::parse(query)?;
-            let (engine, tenant) = (self.clone(), tenant.clone());
+            let missing = Missing::default();
+            let (engine, tenant, left_out) = (self.clone(), tenant.clone(), missing.clone());
             let plan: Plan = Box::new(move |alive| {
                 let (engine, tenant, statement) = (engine.clone(), tenant.clone(), statement.clone());
-                Box::pin(async move { engine.execute(&tenant, statement, alive).await })
+                let left_out = left_out.clone();
+                Box::pin(async move { engine.execute(&tenant, statement, alive, &left_out).await })
             });
             let stream = self.limits.clone().run(plan).await?;
-            Ok(SqlAnswer { schema: stream.schema(), stream })
+            Ok(SqlAnswer { schema: stream.schema(), stream, missing: missing.take() })
         })
     }
 
-    /// All spans of a trace. None if there are none.
+    /// All spans of a trace, as far as the partitions' leaders can be reached. A trace of
+    /// which nothing is found while some cannot is an error: it may well be there.
     pub fn trace<'a>(
         self: &'a Arc<Self>,
         tenant: &'a TenantId,
         trace_id: [u8; 16],
         time: Option<(i64, i64)>,
-    ) -> BoxFuture<'a, Result<Option<TracesData>, QueryError>> {
+    ) -> BoxFuture<'a, Result<TraceAnswer, QueryError>> {
         Box::pin(async move {
-            let (engine, tenant) = (self.clone(), tenant.clone());
-            let plan: Plan = Box::new(move |_| {
-                let (engine, tenant) = (engine.clone(), tenant.clone());
-                Box::pin(async move { engine.trace_rows(&tenant, trace_id, time).await })
+            let missing = Missing::default();
+            let (engine, tenant, left_out) = (self.clone(), tenant.clone(), missing.clone());
+            let plan: Plan = Box::new(move |alive| {
+                let (engine, tenant, left_out) = (engine.clone(), tenant.clone(), left_out.clone());
+                Box::pin(async move { engine.trace_rows(&tenant, trace_id, time, &alive, &left_out).await })
             });
             let alive = Alive::new(self.limits.timeout);
             let rows = self.limits.clone().run(plan).await?;
-            trace::collect(rows, trace_id, self.limits.memory_bytes, &alive).await
+            let trace = trace::collect(rows, trace_id, self.limits.memory_bytes, &alive).await?;
+            let missing = missing.take();
+            if trace.is_none() && !missing.is_empty() {
+                let missing = missing.join(", ");
+                return Err(QueryError::Unavailable(format!(
+                    "no span of the trace was found, but the leaders of {missing} cannot be reached: try again"
+                )));
+            }
+            Ok(TraceAnswer { trace, missing })
         })
     }
 
@@ -132,9 +171,10 @@ impl Engine {
         tenant: &TenantId,
         mut statement: Statement,
         alive: Arc<Alive>,
+        missing: &Missing,
     ) -> Result<SendableRecordBatchStream, QueryError> {
         let limit = self.limits.memory_bytes;
-        let session = self.session(tenant, &mut statement).await?;
+        let session = self.session(tenant, &mut statement, &alive, missing).await?;
         let plan = session.session.statement_to_plan(statement).await;
         let plan = plan.map_err(|error| session.explain(QueryError::planning(&error, limit)))?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -146,10 +186,17 @@ impl Engine {
     }
 
     /// A session that has the tables and attribute columns that the statement speaks of.
-    async fn session(&self, tenant: &TenantId, statement: &mut Statement) -> Result<QuerySession, QueryError> {
+    async fn session(
+        &self,
+        tenant: &TenantId,
+        statement: &mut Statement,
+        alive: &Alive,
+        missing: &Missing,
+    ) -> Result<QuerySession, QueryError> {
         let inner = statement::inner_mut(statement);
         let mentions = inner.as_deref().map(Mentions::of).unwrap_or_default();
-        let views = View::take(&self.cluster, &*self.directory, tenant, &mentions.signals).await?;
+        let views = View::take(&self.cluster, &*self.directory, tenant, &mentions.signals, alive.left()).await?;
+        missing.note(&views);
         let source = self.source(tenant);
         let mut tables = BTreeMap::new();
         let mut added = BTreeMap::new();
@@ -182,9 +229,13 @@ impl Engine {
         tenant: &TenantId,
         trace_id: [u8; 16],
         time: Option<(i64, i64)>,
+        alive: &Alive,
+        missing: &Missing,
     ) -> Result<SendableRecordBatchStream, QueryError> {
         let limit = self.limits.memory_bytes;
-        let views = View::take(&self.cluster, &*self.directory, tenant, &BTreeSet::from([Signal::Traces])).await?;
+        let signals = BTreeSet::from([Signal::Traces]);
+        let views = View::take(&self.cluster, &*self.directory, tenant, &signals, alive.left()).await?;
+        missing.note(&views);
         let Some(view) = views.get(&Signal::Traces) else {
             return Err(QueryError::Internal("the view has no spans".into()));
         };

@@ -6,6 +6,7 @@ mod data;
 mod flush;
 mod limits;
 mod names;
+mod partial;
 mod pruning;
 mod traces;
 
