@@ -28,6 +28,7 @@ pub use index::tokens;
 pub use inspect::{ColumnInspection, Inspection, RowGroupInspection, TenantInspection, inspect};
 pub use memory::to_record_batch;
 pub use read::{
-    BlockReader, Comparison, FooterCache, Op, Predicate, PruneStats, Scalar, ScanPlan, ScanRequest, read_footer,
+    BlockReader, CacheOptions, Comparison, FooterCache, Op, Predicate, PruneStats, RangeCache, Scalar, ScanPlan,
+    ScanRequest, read_footer,
 };
 pub use write::{EncodedBlock, WriteOptions, write_l0};

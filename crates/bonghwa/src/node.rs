@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use bonghwa_block::RangeCache;
 use bonghwa_cluster::{ClusterDirectory, ClusterView, MetaRouter, connect_ingester, seam};
 use bonghwa_distributor::Receiver;
 use bonghwa_ingester::{BlockStore, Ingester};
@@ -61,6 +62,8 @@ pub struct Node {
     pub receiver: Option<Arc<Receiver>>,
     /// Queries, if they are answered here.
     pub engine: Option<Arc<Engine>>,
+    /// Parts of blocks that queries read lately.
+    cache: Option<RangeCache>,
     drain_timeout: Option<Duration>,
     /// Why the process must not go on under its identity.
     disowned: watch::Receiver<Option<String>>,
@@ -135,9 +138,11 @@ impl Node {
         let receiver = roles
             .has("distributor")
             .then(|| Receiver::new(config.distributor_options(), view.clone(), directory.clone()));
+        let cache = if roles.has("querier") { RangeCache::open(&config.cache_options()).await? } else { None };
+        let blocks = cache.as_ref().map_or(store.store.clone(), |cache| cache.over(store.store.clone()));
         let engine = roles
             .has("querier")
-            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), store.store, config.engine_options())));
+            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), blocks, config.engine_options())));
         let node = Node {
             member,
             meta,
@@ -147,6 +152,7 @@ impl Node {
             ingester,
             receiver,
             engine,
+            cache,
             drain_timeout: config.drain_on_shutdown.then_some(config.cluster.drain_timeout.0),
             disowned,
             _heartbeats: heartbeats,
@@ -215,6 +221,9 @@ impl Node {
             && let Err(error) = meta.shutdown().await
         {
             tracing::warn!(%error, "closing meta");
+        }
+        if let Some(cache) = &self.cache {
+            cache.close().await;
         }
         self.view.stop().await;
     }
