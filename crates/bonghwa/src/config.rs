@@ -6,6 +6,7 @@ mod load;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bonghwa_block::CacheOptions;
 use bonghwa_distributor::{Rate, SignalLimits, TenantLimits};
 use bonghwa_ingester::IngesterOptions;
 use bonghwa_meta::{ControlOptions, MetaOptions, PlacementOptions};
@@ -225,6 +226,13 @@ pub struct Query {
     pub memory_bytes: Size,
     /// Memory for footers and indexes of blocks.
     pub footer_cache_bytes: Size,
+    /// Memory for parts of blocks that were read lately. 0: none.
+    pub cache_memory_bytes: Size,
+    /// Disk for them; what lies there survives restarts, and may stay for a while after its block
+    /// was deleted. 0: none, else at least 64MiB.
+    pub cache_disk_bytes: Size,
+    /// Where on disk. Empty: `<data_dir>/cache`.
+    pub cache_dir: PathBuf,
 }
 
 /// Bonghwa's own telemetry.
@@ -334,6 +342,9 @@ impl Default for Query {
             timeout: Time(options.timeout),
             memory_bytes: Size(options.memory_bytes),
             footer_cache_bytes: Size(options.footer_cache_bytes),
+            cache_memory_bytes: Size(64 << 20),
+            cache_disk_bytes: Size(0),
+            cache_dir: PathBuf::new(),
         }
     }
 }
@@ -493,6 +504,16 @@ impl Config {
             memory_bytes: self.query.memory_bytes.0,
             footer_cache_bytes: self.query.footer_cache_bytes.0,
             ..EngineOptions::default()
+        }
+    }
+
+    /// How much of blocks is kept, and where.
+    pub fn cache_options(&self) -> CacheOptions {
+        let directory = &self.query.cache_dir;
+        CacheOptions {
+            memory_bytes: self.query.cache_memory_bytes.0,
+            disk_bytes: self.query.cache_disk_bytes.0,
+            directory: if directory.as_os_str().is_empty() { self.data_dir.join("cache") } else { directory.clone() },
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use bonghwa_block::RangeCache;
 use bonghwa_cluster::{ClusterDirectory, ClusterView, MetaRouter, connect_ingester, seam};
 use bonghwa_compactor::{Compactor, Storage};
 use bonghwa_distributor::Receiver;
@@ -64,6 +65,8 @@ pub struct Node {
     pub engine: Option<Arc<Engine>>,
     /// Compaction, if it is done here.
     pub compactor: Option<Arc<Compactor>>,
+    /// Parts of blocks that queries read lately.
+    cache: Option<RangeCache>,
     drain_timeout: Option<Duration>,
     /// Why the process must not go on under its identity.
     disowned: watch::Receiver<Option<String>>,
@@ -149,9 +152,11 @@ impl Node {
         let receiver = roles
             .has("distributor")
             .then(|| Receiver::new(config.distributor_options(), view.clone(), directory.clone()));
+        let cache = if roles.has("querier") { RangeCache::open(&config.cache_options()).await? } else { None };
+        let blocks = cache.as_ref().map_or(store.store.clone(), |cache| cache.over(store.store.clone()));
         let engine = roles
             .has("querier")
-            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), store.store.clone(), config.engine_options())));
+            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), blocks, config.engine_options())));
         let (compactor, compactions) = match roles.has("compactor") {
             true => {
                 let BlockStore { store, local_root } = store;
@@ -173,6 +178,7 @@ impl Node {
             receiver,
             engine,
             compactor,
+            cache,
             drain_timeout: config.drain_on_shutdown.then_some(config.cluster.drain_timeout.0),
             disowned,
             _heartbeats: heartbeats,
@@ -242,6 +248,9 @@ impl Node {
             && let Err(error) = meta.shutdown().await
         {
             tracing::warn!(%error, "closing meta");
+        }
+        if let Some(cache) = &self.cache {
+            cache.close().await;
         }
         self.view.stop().await;
     }

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, Uri, header};
 
 use crate::error::ApiError;
 use crate::formats::{self, Format};
-use crate::{accept, request};
+use crate::{accept, partial, request};
 
 /// Answers the query of a URL.
 pub(crate) async fn get(State(engine): State<Arc<Engine>>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
@@ -48,9 +48,10 @@ async fn answer(engine: &Arc<Engine>, headers: &HeaderMap, query: &str) -> Resul
         None => None,
     };
     let content_type = (header::CONTENT_TYPE, format.content_type());
+    let partial = partial::header(&answer.missing);
     let Some(first) = first else {
         let whole = encoder.end().map_err(QueryError::Internal)?;
-        return Ok(([content_type], whole).into_response());
+        return Ok((partial, [content_type], whole).into_response());
     };
     let rest = stream::unfold(Some((answer.stream, encoder)), |state| async move {
         let (mut rows, mut encoder) = state?;
@@ -69,5 +70,5 @@ async fn answer(engine: &Arc<Engine>, headers: &HeaderMap, query: &str) -> Resul
         }
     });
     let body = stream::iter([Ok(first)]).chain(rest);
-    Ok(([content_type], Body::from_stream(body)).into_response())
+    Ok((partial, [content_type], Body::from_stream(body)).into_response())
 }

@@ -16,6 +16,7 @@ use datafusion::sql::parser::Statement;
 use futures::future::{BoxFuture, try_join_all};
 use object_store::ObjectStore;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
+use parking_lot::Mutex;
 
 use crate::alive::{self, Alive};
 use crate::mentions::Mentions;
@@ -68,6 +69,34 @@ pub struct SqlAnswer {
     pub schema: SchemaRef,
     /// The rows. Dropping it ends the query.
     pub stream: SendableRecordBatchStream,
+    /// Partitions whose newest rows, those in no block yet, are not in the answer, because no
+    /// leader of theirs could be reached. Empty: the answer is whole.
+    pub missing: Vec<String>,
+}
+
+/// A trace, and whether that is all of it.
+#[derive(Debug)]
+pub struct TraceAnswer {
+    /// Its spans. None if there are none; never so where partitions are missing.
+    pub trace: Option<TracesData>,
+    /// As of [`SqlAnswer::missing`].
+    pub missing: Vec<String>,
+}
+
+/// The partitions that the last attempt at a query had to leave out.
+#[derive(Clone, Default)]
+struct Missing(Arc<Mutex<Vec<String>>>);
+
+impl Missing {
+    fn note(&self, views: &Views) {
+        let missing: BTreeSet<&String> =
+            views.iter().flat_map(|(_, views)| views.values()).flat_map(|view| &view.missing).collect();
+        *self.0.lock() = missing.into_iter().cloned().collect();
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 impl Engine {
@@ -100,33 +129,45 @@ impl Engine {
         let tenants = tenants.into();
         Box::pin(async move {
             let statement = statement::parse(query)?;
-            let (engine, of) = (self.clone(), tenants.clone());
+            let missing = Missing::default();
+            let (engine, of, left_out) = (self.clone(), tenants.clone(), missing.clone());
             let plan: Plan = Box::new(move |alive| {
                 let (engine, tenants, statement) = (engine.clone(), of.clone(), statement.clone());
-                Box::pin(async move { engine.execute(&tenants, statement, alive).await })
+                let left_out = left_out.clone();
+                Box::pin(async move { engine.execute(&tenants, statement, alive, &left_out).await })
             });
             let stream = self.limits.clone().run(tenants.first(), plan).await?;
-            Ok(SqlAnswer { schema: stream.schema(), stream })
+            Ok(SqlAnswer { schema: stream.schema(), stream, missing: missing.take() })
         })
     }
 
-    /// All spans that these tenants have of a trace. None if there are none.
+    /// All spans that these tenants have of a trace, as far as the partitions' leaders can be
+    /// reached. A trace of which nothing is found while some cannot is an error: it may well be there.
     pub fn trace(
         self: &Arc<Self>,
         tenants: impl Into<TenantSet>,
         trace_id: [u8; 16],
         time: Option<(i64, i64)>,
-    ) -> BoxFuture<'_, Result<Option<TracesData>, QueryError>> {
+    ) -> BoxFuture<'_, Result<TraceAnswer, QueryError>> {
         let tenants = tenants.into();
         Box::pin(async move {
-            let (engine, of) = (self.clone(), tenants.clone());
-            let plan: Plan = Box::new(move |_| {
-                let (engine, tenants) = (engine.clone(), of.clone());
-                Box::pin(async move { engine.trace_rows(&tenants, trace_id, time).await })
+            let missing = Missing::default();
+            let (engine, of, left_out) = (self.clone(), tenants.clone(), missing.clone());
+            let plan: Plan = Box::new(move |alive| {
+                let (engine, tenants, left_out) = (engine.clone(), of.clone(), left_out.clone());
+                Box::pin(async move { engine.trace_rows(&tenants, trace_id, time, &alive, &left_out).await })
             });
             let alive = Alive::new(self.limits.timeout);
             let rows = self.limits.clone().run(tenants.first(), plan).await?;
-            trace::collect(rows, trace_id, self.limits.memory_bytes, &alive).await
+            let trace = trace::collect(rows, trace_id, self.limits.memory_bytes, &alive).await?;
+            let missing = missing.take();
+            if trace.is_none() && !missing.is_empty() {
+                let missing = missing.join(", ");
+                return Err(QueryError::Unavailable(format!(
+                    "no span of the trace was found, but the leaders of {missing} cannot be reached: try again"
+                )));
+            }
+            Ok(TraceAnswer { trace, missing })
         })
     }
 
@@ -135,9 +176,10 @@ impl Engine {
         tenants: &TenantSet,
         mut statement: Statement,
         alive: Arc<Alive>,
+        missing: &Missing,
     ) -> Result<SendableRecordBatchStream, QueryError> {
         let limit = self.limits.memory_bytes;
-        let session = self.session(tenants, &mut statement).await?;
+        let session = self.session(tenants, &mut statement, &alive, missing).await?;
         let plan = session.session.statement_to_plan(statement).await;
         let plan = plan.map_err(|error| session.explain(QueryError::planning(&error, limit)))?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -149,10 +191,17 @@ impl Engine {
     }
 
     /// A session that has the tables and attribute columns that the statement speaks of.
-    async fn session(&self, tenants: &TenantSet, statement: &mut Statement) -> Result<QuerySession, QueryError> {
+    async fn session(
+        &self,
+        tenants: &TenantSet,
+        statement: &mut Statement,
+        alive: &Alive,
+        missing: &Missing,
+    ) -> Result<QuerySession, QueryError> {
         let inner = statement::inner_mut(statement);
         let mentions = inner.as_deref().map(Mentions::of).unwrap_or_default();
-        let views = self.views(tenants, &mentions.signals).await?;
+        let views = self.views(tenants, &mentions.signals, alive).await?;
+        missing.note(&views);
         let mut tables = BTreeMap::new();
         let mut added = BTreeMap::new();
         let mut texts = BTreeSet::new();
@@ -185,9 +234,12 @@ impl Engine {
         tenants: &TenantSet,
         trace_id: [u8; 16],
         time: Option<(i64, i64)>,
+        alive: &Alive,
+        missing: &Missing,
     ) -> Result<SendableRecordBatchStream, QueryError> {
         let limit = self.limits.memory_bytes;
-        let views = self.views(tenants, &BTreeSet::from([Signal::Traces])).await?;
+        let views = self.views(tenants, &BTreeSet::from([Signal::Traces]), alive).await?;
+        missing.note(&views);
         let state =
             session::of_query(&self.base, OneSchema::new(session::SCHEMA, Tables::new(&BTreeMap::new())), limit)
                 .map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
@@ -199,11 +251,16 @@ impl Engine {
 
     /// What the query sees of each tenant, and where its rows come from. No record is of two
     /// tenants, so that each may have a view of its own.
-    async fn views(&self, tenants: &TenantSet, signals: &BTreeSet<Signal>) -> Result<Views, QueryError> {
+    async fn views(
+        &self,
+        tenants: &TenantSet,
+        signals: &BTreeSet<Signal>,
+        alive: &Alive,
+    ) -> Result<Views, QueryError> {
         let of_tenant = |tenant: &TenantId| {
             let tenant = tenant.clone();
             async move {
-                let views = View::take(&self.cluster, &*self.directory, &tenant, signals).await?;
+                let views = View::take(&self.cluster, &*self.directory, &tenant, signals, alive.left()).await?;
                 let (store, footers) = (self.store.clone(), self.footers.clone());
                 Ok::<_, QueryError>((Arc::new(Source { tenant, store, footers }), views))
             }

@@ -38,6 +38,6 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Engine, EngineOptions, SqlAnswer};
+pub use engine::{Engine, EngineOptions, SqlAnswer, TraceAnswer};
 pub use error::QueryError;
 pub use statement::MAX_QUERY_BYTES;

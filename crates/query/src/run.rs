@@ -110,17 +110,23 @@ impl Limits {
     }
 
     /// The rows of a query and the first of them. While it has given none, it can
-    /// begin again from a newer catalog without anybody noticing.
+    /// begin again from a newer catalog, or once from other nodes where one of them
+    /// went away, without anybody noticing.
     async fn begin(
         &self,
         plan: Plan,
         alive: &Arc<Alive>,
     ) -> Result<(SendableRecordBatchStream, Option<Rows>), QueryError> {
         let mut attempt = 1;
+        let mut failed_over = false;
         loop {
             let mut stream = plan(alive.clone()).await?;
             match self.next(&mut stream).await {
                 Some(Err(QueryError::Moved(_))) if attempt < ATTEMPTS => attempt += 1,
+                Some(Err(QueryError::Unavailable(why))) if !failed_over => {
+                    tracing::debug!(why, "a query is begun again");
+                    failed_over = true;
+                }
                 Some(Err(error)) => return Err(error),
                 first => return Ok((stream, first)),
             }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use bonghwa_block::CacheOptions;
 use serde_json::{Map, Value};
 
 use super::Config;
 use crate::roles::Roles;
+use crate::units::Size;
 
 const PREFIX: &str = "BONGHWA_";
 
@@ -122,6 +124,11 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = "it has a character that Authorization cannot carry: use letters, digits and signs";
         return error("telemetry.otlp_token", message.into());
+    }
+    let disk = config.query.cache_disk_bytes;
+    if (1..CacheOptions::MIN_DISK_BYTES).contains(&disk.0) {
+        let least = Size(CacheOptions::MIN_DISK_BYTES);
+        return error("query.cache_disk_bytes", format!("{disk} is too little to be of use: give 0, or {least} or more"));
     }
     if !matches!(config.telemetry.log_format.as_str(), "text" | "json") {
         return error(

@@ -7,6 +7,7 @@ mod deletes;
 mod flush;
 mod limits;
 mod names;
+mod partial;
 mod pruning;
 mod tenants;
 mod traces;
