@@ -125,10 +125,13 @@ async fn of_set(name: &str, signal: Signal, set: Set) -> Result<Outcome> {
     let mut cluster = Cluster::start(signal).await?;
     let tenant = TenantId::default_tenant();
     let mut first_trace = None;
+    let options = DecodeOptions { now_ns: START + 24 * HOUR, ..Default::default() };
     for requests in set.requests.chunks(REQUESTS_PER_FLUSH) {
         let mut batches = Vec::with_capacity(requests.len());
         for request in requests {
-            let batch = bonghwa_wire::decode(signal, request, &DecodeOptions::default())?.batch;
+            let decoded = bonghwa_wire::decode(signal, request, &options)?;
+            ensure!(decoded.rejected == 0, "{} items of the set were rejected", decoded.rejected);
+            let batch = decoded.batch;
             if let Batch::Traces(spans) = &batch {
                 first_trace.get_or_insert(spans.trace_id[0]);
             }

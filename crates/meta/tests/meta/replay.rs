@@ -24,6 +24,28 @@ fn any_command() -> impl Strategy<Value = Kind> {
             let paths = (0..blocks as u64).map(|n| block(&format!("{name}/{from}-{to}-{n}"), &name, from + n, (from + n + 1).min(to)));
             flush(&name, from, to, paths.collect())
         }),
+        1 => (0u64..3, 1u64..6, any::<bool>()).prop_map(|(name, holder, take)| {
+            let name = format!("l{name}");
+            if take {
+                Kind::AcquireLease(v1::AcquireLease { name, holder })
+            } else {
+                Kind::ReleaseLease(v1::ReleaseLease { name, holder })
+            }
+        }),
+        2 => (name(), 0u64..8, 1u64..4, 0u64..2).prop_map(|(name, from, length, n)| {
+            let path = format!("{name}/{from}-{}-{n}", from + length);
+            let compacted = block(&format!("{path}-compacted"), &name, from + n, from + n + 1);
+            let added = vec![v1::Block { level: 1, ..compacted }];
+            Kind::CommitCompaction(v1::CommitCompaction { removed: vec![path], added, ..Default::default() })
+        }),
+        1 => (name(), 0u64..8, 1u64..4, 0u64..2).prop_map(|(name, from, length, n)| {
+            Kind::CollectGarbage(v1::CollectGarbage { paths: vec![format!("{name}/{from}-{}-{n}", from + length)] })
+        }),
+        1 => (0i64..4).prop_map(|max_time| {
+            let delete = v1::Delete { tenant: "a".into(), signal: 1, max_time, ..Default::default() };
+            Kind::CreateDelete(v1::CreateDelete { delete: Some(delete) })
+        }),
+        1 => (0u64..4).prop_map(|id| Kind::RemoveDelete(v1::RemoveDelete { id })),
     ]
 }
 

@@ -122,6 +122,20 @@ impl Cluster {
         self.fakes.away.lock().unwrap().insert(partition.to_owned(), away);
     }
 
+    /// Makes a delete.
+    pub(crate) async fn delete(&self, delete: v1::Delete) {
+        let change = v1::Change { deletes: vec![delete], ..Default::default() };
+        let version = self.fakes.change_deletes(change);
+        self.view.wait_for_version(version, Duration::from_secs(5)).await.unwrap();
+    }
+
+    /// Ends a delete.
+    pub(crate) async fn end_delete(&self, id: u64) {
+        let change = v1::Change { removed_deletes: vec![id], ..Default::default() };
+        let version = self.fakes.change_deletes(change);
+        self.view.wait_for_version(version, Duration::from_secs(5)).await.unwrap();
+    }
+
     /// Writes a block of what is not flushed, commits it, and lets go of it in the log
     /// when `trim`.
     pub(crate) async fn flush(&self, signal: Signal, trim: bool) -> Option<Arc<v1::Block>> {
@@ -160,6 +174,17 @@ impl Fakes {
         let change =
             v1::Change { partitions: vec![partition.clone()], blocks: vec![block.clone()], ..Default::default() };
         snapshot.blocks.push(block);
+        let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
+        snapshot.version = version;
+        let _ = self.events.send(v1::Event { version, kind: Some(v1::event::Kind::Change(change)) });
+        version
+    }
+
+    /// Makes a delete, or ends the one of its id; the catalog's version with it.
+    fn change_deletes(&self, change: v1::Change) -> u64 {
+        let mut snapshot = self.snapshot.lock().unwrap();
+        snapshot.deletes.retain(|delete| !change.removed_deletes.contains(&delete.id));
+        snapshot.deletes.extend(change.deletes.iter().cloned());
         let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
         snapshot.version = version;
         let _ = self.events.send(v1::Event { version, kind: Some(v1::event::Kind::Change(change)) });
