@@ -162,7 +162,8 @@ fn is_repeatable(command: &v1::Command) -> bool {
             | Kind::RemovePartition(_)
             | Kind::CommitFlush(_)
             | Kind::SetNodeState(_)
-            | Kind::RemoveNode(_),
+            | Kind::RemoveNode(_)
+            | Kind::SetTenantLimits(_),
         ) => true,
         Some(Kind::CreatePartition(_) | Kind::RestoreCatalog(_)) | None => false,
     }
