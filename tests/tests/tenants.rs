@@ -251,7 +251,8 @@ async fn a_tenant_that_floods_queries_keeps_no_other_waiting() -> Result<()> {
     /// What runs at once by default.
     const TURNS: usize = 16;
     const FLOOD: usize = 3 * TURNS;
-    let mut server = Server::start(Store::Local).await?;
+    const QUERY: &str = "SELECT a.body FROM logs a, logs b, generate_series(1, 100) c";
+    let mut server = Server::start_with(Store::Local, &[("BONGHWA_QUERY__TIMEOUT", "10m")]).await?;
     let batch = Generator::new(seed::draw("flood"), 0, Generator::now()).batch(Signal::Logs, 500);
     for tenant in ["noisy", "quiet"] {
         let request = server.http().post(server.url("/v1/logs")).header("x-scope-orgid", tenant);
@@ -266,7 +267,7 @@ async fn a_tenant_that_floods_queries_keeps_no_other_waiting() -> Result<()> {
     let begun = Arc::new(AtomicUsize::new(0));
     let mut flood = JoinSet::new();
     for _ in 0..FLOOD {
-        let (answer, begun) = (ask("noisy", "SELECT a.body FROM logs a, logs b, logs c"), begun.clone());
+        let (answer, begun) = (ask("noisy", QUERY), begun.clone());
         flood.spawn(async move {
             let answer = answer.await;
             begun.fetch_add(1, Ordering::SeqCst);
