@@ -83,14 +83,8 @@ async fn send_lane(target: &Target, requests: impl Iterator<Item = &Bytes>) -> R
 }
 
 /// Whether the request was acked; `false` asks to send it again.
-async fn send(
-    connection: &mut SendRequest<Full<Bytes>>,
-    target: &Target,
-    body: &Bytes,
-    name: &str,
-) -> Result<bool> {
-    let mut request =
-        Request::post(target.path).header(header::HOST, "127.0.0.1").header("idempotency-key", name);
+async fn send(connection: &mut SendRequest<Full<Bytes>>, target: &Target, body: &Bytes, name: &str) -> Result<bool> {
+    let mut request = Request::post(target.path).header(header::HOST, "127.0.0.1").header("idempotency-key", name);
     for (name, value) in target.dialect.headers() {
         request = request.header(name, *value);
     }

@@ -427,12 +427,7 @@ impl Config {
     /// The log's options.
     pub fn host_options(&self) -> HostOptions {
         let heartbeat = self.cluster.log_heartbeat.0;
-        HostOptions {
-            heartbeat,
-            election_min: heartbeat * 3,
-            election_max: heartbeat * 4,
-            ..HostOptions::default()
-        }
+        HostOptions { heartbeat, election_min: heartbeat * 3, election_max: heartbeat * 4, ..HostOptions::default() }
     }
 
     /// Meta's options with these nodes in its group.

@@ -194,7 +194,9 @@ impl Node {
         }
         let served = |catalog: &bonghwa_cluster::Catalog| Signal::ALL.iter().all(|s| !catalog.ring(*s).is_empty());
         while self.view.wait_for(Duration::from_secs(10), served).await.is_err() {
-            tracing::warn!("waiting for partitions on the rings: they need as many ingesters as replication_factor says");
+            tracing::warn!(
+                "waiting for partitions on the rings: they need as many ingesters as replication_factor says"
+            );
         }
     }
 

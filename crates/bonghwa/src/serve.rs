@@ -50,7 +50,10 @@ pub async fn serve(config: Config) -> Result<()> {
     let http = bind("http", &config.http_listen).await?;
     let grpc = bind("grpc", &config.grpc_listen).await?;
     let otlp = match roles.has("distributor") {
-        true => Some((bind("otlp_grpc", &config.otlp_grpc_listen).await?, bind("otlp_http", &config.otlp_http_listen).await?)),
+        true => Some((
+            bind("otlp_grpc", &config.otlp_grpc_listen).await?,
+            bind("otlp_http", &config.otlp_http_listen).await?,
+        )),
         false => None,
     };
 
@@ -102,9 +105,10 @@ pub async fn serve(config: Config) -> Result<()> {
         router = router.merge(bonghwa_compactor::router(compactor.clone()));
     }
     if let (Some(receiver), Some((grpc, http))) = (&node.receiver, otlp) {
-        let routers =
-            [("otlp_grpc", grpc, bonghwa_distributor::grpc::router(receiver.clone()), Speaks::Grpc),
-             ("otlp_http", http, bonghwa_distributor::http::router(receiver.clone()), Speaks::Http)];
+        let routers = [
+            ("otlp_grpc", grpc, bonghwa_distributor::grpc::router(receiver.clone()), Speaks::Grpc),
+            ("otlp_http", http, bonghwa_distributor::http::router(receiver.clone()), Speaks::Http),
+        ];
         for (name, listener, router, speaks) in routers {
             servers.push(listen(name, listener, gate.guard(router, speaks), stopped.clone())?);
         }

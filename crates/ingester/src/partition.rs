@@ -132,7 +132,8 @@ impl Partition {
     /// Reads the head once it is loaded; for what a query has been told of already.
     pub(crate) async fn read_applied<T>(&self, read: impl Fn(&Head) -> Result<T, TailError>) -> Result<T, RpcError> {
         let stale = || {
-            let message = format!("partition {} no longer keeps what this catalog asks for: take a newer one", self.name);
+            let message =
+                format!("partition {} no longer keeps what this catalog asks for: take a newer one", self.name);
             RpcError::new(RpcErrorKind::StaleWatermark, message)
         };
         let mut loaded = self.loaded.subscribe();

@@ -55,9 +55,9 @@ impl State {
 
     /// Whether the catalog has this very block.
     fn is_listed(&self, block: &v1::Block) -> bool {
-        self.catalog.block(&block.path).is_some_and(|known| {
-            known.partition == block.partition && (known.from, known.to) == (block.from, block.to)
-        })
+        self.catalog
+            .block(&block.path)
+            .is_some_and(|known| known.partition == block.partition && (known.from, known.to) == (block.from, block.to))
     }
 
     /// What must hold of any fresh block of this partition.

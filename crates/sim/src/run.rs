@@ -148,7 +148,13 @@ async fn live(world: &Arc<World>, kind: Kind, report: &mut Report) {
     let mut tasks = Vec::new();
     for (at, signal) in Signal::ALL.into_iter().enumerate() {
         let generator = generator(2 + at as u64);
-        tasks.push(seam::spawn(workload::send_until(world.clone(), signal, generator, kind.attempts, no_more_load.clone())));
+        tasks.push(seam::spawn(workload::send_until(
+            world.clone(),
+            signal,
+            generator,
+            kind.attempts,
+            no_more_load.clone(),
+        )));
     }
     tasks.push(seam::spawn(read_until(world.clone(), no_more_load.clone())));
     let nemesis = seam::spawn(nemesis::rage(world.clone(), no_more_faults.clone()));

@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use crate::bugs::Bug;
 use crate::dice;
 use crate::ledger::Ledger;
+use crate::member::Incarnations;
 use crate::network::Network;
 use crate::objects::SimStore;
-use crate::member::Incarnations;
 use crate::roles::{self, Machine, Role, Servers, Surroundings};
 use crate::trace::Trace;
 
@@ -63,11 +63,18 @@ struct Exit {
 
 impl World {
     /// A world without nodes, and the task that starts processes again when they end.
-    pub fn new(metas: Vec<String>, ingester: IngesterOptions, lost_after: Duration, bug: Bug, print: bool) -> Arc<Self> {
+    pub fn new(
+        metas: Vec<String>,
+        ingester: IngesterOptions,
+        lost_after: Duration,
+        bug: Bug,
+        print: bool,
+    ) -> Arc<Self> {
         let trace = Arc::new(Trace::new(print));
         let network = Network::new(trace.clone());
         let objects = SimStore::new(trace.clone());
-        let around = Surroundings { network: network.clone(), objects: objects.clone(), metas, ingester, lost_after, bug };
+        let around =
+            Surroundings { network: network.clone(), objects: objects.clone(), metas, ingester, lost_after, bug };
         let (exits, ended) = mpsc::unbounded_channel();
         let world = Arc::new(World {
             trace,

@@ -128,7 +128,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     let disk = config.query.cache_disk_bytes;
     if (1..CacheOptions::MIN_DISK_BYTES).contains(&disk.0) {
         let least = Size(CacheOptions::MIN_DISK_BYTES);
-        return error("query.cache_disk_bytes", format!("{disk} is too little to be of use: give 0, or {least} or more"));
+        return error(
+            "query.cache_disk_bytes",
+            format!("{disk} is too little to be of use: give 0, or {least} or more"),
+        );
     }
     if !matches!(config.telemetry.log_format.as_str(), "text" | "json") {
         return error(

@@ -56,7 +56,8 @@ fn a_node_keeps_its_id() {
     unchanged(&mut state, register("b", 7));
 
     let moved = v1::Node { name: "b".into(), address: "10.0.0.9:1".into(), zone: "z".into(), ..Default::default() };
-    let result = accept(&mut state, Kind::RegisterNode(v1::RegisterNode { node: Some(moved.clone()), previous_incarnation: 0 }));
+    let result =
+        accept(&mut state, Kind::RegisterNode(v1::RegisterNode { node: Some(moved.clone()), previous_incarnation: 0 }));
     assert_eq!(result.outcome, Some(Outcome::Node(v1::Node { id: 7, ..moved })));
     assert_eq!(result.version, 3);
 
