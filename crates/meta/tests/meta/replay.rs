@@ -97,8 +97,13 @@ fn a_newer_snapshot_asks_for_an_upgrade() {
 /// The format of the first release, which every later one must read.
 #[test]
 fn the_first_format_is_read() {
-    let mut state = founded();
-    state.apply(&command(flush("logs-0001", 0, 3, vec![block("b", "logs-0001", 0, 3)])));
     let stored = include_bytes!("state-v1.bin");
-    assert_eq!(State::decode(Bytes::from_static(stored)).unwrap().encode(), state.encode());
+    let mut state = State::decode(Bytes::from_static(stored)).unwrap();
+    let names: Vec<&str> = state.catalog().nodes().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["n1", "n2"]);
+    assert_eq!(state.catalog().partition("logs-0001").unwrap().watermark, 3);
+    assert_eq!(**state.catalog().block("b").unwrap(), block("b", "logs-0001", 0, 3));
+    assert_eq!(State::decode(state.encode()).unwrap().encode(), state.encode());
+    let retry = state.apply(&command(flush("logs-0001", 0, 3, vec![block("b", "logs-0001", 0, 3)])));
+    assert_eq!(retry.change, None, "its last flush is known");
 }
