@@ -104,8 +104,9 @@ SIGNALS = {"logs": logs, "traces": traces, "metrics": metrics}
 class Sender(threading.Thread):
     """Sends a service's payloads, paced or as fast as they are acked."""
 
-    def __init__(self, nodes, signal, service, rate, ends):
+    def __init__(self, nodes, signal, service, rate, ends, number):
         super().__init__(daemon=True)
+        self.number = number
         start = time.time_ns() - 60_000_000_000
         self.bodies = [SIGNALS[signal](service, start + n * 1_000_000_000) for n in range(4)]
         self.nodes, self.signal, self.service, self.rate, self.ends = nodes, signal, service, rate, ends
@@ -120,7 +121,7 @@ class Sender(threading.Thread):
                 next_at += ITEMS / self.rate
                 time.sleep(max(0.0, next_at - time.monotonic()))
             number += 1
-            headers = {"content-type": "application/x-protobuf", "idempotency-key": f"{self.service}-{number}"}
+            headers = {"content-type": "application/x-protobuf", "idempotency-key": f"{self.number}-{number}"}
             began = time.monotonic()
             while True:
                 try:
@@ -162,7 +163,8 @@ class Measured:
     def load(self, services, seconds):
         """Runs senders (signal, service, items per second; 0: closed loop); the figures."""
         ends = time.monotonic() + seconds
-        senders = [Sender(self.cluster.of("distributor"), *service, ends) for service in services]
+        nodes = self.cluster.of("distributor")
+        senders = [Sender(nodes, *service, ends, f"{ends}-{n}") for n, service in enumerate(services)]
         before = {node.name: cpu(node) for node in self.cluster.nodes.values()}
         began = time.monotonic()
         for sender in senders:
@@ -243,7 +245,8 @@ def scale_out(options):
 
 
 def replication(options):
-    """One service of logs, so that one partition has all the load: its leader and followers are apart."""
+    """One service of logs, so that one partition has all the load, as fast as its acks come: its leader and
+    followers are apart."""
     print("\n| replication factor | leader CPU-s per million | follower CPU-s per million | follower / leader |\n|---|---|---|---|")
     for factor in (1, 3):
         measured = Measured(options.binary, 3, factor)
@@ -251,7 +254,7 @@ def replication(options):
         time.sleep(10)
         idle = {name: (cpu(measured.cluster.nodes[name]) - was) / 10 for name, was in idle.items()}
         began = time.monotonic()
-        figures = measured.load([("logs", "one", options.rate)], options.seconds)
+        figures = measured.load([("logs", "one", 0)] * 6, options.seconds)
         took = time.monotonic() - began
         # What the load costs, beyond what an idle node spends.
         million = figures["items"] / 1e6
