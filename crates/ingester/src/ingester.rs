@@ -143,8 +143,8 @@ impl IngesterClient for Ingester {
         let partition = self.partition(&request.partition)?;
         let signal = partition.signal;
         let tenant = tenant(&request.tenant)?;
-        let read = partition.read_applied(|head| head.tail(&tenant, request.watermark, request.through));
-        let batches = read.await?;
+        let (watermark, through) = (request.watermark, request.through);
+        let batches = partition.read_through(through, |head| head.tail(&tenant, watermark, through)).await?;
         let invalid = |message: String| RpcError::new(RpcErrorKind::Invalid, message);
         let columns: Result<Vec<Column>, _> =
             request.columns.into_iter().map(|c| Column::from_proto(signal, c)).collect();

@@ -129,8 +129,20 @@ impl Partition {
         self.read_applied(read).await
     }
 
-    /// Reads the head once it is loaded; for what a query has been told of already.
-    pub(crate) async fn read_applied<T>(&self, read: impl Fn(&Head) -> Result<T, TailError>) -> Result<T, RpcError> {
+    /// Reads the head up to a position that a query has been told of already. It was told by a leader
+    /// that had applied it; this one may lead since a moment ago, and have yet to.
+    pub(crate) async fn read_through<T>(
+        &self,
+        through: u64,
+        read: impl Fn(&Head) -> Result<T, TailError>,
+    ) -> Result<T, RpcError> {
+        let applied = self.group.wait_applied(through, self.options.load_patience).await;
+        applied.map_err(|error| to_rpc(&self.view, &self.name, &error))?;
+        self.read_applied(read).await
+    }
+
+    /// Reads the head once it is loaded.
+    async fn read_applied<T>(&self, read: impl Fn(&Head) -> Result<T, TailError>) -> Result<T, RpcError> {
         let stale = || {
             let message =
                 format!("partition {} no longer keeps what this catalog asks for: take a newer one", self.name);

@@ -53,11 +53,12 @@ impl State {
         Ok(Done::partition(partition, Some(change)))
     }
 
-    /// Whether the catalog has this very block.
+    /// Whether the catalog has this very block, or had it until a compaction.
     fn is_listed(&self, block: &v1::Block) -> bool {
-        self.catalog
-            .block(&block.path)
-            .is_some_and(|known| known.partition == block.partition && (known.from, known.to) == (block.from, block.to))
+        match self.catalog.block(&block.path) {
+            Some(known) => known.partition == block.partition && (known.from, known.to) == (block.from, block.to),
+            None => self.catalog.is_garbage(&block.path),
+        }
     }
 
     /// What must hold of any fresh block of this partition.

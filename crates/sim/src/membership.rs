@@ -12,6 +12,9 @@ use crate::dice;
 use crate::roles::Role;
 use crate::world::World;
 
+/// How long an operator waits for a drain before asking for it again.
+const INSIST: Duration = Duration::from_secs(20);
+
 /// An ingester joins, and another leaves: on request, or for good. Returns when the one that leaves
 /// keeps nothing.
 pub async fn change(world: Arc<World>, really: bool) {
@@ -30,7 +33,10 @@ pub async fn change(world: Arc<World>, really: bool) {
         wait_until_replaced(&world, &leaving).await;
     } else {
         drain(&world, &leaving).await;
-        wait_until_replaced(&world, &leaving).await;
+        // A process that starts again takes its node back from draining: the operator insists.
+        while seam::timeout(INSIST, wait_until_replaced(&world, &leaving)).await.is_err() {
+            drain(&world, &leaving).await;
+        }
         world.stop(&leaving).await;
         world.lose(&leaving);
     }

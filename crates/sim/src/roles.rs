@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use axum::Router;
 use bonghwa_cluster::{ClusterDirectory, ClusterView, MetaRouter, node_id};
+use bonghwa_compactor::{Compactor, CompactorOptions, Storage};
 use bonghwa_distributor::Receiver;
 use bonghwa_ingester::{BlockStore, Ingester, IngesterOptions};
 use bonghwa_meta::{ControlOptions, Meta, MetaOptions, PlacementOptions};
@@ -22,6 +23,9 @@ use crate::member::{Incarnations, Member, wait_for_catalog};
 use crate::network::Network;
 use crate::objects::SimStore;
 
+/// How long a query may take. Replaced objects are kept for longer.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(12);
+
 /// What a node is in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -29,7 +33,7 @@ pub enum Role {
     Meta,
     /// Keeps partitions.
     Ingester,
-    /// Distributor and querier: keeps nothing.
+    /// Distributor, querier and compactor: keeps nothing.
     Front,
 }
 
@@ -46,6 +50,8 @@ pub struct Surroundings {
     pub ingester: IngesterOptions,
     /// When a silent node is given up.
     pub lost_after: Duration,
+    /// Whether blocks are compacted.
+    pub compacts: bool,
     /// A fault planted into the product.
     pub bug: Bug,
 }
@@ -127,7 +133,7 @@ impl Servers {
         let mut disowned = self.disowned.subscribe();
         let disowned = async move {
             match disowned.wait_for(Option::is_some).await.map(|why| why.clone()) {
-                Ok(Some(why)) => anyhow::anyhow!(why),
+                Ok(Some(why)) => anyhow!(why),
                 _ => std::future::pending().await,
             }
         };
@@ -183,6 +189,9 @@ pub async fn open(machine: Machine, around: &Surroundings, servers: &Arc<Servers
         Role::Meta => Ok(()),
         Role::Ingester => open_ingester(member.id(), meta, view, around, servers).await,
         Role::Front => {
+            if around.compacts {
+                open_compactor(member.id(), meta, &view, around)?;
+            }
             open_front(&name, view, around, servers);
             Ok(())
         }
@@ -247,7 +256,24 @@ fn open_front(name: &str, view: Arc<ClusterView>, around: &Surroundings, servers
     };
     let directory = Arc::new(ClusterDirectory::new(view.clone(), None, Box::new(connect)));
     let receiver = Receiver::new(Default::default(), view.clone(), directory.clone());
-    let options = EngineOptions { target_partitions: 1, timeout: Duration::from_secs(30), ..EngineOptions::default() };
+    let options = EngineOptions { target_partitions: 1, timeout: QUERY_TIMEOUT, ..EngineOptions::default() };
     let engine = Arc::new(Engine::new(view.clone(), directory, around.objects.clone(), options));
     servers.front.get_or_init(|| Front { receive: bonghwa_distributor::http::router(receiver), engine, view });
+}
+
+/// Runs a compactor until the process ends; windows of seconds, as the runs are short.
+fn open_compactor(node: u64, meta: Arc<dyn MetaClient>, view: &Arc<ClusterView>, around: &Surroundings) -> Result<()> {
+    let options = CompactorOptions {
+        interval: Duration::from_secs(4),
+        windows: vec![Duration::from_secs(5), Duration::from_secs(20)],
+        settle: Duration::from_secs(1),
+        eager_blocks: 4,
+        memory_bytes: 32 << 20,
+        grace: QUERY_TIMEOUT + Duration::from_secs(3),
+        ..CompactorOptions::default()
+    };
+    let storage = Storage { store: around.objects.clone(), local_root: None };
+    let compactor = Compactor::new(node, meta, view.clone(), storage, options).map_err(|e| anyhow!(e))?;
+    seam::spawn(compactor.run()).detach();
+    Ok(())
 }

@@ -15,7 +15,7 @@ use crate::bugs::Bug;
 use crate::invariants::{catalog_and_objects, exactly_once, logs_agree, metas_agree, serving};
 use crate::roles::Role;
 use crate::workload;
-use crate::world::World;
+use crate::world::{Settings, World};
 use crate::{dice, membership, nemesis};
 
 /// When a run begins, Unix nanoseconds: the simulated nodes' clocks start here.
@@ -103,16 +103,19 @@ struct Kind {
     attempts: u32,
     /// When a silent node is given up.
     lost_after: Duration,
+    /// Blocks are compacted.
+    compacts: bool,
 }
 
 impl Kind {
     fn draw() -> Self {
+        let compacts = dice::chance(0.5);
         if dice::chance(0.4) {
             let lost_after = dice::between(Duration::from_secs(15), Duration::from_secs(25));
-            Kind { membership: true, attempts: 1, lost_after }
-        } else {
-            Kind { membership: false, attempts: 1 + dice::below(5) as u32, lost_after: Duration::from_secs(600) }
+            return Kind { membership: true, attempts: 1, lost_after, compacts };
         }
+        let attempts = 1 + dice::below(5) as u32;
+        Kind { membership: false, attempts, lost_after: Duration::from_secs(600), compacts }
     }
 }
 
@@ -125,7 +128,9 @@ fn build(plan: Plan, kind: Kind) -> Arc<World> {
         head_bytes: 4 << 20,
         ..IngesterOptions::default()
     };
-    let world = World::new(metas.clone(), ingester, kind.lost_after, plan.bug, plan.print);
+    let Kind { lost_after, compacts, .. } = kind;
+    let settings = Settings { metas: metas.clone(), ingester, lost_after, compacts };
+    let world = World::new(settings, plan.bug, plan.print);
     for (at, name) in metas.iter().enumerate() {
         world.add(name, Role::Meta, &format!("zone-{}", at + 1));
     }

@@ -43,6 +43,19 @@ pub struct World {
     exits: mpsc::UnboundedSender<Exit>,
 }
 
+/// How the roles of a world are set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The names of the meta nodes.
+    pub metas: Vec<String>,
+    /// When heads are flushed.
+    pub ingester: IngesterOptions,
+    /// When a silent node is given up.
+    pub lost_after: Duration,
+    /// Whether blocks are compacted.
+    pub compacts: bool,
+}
+
 /// One machine.
 struct Node {
     machine: Machine,
@@ -63,18 +76,20 @@ struct Exit {
 
 impl World {
     /// A world without nodes, and the task that starts processes again when they end.
-    pub fn new(
-        metas: Vec<String>,
-        ingester: IngesterOptions,
-        lost_after: Duration,
-        bug: Bug,
-        print: bool,
-    ) -> Arc<Self> {
+    pub fn new(settings: Settings, bug: Bug, print: bool) -> Arc<Self> {
         let trace = Arc::new(Trace::new(print));
         let network = Network::new(trace.clone());
         let objects = SimStore::new(trace.clone());
-        let around =
-            Surroundings { network: network.clone(), objects: objects.clone(), metas, ingester, lost_after, bug };
+        let Settings { metas, ingester, lost_after, compacts } = settings;
+        let around = Surroundings {
+            network: network.clone(),
+            objects: objects.clone(),
+            metas,
+            ingester,
+            lost_after,
+            compacts,
+            bug,
+        };
         let (exits, ended) = mpsc::unbounded_channel();
         let world = Arc::new(World {
             trace,
