@@ -282,7 +282,7 @@ async fn a_new_version_of_the_file_holds_if_it_is_good() -> Result<()> {
 
     guarded.rewrite(FILE)?;
     becomes(&guarded, &READER_A, 200).await?;
-    shows(&guarded, "bonghwa_auth_file_broken 0").await.map_err(anyhow::Error::msg)?;
+    wait::until("the good file is noticed", PATIENCE, || shows(&guarded, "bonghwa_auth_file_broken 0")).await?;
     guarded.server.run(&["config", "check"]).await?;
     guarded.server.stop().await
 }
