@@ -36,6 +36,10 @@ fn probes() -> Vec<Probe> {
         .collect();
     probes.extend([
         probe("/admin/flush", Method::POST, "/admin/flush", "", 200),
+        probe("/admin/compact", Method::POST, "/admin/compact", "", 200),
+        get("/admin/deletes", "/admin/deletes", 200),
+        probe("/admin/deletes", Method::POST, "/admin/deletes", r#"{"signal":"logs","tenant":"a"}"#, 201),
+        probe("/admin/deletes/{id}", Method::DELETE, "/admin/deletes/999999", "", 404),
         get("/admin/limits/{tenant}", "/admin/limits/a", 200),
         probe("/admin/limits/{tenant}", Method::PUT, "/admin/limits/a", "{}", 200),
         probe("/admin/limits/{tenant}", Method::DELETE, "/admin/limits/a", "", 200),

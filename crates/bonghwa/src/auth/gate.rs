@@ -121,27 +121,20 @@ fn decide(callers: &Callers, needs: Needs, request: &Request) -> Result<Option<H
         );
         return Err(Refusal::new(StatusCode::FORBIDDEN, "right", message));
     }
+    let named = named(headers)?;
     if !matches!(needs, Needs::Read | Needs::Write) {
-        return Ok(None);
+        // Who operates does so for all: the tenants that the file lists are those of reads and writes.
+        return named.as_ref().map_or(Ok(None), as_header);
     }
-    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "header", message);
-    let mut named = headers.get_all(TENANT).iter();
-    let tenants = match (named.next(), named.next()) {
-        (Some(only), None) => {
-            TenantSet::parse(&String::from_utf8_lossy(only.as_bytes())).map_err(|error| bad(error.to_string()))?
+    let tenants = match (named, caller.only_tenant()) {
+        (Some(named), _) => named,
+        (None, Some(only)) => only.into(),
+        (None, None) => {
+            return Err(bad(format!(
+                "X-Scope-OrgID is missing: caller {name} may use several tenants, name one of: {}",
+                caller.tenants_in_words()
+            )));
         }
-        (Some(_), Some(_)) => {
-            return Err(bad("X-Scope-OrgID is there twice: send it once, several tenants as a|b".to_owned()));
-        }
-        (None, _) => match caller.only_tenant() {
-            Some(only) => only.into(),
-            None => {
-                return Err(bad(format!(
-                    "X-Scope-OrgID is missing: caller {name} may use several tenants, name one of: {}",
-                    caller.tenants_in_words()
-                )));
-            }
-        },
     };
     if let Some(stranger) = caller.stranger(&tenants) {
         let message = format!(
@@ -153,7 +146,29 @@ fn decide(callers: &Callers, needs: Needs, request: &Request) -> Result<Option<H
     if needs == Needs::Write {
         tenants.only().map_err(|error| bad(error.to_string()))?;
     }
+    as_header(&tenants)
+}
+
+/// The tenants that the request names.
+fn named(headers: &HeaderMap) -> Result<Option<TenantSet>, Refusal> {
+    let mut values = headers.get_all(TENANT).iter();
+    match (values.next(), values.next()) {
+        (Some(only), None) => {
+            let names = String::from_utf8_lossy(only.as_bytes());
+            TenantSet::parse(&names).map(Some).map_err(|error| bad(error.to_string()))
+        }
+        (Some(_), Some(_)) => Err(bad("X-Scope-OrgID is there twice: send it once, several tenants as a|b".to_owned())),
+        (None, _) => Ok(None),
+    }
+}
+
+/// What tells handlers of them.
+fn as_header(tenants: &TenantSet) -> Result<Option<HeaderValue>, Refusal> {
     HeaderValue::from_str(&tenants.to_string()).map(Some).map_err(|error| bad(error.to_string()))
+}
+
+fn bad(message: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "header", message)
 }
 
 impl Speaks {
@@ -272,7 +287,9 @@ mod tests {
             ("both", "/api/v1/sql", &["b|c"], 403, "tenant c"),
             ("both", "/v1/logs", &["b"], 200, "b"),
             ("both", "/v1/logs", &["a|b"], 400, "goes to one tenant"),
-            ("admin", "/admin/flush", &["a"], 200, ""),
+            ("admin", "/admin/flush", &[], 200, ""),
+            ("admin", "/admin/flush", &["a"], 200, "a"),
+            ("admin", "/admin/flush", &["a", "b"], 400, "twice"),
             ("admin", "/metrics", &[], 200, ""),
             ("admin", "/api/v1/sql", &["a"], 403, "`read`"),
             ("star", "/api/v1/sql", &["any|thing"], 200, "any|thing"),

@@ -16,7 +16,7 @@ pub enum Needs {
     Write,
     /// The right `admin`, or `read` for all tenants: the answer names nodes and tenants, but shows no records.
     Overview,
-    /// The right `admin`.
+    /// The right `admin`, for the tenants that the request names, whoever they are, or for the whole cluster.
     Admin,
 }
 
@@ -41,6 +41,9 @@ pub const ROUTES: &[(&str, Needs)] = &[
     ("/metrics", Needs::Overview),
     ("/ring", Needs::Overview),
     ("/config", Needs::Admin),
+    ("/admin/compact", Needs::Admin),
+    ("/admin/deletes", Needs::Admin),
+    ("/admin/deletes/{id}", Needs::Admin),
     ("/admin/flush", Needs::Admin),
     ("/admin/limits", Needs::Admin),
     ("/admin/limits/{tenant}", Needs::Admin),
