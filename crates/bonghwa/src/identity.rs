@@ -155,7 +155,7 @@ mod tests {
     fn a_start_that_was_not_registered_forgets_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let first = Identity::of_disk(&config(dir.path())).unwrap();
-        assert_eq!(first.previous, []);
+        assert!(first.previous.is_empty());
         first.registered(&config(dir.path())).unwrap();
         let second = Identity::of_disk(&config(dir.path())).unwrap();
         let third = Identity::of_disk(&config(dir.path())).unwrap();
