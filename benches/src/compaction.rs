@@ -229,7 +229,7 @@ impl Question {
                 Ok(batches.iter().map(|batch| batch.num_rows()).sum())
             }
             Question::Trace(id) => {
-                let trace = engine.trace(tenant, *id, None).await?.context("the trace is not found")?;
+                let trace = engine.trace(tenant, *id, None).await?.trace.context("the trace is not found")?;
                 let scopes = trace.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
                 Ok(scopes.map(|scope| scope.spans.len()).sum())
             }

@@ -45,8 +45,8 @@ impl MetaClient for Meta {
         Ok(applied.result)
     }
 
-    async fn heartbeat(&self, _: u64, _: u64) -> Result<bool, RpcError> {
-        Ok(true)
+    async fn heartbeat(&self, _: u64, _: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        Ok(v1::HeartbeatResponse { known: true, version: self.state.lock().catalog().version() })
     }
 
     async fn watch(&self, _: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {
