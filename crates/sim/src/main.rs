@@ -65,12 +65,13 @@ fn one(seed: u64, arguments: &Arguments) -> Result<ExitCode> {
     let report = simulation?.join().map_err(|_| anyhow!("the simulation panicked"))??;
     let result = if report.violations.is_empty() { "ok" } else { "VIOLATION" };
     println!(
-        "seed {seed} {result} hash {:016x} events {} sent {} acked {} faults {} blocks {} simulated {:.0} s in {:.2} s",
+        "seed {seed} {result} hash {:016x} events {} sent {} acked {} faults {} stale reads {} blocks {} simulated {:.0} s in {:.2} s",
         report.hash,
         report.events,
         report.records.0,
         report.records.1,
         report.faults,
+        report.stale_reads,
         report.blocks,
         report.simulated.as_secs_f64(),
         started.elapsed().as_secs_f64(),
