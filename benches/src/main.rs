@@ -7,6 +7,7 @@
 
 mod bonghwa;
 mod budgets;
+mod compaction;
 mod ingest;
 mod peers;
 mod process;
@@ -37,6 +38,8 @@ enum Command {
     Ingest(Options),
     /// Bytes per item after a flush, idle memory, peak memory
     Storage(Options),
+    /// Bytes, files and query times before and after a compaction, and its own cost
+    Compaction(Options),
 }
 
 /// What to measure.
@@ -109,6 +112,7 @@ async fn run(command: &Command) -> Result<()> {
         Command::Setup => setup::everything().await,
         Command::Ingest(options) => ingest::run(options).await,
         Command::Storage(options) => storage::run(options).await,
+        Command::Compaction(options) => compaction::run(options).await,
     }
 }
 

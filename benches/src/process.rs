@@ -175,7 +175,7 @@ impl Drop for Process {
 }
 
 /// User and system time from `/proc/PID/stat`.
-fn cpu(stat: &str) -> Result<Duration> {
+pub fn cpu(stat: &str) -> Result<Duration> {
     // The second field is the program's name in parentheses and may hold anything.
     let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has no name")?;
     let ticks = |nth: usize| -> Result<u32> {
@@ -185,7 +185,7 @@ fn cpu(stat: &str) -> Result<Duration> {
 }
 
 /// VmRSS and VmHWM from `/proc/PID/status`, in bytes.
-fn memory(status: &str) -> Result<(u64, u64)> {
+pub fn memory(status: &str) -> Result<(u64, u64)> {
     let field = |name: &str| -> Result<u64> {
         let line = status.lines().find(|l| l.starts_with(name)).with_context(|| format!("no {name}"))?;
         Ok(line.split_whitespace().nth(1).context("no number")?.parse::<u64>()? * 1024)

@@ -2,6 +2,7 @@
 //! the answer to the one before.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +20,9 @@ use tokio::net::TcpStream;
 const PAUSE: Duration = Duration::from_millis(20);
 /// No replay takes longer: the benchmark ends by itself.
 const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Requests sent so far: the next one's name.
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 /// Where requests go, and in which dialect.
 pub struct Target {
@@ -66,7 +70,9 @@ async fn send_lane(target: &Target, requests: impl Iterator<Item = &Bytes>) -> R
     let driver = tokio::spawn(driver);
     let mut repeated = 0;
     for body in requests {
-        while !send(&mut connection, target, body).await? {
+        // The same bytes are sent in every run, and each time they are records of their own.
+        let name = REQUESTS.fetch_add(1, Ordering::Relaxed).to_string();
+        while !send(&mut connection, target, body, &name).await? {
             repeated += 1;
             tokio::time::sleep(PAUSE).await;
         }
@@ -77,8 +83,8 @@ async fn send_lane(target: &Target, requests: impl Iterator<Item = &Bytes>) -> R
 }
 
 /// Whether the request was acked; `false` asks to send it again.
-async fn send(connection: &mut SendRequest<Full<Bytes>>, target: &Target, body: &Bytes) -> Result<bool> {
-    let mut request = Request::post(target.path).header(header::HOST, "127.0.0.1");
+async fn send(connection: &mut SendRequest<Full<Bytes>>, target: &Target, body: &Bytes, name: &str) -> Result<bool> {
+    let mut request = Request::post(target.path).header(header::HOST, "127.0.0.1").header("idempotency-key", name);
     for (name, value) in target.dialect.headers() {
         request = request.header(name, *value);
     }

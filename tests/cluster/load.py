@@ -100,7 +100,7 @@ class Sender(threading.Thread):
         try:
             if self._connection is None:
                 node = self.distributors[self._turn % len(self.distributors)]
-                self._connection = http.client.HTTPConnection(node.ip, 4318, timeout=12)
+                self._connection = http.client.HTTPConnection(node.ip, 4318, timeout=10)
             self._connection.request("POST", f"/v1/{self.signal}", body, {"content-type": "application/json"})
             answer = self._connection.getresponse()
             text = answer.read().decode(errors="replace")

@@ -26,7 +26,8 @@ def in_namespace():
         run("ip", "link", "set", "hub", "up")
         return
     os.environ["CHAOS_NAMESPACE"] = "1"
-    os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
+    as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    os.execvp("unshare", ["unshare", *as_root, "--net", "--", sys.executable, *sys.argv])
 
 
 def run(*command):
@@ -42,10 +43,25 @@ class Node:
         self.link = f"v{number}"
         self.process = None
         self.starts = 0
+        # Keeps the namespace, and with it the machine's network, while no process runs there.
+        self.machine = subprocess.Popen(["unshare", "--net", "--", "sleep", "infinity"])
+        self.enter = ["nsenter", "--target", str(self.machine.pid), "--net", "--"]
+        self._connect()
 
     @property
     def advertise(self):
         return f"{self.ip}:{GRPC}"
+
+    def _connect(self):
+        pid = str(self.machine.pid)
+        hub = os.readlink("/proc/self/ns/net")
+        while os.readlink(f"/proc/{pid}/ns/net") == hub:
+            time.sleep(0.005)
+        run("ip", "link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", pid)
+        run("ip", "link", "set", self.link, "master", "hub", "up")
+        run(*self.enter, "ip", "link", "set", "lo", "up")
+        run(*self.enter, "ip", "addr", "add", f"{self.ip}/24", "dev", "eth0")
+        run(*self.enter, "ip", "link", "set", "eth0", "up")
 
     def start(self, *flags):
         """Starts the process; the disk stays from start to start."""
@@ -60,31 +76,14 @@ class Node:
         log = open(directory / "log", "ab")
         log.write(f"--- start {self.starts}\n".encode())
         log.flush()
-        # The process waits for its network: a line on standard input.
-        waiting = ["unshare", "--net", "--", "sh", "-c", 'read go && exec "$@"', "node", *command]
         self.process = subprocess.Popen(
-            waiting, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self.cluster.environment, start_new_session=True
+            [*self.enter, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.cluster.environment,
+            start_new_session=True,
         )
-        self._connect()
-        self.process.stdin.write(b"go\n")
-        self.process.stdin.close()
         return self
 
-    def _connect(self):
-        pid = str(self.process.pid)
-        enter = ["nsenter", "--target", pid, "--net", "--"]
-        hub = os.readlink("/proc/self/ns/net")
-        while os.readlink(f"/proc/{pid}/ns/net") == hub:
-            time.sleep(0.005)
-        subprocess.run(["ip", "link", "del", self.link], stderr=subprocess.DEVNULL, check=False)
-        run("ip", "link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", pid)
-        run("ip", "link", "set", self.link, "master", "hub", "up")
-        run(*enter, "ip", "link", "set", "lo", "up")
-        run(*enter, "ip", "addr", "add", f"{self.ip}/24", "dev", "eth0")
-        run(*enter, "ip", "link", "set", "eth0", "up")
-
     def kill(self):
-        """kill -9, as a power cut of this one process."""
+        """kill -9 of the process; its machine stays, and refuses connections."""
         self.process.kill()
         self.process.wait()
 
@@ -133,18 +132,21 @@ def until(condition, timeout, what, check=lambda: None):
 class Cluster:
     """Three of meta and ingesters in three zones, two distributors, two queriers; more on demand."""
 
-    def __init__(self, binary, directory, environment):
+    SHAPE = [("m", "meta", 3), ("i", "ingester", 3), ("d", "distributor", 2), ("q", "querier", 2)]
+
+    def __init__(self, binary, directory, environment, shape=None):
         self.binary, self.directory = pathlib.Path(binary).resolve(), pathlib.Path(directory).resolve()
         self.object_store = f"file://{self.directory}/objects"
         self.environment = {**os.environ, **environment}
-        self.nodes = {}
+        self.nodes, self.all = {}, []
         (self.directory / "objects").mkdir(parents=True)
-        for kind, target, count in [("m", "meta", 3), ("i", "ingester", 3), ("d", "distributor", 2), ("q", "querier", 2)]:
+        for kind, target, count in shape or self.SHAPE:
             for n in range(count):
                 self.add(f"{kind}{n}", target, f"zone-{n}")
 
     def add(self, name, target, zone):
-        node = Node(self, len(self.nodes), name, target, zone)
+        node = Node(self, len(self.all), name, target, zone)
+        self.all.append(node)
         self.nodes[name] = node
         return node
 
@@ -162,6 +164,8 @@ class Cluster:
         return [n for n in self.nodes.values() if n.target == target]
 
     def close(self):
-        for node in self.nodes.values():
+        for node in self.all:
             if node.running():
                 node.kill()
+            node.machine.kill()
+            node.machine.wait()

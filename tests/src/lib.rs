@@ -1,5 +1,6 @@
 //! What the end-to-end tests share. The tests themselves are in `tests/tests`, one file a subject.
 
+pub mod callers;
 pub mod questions;
 
 use std::ffi::OsString;

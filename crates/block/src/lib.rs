@@ -32,7 +32,8 @@ pub use inspect::{ColumnInspection, Inspection, RowGroupInspection, TenantInspec
 pub use memory::to_record_batch;
 pub use merge::{BlockOrigin, Chunk, Merge, MergeOptions, MergeWriter, Survey, Window, WindowRows};
 pub use read::{
-    BlockReader, Comparison, FooterCache, Op, Predicate, PruneStats, Scalar, ScanPlan, ScanRequest, read_footer,
+    BlockReader, CacheOptions, Comparison, FooterCache, Op, Predicate, PruneStats, RangeCache, Scalar, ScanPlan,
+    ScanRequest, read_footer,
 };
 pub use removal::{Removal, Removals};
 pub use write::{EncodedBlock, WriteOptions, write_l0};

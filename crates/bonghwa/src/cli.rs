@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands;
 use crate::config::{Config, load};
+use crate::{auth, commands};
 
 /// Logs, metrics and traces in one system: OTLP in, Parquet on object storage, SQL out.
 #[derive(Parser)]
@@ -39,10 +39,12 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Say whether the configuration can be used; the exit code tells.
+    /// Say whether the configuration, and the file of callers that it names, can be used; the exit code tells.
     Check(ServeFlags),
     /// Print the configuration as YAML, defaults filled in and secrets hidden.
     Show(ServeFlags),
+    /// Print the right that each route asks for, where authentication is on.
+    Rights,
 }
 
 #[derive(Subcommand)]
@@ -68,7 +70,7 @@ pub struct ServeFlags {
     /// Configuration file (YAML).
     #[arg(long, env = "BONGHWA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Roles to run: all, or some of distributor, ingester, meta, querier, separated by commas [default: all].
+    /// Roles to run: all, or some of distributor, ingester, meta, querier, compactor, separated by commas [default: all].
     #[arg(long)]
     target: Option<String>,
     /// This node's name [default: host name].
@@ -164,12 +166,21 @@ pub fn run(cli: Cli) -> Result<()> {
             result
         }
         Command::Config(ConfigCommand::Check(flags)) => {
-            flags.load()?;
+            let config = flags.load()?;
+            if config.auth.enabled {
+                auth::read(&config.auth.file).context("auth.file")?;
+            }
             println!("the configuration is good");
             Ok(())
         }
         Command::Config(ConfigCommand::Show(flags)) => {
             print!("{}", flags.load()?.to_yaml());
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Rights) => {
+            for (path, needs) in auth::routes::ROUTES {
+                println!("{:<9} {path}", needs.as_str());
+            }
             Ok(())
         }
         Command::Query(command) => runtime()?.block_on(commands::query::run(command)),

@@ -1,18 +1,22 @@
 //! The configuration: one section per role, every key with its default.
 
+mod compaction;
 mod load;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bonghwa_block::CacheOptions;
 use bonghwa_distributor::{Rate, SignalLimits, TenantLimits};
 use bonghwa_ingester::IngesterOptions;
 use bonghwa_meta::{ControlOptions, MetaOptions, PlacementOptions};
-use bonghwa_protocol::TlsFiles;
+use bonghwa_model::TenantId;
+use bonghwa_protocol::{TlsFiles, v1};
 use bonghwa_query::EngineOptions;
 use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
+pub use compaction::{Compaction, Keep};
 pub use load::load;
 
 use crate::roles::Roles;
@@ -60,6 +64,8 @@ pub struct Config {
     pub s3: S3,
     /// TLS between roles.
     pub tls: Tls,
+    /// Who may send requests, and for which tenants.
+    pub auth: Auth,
     /// Who is taken for alive, and when replicas are given up.
     pub cluster: Cluster,
     /// Receiving.
@@ -70,6 +76,10 @@ pub struct Config {
     pub limits: Limits,
     /// Queries.
     pub query: Query,
+    /// Putting blocks together.
+    pub compactor: Compaction,
+    /// How long rows are kept; the compactor takes out what is older.
+    pub retention: Keep,
     /// Bonghwa's own telemetry.
     pub telemetry: Telemetry,
 }
@@ -101,6 +111,19 @@ pub struct Tls {
     pub ca: String,
     /// The name that other nodes' certificates must bear. Empty: the host they are reached by.
     pub server_name: String,
+}
+
+/// Authentication of callers, on all listeners but `grpc_listen`: that one is between roles, where
+/// `tls` says who may call.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Auth {
+    /// Whether callers need credentials. Off: `X-Scope-OrgID` names the tenant, whoever sends it.
+    pub enabled: bool,
+    /// YAML file of callers: a list `callers` of name; token or token_sha256, or username with
+    /// password or password_sha256; tenants, a list or "*"; rights, some of read, write and admin.
+    /// Read again when it changes.
+    pub file: PathBuf,
 }
 
 /// The cluster's patience.
@@ -203,6 +226,13 @@ pub struct Query {
     pub memory_bytes: Size,
     /// Memory for footers and indexes of blocks.
     pub footer_cache_bytes: Size,
+    /// Memory for parts of blocks that were read lately. 0: none.
+    pub cache_memory_bytes: Size,
+    /// Disk for them; what lies there survives restarts, and may stay for a while after its block
+    /// was deleted. 0: none, else at least 64MiB.
+    pub cache_disk_bytes: Size,
+    /// Where on disk. Empty: `<data_dir>/cache`.
+    pub cache_dir: PathBuf,
 }
 
 /// Bonghwa's own telemetry.
@@ -218,6 +248,8 @@ pub struct Telemetry {
     pub otlp_endpoint: String,
     /// How often metrics are sent there.
     pub otlp_interval: Time,
+    /// Bearer token that is sent along; empty: none. Never shown.
+    pub otlp_token: String,
 }
 
 impl Default for Config {
@@ -239,11 +271,14 @@ impl Default for Config {
             object_store: String::new(),
             s3: S3::default(),
             tls: Tls::default(),
+            auth: Auth::default(),
             cluster: Cluster::default(),
             distributor: Distributor::default(),
             ingester: Ingester::default(),
             limits: Limits::default(),
             query: Query::default(),
+            compactor: Compaction::default(),
+            retention: Keep::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -307,6 +342,9 @@ impl Default for Query {
             timeout: Time(options.timeout),
             memory_bytes: Size(options.memory_bytes),
             footer_cache_bytes: Size(options.footer_cache_bytes),
+            cache_memory_bytes: Size(64 << 20),
+            cache_disk_bytes: Size(0),
+            cache_dir: PathBuf::new(),
         }
     }
 }
@@ -318,19 +356,42 @@ impl Default for Telemetry {
             log_format: "text".into(),
             otlp_endpoint: String::new(),
             otlp_interval: Time(std::time::Duration::from_secs(15)),
+            otlp_token: String::new(),
         }
+    }
+}
+
+impl From<&v1::TenantRates> for TenantRates {
+    fn from(rates: &v1::TenantRates) -> Self {
+        let v1::TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst } = *rates;
+        TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst }
+    }
+}
+
+impl From<TenantRates> for v1::TenantRates {
+    fn from(rates: TenantRates) -> Self {
+        let TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst } = rates;
+        v1::TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst }
     }
 }
 
 impl TenantRates {
     fn limits(&self) -> SignalLimits {
-        let rate = |per_second: f64, burst: f64| {
-            (per_second > 0.0).then_some(Rate { per_second, burst: if burst > 0.0 { burst } else { per_second } })
-        };
         SignalLimits {
-            logs: rate(self.logs_rate, self.logs_burst),
-            metrics: rate(self.metrics_rate, self.metrics_burst),
-            traces: rate(self.traces_rate, self.traces_burst),
+            logs: Rate::new(self.logs_rate, self.logs_burst),
+            metrics: Rate::new(self.metrics_rate, self.metrics_burst),
+            traces: Rate::new(self.traces_rate, self.traces_burst),
+        }
+    }
+}
+
+impl Limits {
+    /// The rates of a tenant, and the key that they stand under.
+    pub fn of(&self, tenant: &TenantId) -> (&'static str, TenantRates) {
+        match self.overrides.get(tenant.as_str()) {
+            Some(rates) => ("limits.overrides", rates.clone()),
+            None if *tenant == TenantId::default_tenant() => ("limits.unnamed", self.unnamed.clone()),
+            None => ("limits.named", self.named.0.clone()),
         }
     }
 }
@@ -366,12 +427,7 @@ impl Config {
     /// The log's options.
     pub fn host_options(&self) -> HostOptions {
         let heartbeat = self.cluster.log_heartbeat.0;
-        HostOptions {
-            heartbeat,
-            election_min: heartbeat * 3,
-            election_max: heartbeat * 4,
-            ..HostOptions::default()
-        }
+        HostOptions { heartbeat, election_min: heartbeat * 3, election_max: heartbeat * 4, ..HostOptions::default() }
     }
 
     /// Meta's options with these nodes in its group.
@@ -446,11 +502,23 @@ impl Config {
         }
     }
 
+    /// How much of blocks is kept, and where.
+    pub fn cache_options(&self) -> CacheOptions {
+        let directory = &self.query.cache_dir;
+        CacheOptions {
+            memory_bytes: self.query.cache_memory_bytes.0,
+            disk_bytes: self.query.cache_disk_bytes.0,
+            directory: if directory.as_os_str().is_empty() { self.data_dir.join("cache") } else { directory.clone() },
+        }
+    }
+
     /// The configuration as YAML, secrets hidden.
     pub fn to_yaml(&self) -> String {
         let mut shown = self.clone();
-        if !shown.s3.secret_access_key.is_empty() {
-            shown.s3.secret_access_key = "<hidden>".into();
+        for secret in [&mut shown.s3.secret_access_key, &mut shown.telemetry.otlp_token] {
+            if !secret.is_empty() {
+                *secret = "<hidden>".into();
+            }
         }
         serde_yaml_ng::to_string(&shown).unwrap_or_else(|e| format!("# cannot be shown: {e}\n"))
     }

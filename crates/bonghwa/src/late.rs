@@ -26,7 +26,10 @@ impl<T: ?Sized> Late<T> {
     fn get(&self) -> Result<&Arc<T>, RpcError> {
         self.0.get().ok_or_else(|| {
             // Unreachable: nothing was done, and another node may be asked.
-            RpcError::new(bonghwa_protocol::RpcErrorKind::Unreachable, "this node is starting, or does not run this role")
+            RpcError::new(
+                bonghwa_protocol::RpcErrorKind::Unreachable,
+                "this node is starting, or does not run this role",
+            )
         })
     }
 }

@@ -1,10 +1,12 @@
 //! `bonghwa`: one binary, all roles.
 
+mod auth;
 mod cli;
 mod commands;
 mod config;
 mod identity;
 mod late;
+mod limits;
 mod membership;
 mod node;
 mod pages;

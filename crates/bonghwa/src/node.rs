@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use bonghwa_block::RangeCache;
 use bonghwa_cluster::{ClusterDirectory, ClusterView, MetaRouter, connect_ingester, seam};
+use bonghwa_compactor::{Compactor, Storage};
 use bonghwa_distributor::Receiver;
 use bonghwa_ingester::{BlockStore, Ingester};
 use bonghwa_meta::{Meta, MetaOptions};
@@ -61,10 +63,15 @@ pub struct Node {
     pub receiver: Option<Arc<Receiver>>,
     /// Queries, if they are answered here.
     pub engine: Option<Arc<Engine>>,
+    /// Compaction, if it is done here.
+    pub compactor: Option<Arc<Compactor>>,
+    /// Parts of blocks that queries read lately.
+    cache: Option<RangeCache>,
     drain_timeout: Option<Duration>,
     /// Why the process must not go on under its identity.
     disowned: watch::Receiver<Option<String>>,
     _heartbeats: seam::Task,
+    _compactions: Option<seam::Task>,
 }
 
 /// Opens the log of a data directory.
@@ -145,9 +152,22 @@ impl Node {
         let receiver = roles
             .has("distributor")
             .then(|| Receiver::new(config.distributor_options(), view.clone(), directory.clone()));
+        let cache = if roles.has("querier") { RangeCache::open(&config.cache_options()).await? } else { None };
+        let blocks = cache.as_ref().map_or(store.store.clone(), |cache| cache.over(store.store.clone()));
         let engine = roles
             .has("querier")
-            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), store.store, config.engine_options())));
+            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), blocks, config.engine_options())));
+        let (compactor, compactions) = match roles.has("compactor") {
+            true => {
+                let BlockStore { store, local_root } = store;
+                let options = config.compactor.options(&config.retention);
+                let (id, storage) = (member.identity.id, Storage { store, local_root });
+                let compactor = Compactor::new(id, meta.clone(), view.clone(), storage, options);
+                let compactor = compactor.map_err(|message| anyhow::anyhow!(message))?;
+                (Some(compactor.clone()), Some(seam::spawn(compactor.run())))
+            }
+            false => (None, None),
+        };
         let node = Node {
             member,
             meta,
@@ -157,9 +177,12 @@ impl Node {
             ingester,
             receiver,
             engine,
+            compactor,
+            cache,
             drain_timeout: config.drain_on_shutdown.then_some(config.cluster.drain_timeout.0),
             disowned,
             _heartbeats: heartbeats,
+            _compactions: compactions,
         };
         Ok(node)
     }
@@ -171,7 +194,9 @@ impl Node {
         }
         let served = |catalog: &bonghwa_cluster::Catalog| Signal::ALL.iter().all(|s| !catalog.ring(*s).is_empty());
         while self.view.wait_for(Duration::from_secs(10), served).await.is_err() {
-            tracing::warn!("waiting for partitions on the rings: they need as many ingesters as replication_factor says");
+            tracing::warn!(
+                "waiting for partitions on the rings: they need as many ingesters as replication_factor says"
+            );
         }
     }
 
@@ -225,6 +250,9 @@ impl Node {
             && let Err(error) = meta.shutdown().await
         {
             tracing::warn!(%error, "closing meta");
+        }
+        if let Some(cache) = &self.cache {
+            cache.close().await;
         }
         self.view.stop().await;
     }

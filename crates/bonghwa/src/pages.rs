@@ -50,7 +50,8 @@ async fn flush(State(node): State<Arc<Node>>) -> Response {
     }
 }
 
-fn failure(status: StatusCode, kind: &str, error: &str) -> Response {
+/// An error as the pages answer it.
+pub fn failure(status: StatusCode, kind: &str, error: &str) -> Response {
     (status, axum::Json(json!({ "status": "error", "errorType": kind, "error": error }))).into_response()
 }
 
@@ -81,9 +82,9 @@ async fn drain(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Respo
 fn cannot_leave(catalog: &Catalog, leaving: &v1::Node) -> Option<String> {
     let keeps = catalog.all_partitions().filter(|p| p.replicas.contains(&leaving.id));
     let replicas = keeps.map(|p| p.replicas.len()).max()?;
-    let stay = catalog.nodes().filter(|n| {
-        n.id != leaving.id && n.has_role("ingester") && n.effective_state() == NodeState::Active
-    });
+    let stay = catalog
+        .nodes()
+        .filter(|n| n.id != leaving.id && n.has_role("ingester") && n.effective_state() == NodeState::Active);
     let left = stay.count();
     (left < replicas).then(|| {
         format!(

@@ -39,6 +39,7 @@ pub struct SelfTelemetry {
 
 struct Sender {
     endpoint: String,
+    token: String,
     interval: Duration,
     records: std::sync::Mutex<Option<mpsc::Receiver<LogRecord>>>,
 }
@@ -56,6 +57,7 @@ pub fn start(options: &config::Telemetry) -> Result<SelfTelemetry> {
         let (queue, records) = mpsc::channel(QUEUE);
         let sender = Sender {
             endpoint: options.otlp_endpoint.trim_end_matches('/').to_owned(),
+            token: options.otlp_token.clone(),
             interval: options.otlp_interval.0,
             records: std::sync::Mutex::new(Some(records)),
         };
@@ -71,7 +73,8 @@ impl SelfTelemetry {
         let Some(sender) = &self.sender else { return };
         let records = sender.records.lock().ok().and_then(|mut r| r.take());
         let Some(records) = records else { return };
-        let task = seam::spawn(send_loop(sender.endpoint.clone(), sender.interval, records, self.stop.subscribe()));
+        let (endpoint, token) = (sender.endpoint.clone(), sender.token.clone());
+        let task = seam::spawn(send_loop(endpoint, token, sender.interval, records, self.stop.subscribe()));
         if let Ok(mut slot) = self.task.lock() {
             *slot = Some(task);
         }
@@ -91,6 +94,7 @@ impl SelfTelemetry {
 
 async fn send_loop(
     endpoint: String,
+    token: String,
     interval: Duration,
     mut records: mpsc::Receiver<LogRecord>,
     mut stop: tokio::sync::watch::Receiver<bool>,
@@ -108,15 +112,16 @@ async fn send_loop(
         }
         let now = seam::unix_nanos() as u64;
         let metrics = metrics_request(&prometheus::gather(), now);
-        post(&client, &format!("{endpoint}/v1/metrics"), metrics.encode_to_vec()).await;
+        post(&client, &format!("{endpoint}/v1/metrics"), &token, metrics.encode_to_vec()).await;
         if !batch.is_empty() {
-            post(&client, &format!("{endpoint}/v1/logs"), logs_request(batch).encode_to_vec()).await;
+            post(&client, &format!("{endpoint}/v1/logs"), &token, logs_request(batch).encode_to_vec()).await;
         }
     }
 }
 
-async fn post(client: &reqwest::Client, url: &str, body: Vec<u8>) {
+async fn post(client: &reqwest::Client, url: &str, token: &str, body: Vec<u8>) {
     let request = client.post(url).header("content-type", "application/x-protobuf").timeout(Duration::from_secs(5));
+    let request = if token.is_empty() { request } else { request.bearer_auth(token) };
     match request.body(body).send().await {
         Ok(response) if response.status().is_success() => {}
         // At debug level: a warning would itself be sent, and fail, and warn.

@@ -18,12 +18,13 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tower::ServiceExt;
 
+use crate::auth::{Gate, Speaks};
 use crate::config::Config;
 use crate::identity::host_name;
 use crate::membership::Member;
 use crate::node::{self, Doors, Node};
 use crate::peer::PeerService;
-use crate::{pages, selfotel};
+use crate::{limits, pages, selfotel};
 
 /// How long requests under way may take after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -35,12 +36,24 @@ pub async fn serve(config: Config) -> Result<()> {
     let telemetry = selfotel::start(&config.telemetry)?;
     let roles = config.roles()?;
     let (remote, tls) = node::remote_options(&config)?;
+    let gate = Gate::open(&config.auth)?;
+    let others_reach = !config.grpc_listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    if config.auth.enabled && tls.is_none() && others_reach {
+        tracing::warn!(
+            "auth is on, but anybody who reaches grpc_listen, {}, is taken for a node of the cluster: set tls.cert, \
+             tls.key and tls.ca, or let only nodes reach it",
+            config.grpc_listen
+        );
+    }
     let (stop, stopped) = watch::channel(false);
     let (hang_up, hung_up) = watch::channel(false);
     let http = bind("http", &config.http_listen).await?;
     let grpc = bind("grpc", &config.grpc_listen).await?;
     let otlp = match roles.has("distributor") {
-        true => Some((bind("otlp_grpc", &config.otlp_grpc_listen).await?, bind("otlp_http", &config.otlp_http_listen).await?)),
+        true => Some((
+            bind("otlp_grpc", &config.otlp_grpc_listen).await?,
+            bind("otlp_http", &config.otlp_http_listen).await?,
+        )),
         false => None,
     };
 
@@ -81,22 +94,27 @@ pub async fn serve(config: Config) -> Result<()> {
     tracing::info!(took = ?started.elapsed(), "all roles are open");
 
     let mut router = pages::router(node.clone(), &config).fallback(not_found);
+    router = router.merge(limits::router(node.clone(), config.limits.clone()));
     if let Some(receiver) = &node.receiver {
         router = router.merge(bonghwa_distributor::http::router(receiver.clone()));
     }
     if let Some(engine) = &node.engine {
         router = router.merge(bonghwa_querier::router(engine.clone()));
     }
+    if let Some(compactor) = &node.compactor {
+        router = router.merge(bonghwa_compactor::router(compactor.clone()));
+    }
     if let (Some(receiver), Some((grpc, http))) = (&node.receiver, otlp) {
-        let routers =
-            [("otlp_grpc", grpc, bonghwa_distributor::grpc::router(receiver.clone())),
-             ("otlp_http", http, bonghwa_distributor::http::router(receiver.clone()))];
-        for (name, listener, router) in routers {
-            servers.push(listen(name, listener, router, stopped.clone())?);
+        let routers = [
+            ("otlp_grpc", grpc, bonghwa_distributor::grpc::router(receiver.clone()), Speaks::Grpc),
+            ("otlp_http", http, bonghwa_distributor::http::router(receiver.clone()), Speaks::Http),
+        ];
+        for (name, listener, router, speaks) in routers {
+            servers.push(listen(name, listener, gate.guard(router, speaks), stopped.clone())?);
         }
     }
     // Set once, here.
-    let _ = api.set(router);
+    let _ = api.set(gate.guard(router, Speaks::Http));
     tracing::info!("ready");
     telemetry.begin();
 

@@ -25,6 +25,7 @@ pub struct Catalog {
     /// Objects that are no blocks any more, and when they ceased to be (Unix nanoseconds).
     garbage: OrdMap<String, i64>,
     index: OrdMap<(TenantId, Signal), TimeIndex>,
+    tenant_limits: OrdMap<String, v1::TenantRates>,
     rings: [Arc<Ring>; 3],
 }
 
@@ -39,6 +40,7 @@ impl Default for Catalog {
             deletes: OrdMap::new(),
             garbage: OrdMap::new(),
             index: OrdMap::new(),
+            tenant_limits: OrdMap::new(),
             rings: [none.clone(), none.clone(), none],
         }
     }
@@ -163,6 +165,16 @@ impl Catalog {
         self.index.get(&(tenant.clone(), signal)).into_iter().flat_map(TimeIndex::iter)
     }
 
+    /// The rates that were set for a tenant while the cluster runs.
+    pub fn tenant_limits(&self, tenant: &TenantId) -> Option<&v1::TenantRates> {
+        self.tenant_limits.get(tenant.as_str())
+    }
+
+    /// The rates of all tenants for whom some were set, by name.
+    pub fn all_tenant_limits(&self) -> impl ExactSizeIterator<Item = (&String, &v1::TenantRates)> {
+        self.tenant_limits.iter()
+    }
+
     /// The next version: this one with a change, which must be numbered by it.
     pub fn apply(&self, version: u64, change: &v1::Change) -> Result<Catalog, ClusterError> {
         if self.version.checked_add(1) != Some(version) {
@@ -187,6 +199,7 @@ impl Catalog {
         }
         next.insert(&change.nodes, &change.partitions, &change.blocks);
         next.insert_removals(&change.deletes, &change.garbage);
+        next.set_tenant_limits(&change.tenant_limits);
         next.rebuild_rings(change);
         Ok(next)
     }
@@ -204,6 +217,7 @@ impl Catalog {
         self.version = piece.version;
         self.insert(&piece.nodes, &piece.partitions, &piece.blocks);
         self.insert_removals(&piece.deletes, &piece.garbage);
+        self.set_tenant_limits(&piece.tenant_limits);
     }
 
     /// Builds what is derived from all pieces.
@@ -236,6 +250,15 @@ impl Catalog {
         }
         for object in garbage {
             self.garbage.insert(object.path.clone(), object.removed_at);
+        }
+    }
+
+    fn set_tenant_limits(&mut self, limits: &[v1::TenantLimits]) {
+        for v1::TenantLimits { tenant, rates } in limits {
+            match rates {
+                Some(rates) => self.tenant_limits.insert(tenant.clone(), *rates),
+                None => self.tenant_limits.remove(tenant),
+            };
         }
     }
 

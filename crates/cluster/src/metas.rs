@@ -166,7 +166,8 @@ fn is_repeatable(command: &v1::Command) -> bool {
             | Kind::CommitCompaction(_)
             | Kind::CreateDelete(_)
             | Kind::RemoveDelete(_)
-            | Kind::CollectGarbage(_),
+            | Kind::CollectGarbage(_)
+            | Kind::SetTenantLimits(_),
         ) => true,
         Some(Kind::CreatePartition(_) | Kind::RestoreCatalog(_)) | None => false,
     }

@@ -14,7 +14,7 @@ impl Catalog {
     }
 
     /// The catalog as a snapshot in pieces of about `max_bytes` of blocks each; the
-    /// first has all nodes, partitions, deletes and garbage. Made one by one as they are asked for;
+    /// first has all else. Made one by one as they are asked for;
     /// each but the last says that it continues.
     pub fn snapshot_pieces(&self, max_bytes: usize) -> impl Iterator<Item = v1::Snapshot> + Send + use<> {
         let catalog = self.clone();
@@ -32,6 +32,10 @@ impl Catalog {
                 let garbage = catalog.garbage();
                 piece.garbage =
                     garbage.map(|(path, removed_at)| v1::Garbage { path: path.to_owned(), removed_at }).collect();
+                piece.tenant_limits = catalog
+                    .all_tenant_limits()
+                    .map(|(tenant, rates)| v1::TenantLimits { tenant: tenant.clone(), rates: Some(*rates) })
+                    .collect();
             }
             let mut bytes = 0usize;
             for block in catalog.blocks_after(after.as_deref()) {

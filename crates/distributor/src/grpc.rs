@@ -46,9 +46,23 @@ pub fn router(receiver: Arc<Receiver>) -> Router {
 }
 
 async fn unimplemented(uri: http::Uri) -> Response {
-    let message =
-        format!("{} is not served here: this port takes OTLP's Export calls for logs, metrics and traces", uri.path());
-    failure(Code::Unimplemented, None, &message)
+    refuse(StatusCode::NOT_FOUND, &not_served(uri.path()))
+}
+
+/// What the caller of a path that is not served here is told.
+pub fn not_served(path: &str) -> String {
+    format!("{path} is not served here: this port takes OTLP's Export calls for logs, metrics and traces")
+}
+
+/// The answer to a call that is refused before it is received.
+pub fn refuse(status: StatusCode, message: &str) -> Response {
+    let code = match status {
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        _ => Code::InvalidArgument,
+    };
+    failure(code, None, message)
 }
 
 /// The message of a unary body, and whether it is compressed.
@@ -73,10 +87,12 @@ pub(crate) fn unframe(body: &Bytes) -> Result<(&[u8], bool), ReceiveError> {
 enum Code {
     InvalidArgument = 3,
     DeadlineExceeded = 4,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 /// OTLP's mapping: what may be retried is `RESOURCE_EXHAUSTED` with RetryInfo, or `UNAVAILABLE`.

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use bonghwa_model::{Signal, TenantError, TenantId};
+use bonghwa_model::{Signal, TenantError, TenantId, TenantSet};
 use bonghwa_protocol::RpcErrorKind;
 use bonghwa_wire::Format;
 use bonghwa_wire::compress::Encoding;
@@ -39,13 +39,19 @@ pub fn router(receiver: Arc<Receiver>) -> Router {
 pub(crate) fn tenant(headers: &HeaderMap) -> Result<TenantId, TenantError> {
     match headers.get("x-scope-orgid") {
         None => Ok(TenantId::default_tenant()),
-        Some(value) => TenantId::new(&String::from_utf8_lossy(value.as_bytes())),
+        Some(value) => TenantSet::parse(&String::from_utf8_lossy(value.as_bytes()))?.only().cloned(),
     }
 }
 
 /// The name that a caller gives the request (`Idempotency-Key`).
 pub(crate) fn request_key(headers: &HeaderMap) -> Option<Bytes> {
     headers.get("idempotency-key").map(|key| Bytes::copy_from_slice(key.as_bytes()))
+}
+
+/// The answer to a request that is refused before it is received, in the format of its answers.
+pub fn refuse(headers: &HeaderMap, status: StatusCode, message: &str) -> Response {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    failure(Format::parse(content_type).unwrap_or(Format::Protobuf), status, None, message)
 }
 
 async fn export(receiver: &Receiver, signal: Signal, headers: HeaderMap, body: axum::body::Body) -> Response {
@@ -112,6 +118,8 @@ fn failure(format: Format, status: StatusCode, retry_after: Option<Duration>, me
 fn rpc_code(status: StatusCode) -> u8 {
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE => 8,
+        StatusCode::UNAUTHORIZED => 16,
+        StatusCode::FORBIDDEN => 7,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => 12,
         StatusCode::INTERNAL_SERVER_ERROR => 13,
         StatusCode::SERVICE_UNAVAILABLE => 14,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bonghwa_cluster::seam::Instant;
 use bonghwa_model::{Signal, TenantId};
+use bonghwa_protocol::v1;
 use parking_lot::Mutex;
 
 /// A sustained rate and the burst above it.
@@ -14,6 +15,13 @@ pub struct Rate {
     pub per_second: f64,
     /// Units that may come at once.
     pub burst: f64,
+}
+
+impl Rate {
+    /// This rate and burst, as they are configured: a rate of 0 is no limit, a burst of 0 a second's worth.
+    pub fn new(per_second: f64, burst: f64) -> Option<Self> {
+        (per_second > 0.0).then_some(Rate { per_second, burst: if burst > 0.0 { burst } else { per_second } })
+    }
 }
 
 /// Limits of one tenant. `None`: no limit.
@@ -34,6 +42,15 @@ impl SignalLimits {
             logs: Some(Rate { per_second: 4e6, burst: 6e6 }),
             metrics: Some(Rate { per_second: 10e3, burst: 200e3 }),
             traces: Some(Rate { per_second: 30e6, burst: 30e6 }),
+        }
+    }
+
+    /// Rates that were set while the cluster runs.
+    fn given(rates: &v1::TenantRates) -> Self {
+        SignalLimits {
+            logs: Rate::new(rates.logs_rate, rates.logs_burst),
+            metrics: Rate::new(rates.metrics_rate, rates.metrics_burst),
+            traces: Rate::new(rates.traces_rate, rates.traces_burst),
         }
     }
 
@@ -117,7 +134,12 @@ impl Limits {
         Limits { limits, buckets: Mutex::default() }
     }
 
-    fn rate(&self, tenant: &TenantId, signal: Signal) -> Option<Rate> {
+    /// What was set while the cluster runs goes first, then what the configuration says of the
+    /// tenant, then what it says of all.
+    fn rate(&self, tenant: &TenantId, given: Option<&v1::TenantRates>, signal: Signal) -> Option<Rate> {
+        if let Some(rates) = given {
+            return SignalLimits::given(rates).of(signal);
+        }
         let limits = self.limits.overrides.get(tenant.as_str()).unwrap_or_else(|| {
             if *tenant == TenantId::default_tenant() { &self.limits.unnamed } else { &self.limits.named }
         });
@@ -130,9 +152,16 @@ impl Limits {
     }
 
     /// Takes `cost` from the bucket. A request larger than the burst is admitted by a full bucket
-    /// and paid for afterwards; else it could never be sent.
-    pub(crate) fn admit(&self, tenant: &TenantId, signal: Signal, cost: f64, now: Instant) -> Result<(), Limited> {
-        let Some(rate) = self.rate(tenant, signal) else { return Ok(()) };
+    /// and paid for afterwards; else it could never be sent. `given` are the catalog's rates of the tenant.
+    pub(crate) fn admit(
+        &self,
+        tenant: &TenantId,
+        given: Option<&v1::TenantRates>,
+        signal: Signal,
+        cost: f64,
+        now: Instant,
+    ) -> Result<(), Limited> {
+        let Some(rate) = self.rate(tenant, given, signal) else { return Ok(()) };
         let mut buckets = self.buckets.lock();
         let bucket = buckets.of(tenant, signal, rate, now);
         let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
@@ -167,12 +196,16 @@ mod tests {
         let limits = Limits::new(TenantLimits::default());
         let tenant = TenantId::new("shop").unwrap();
         let start = seam::now();
-        assert_eq!(limits.admit(&tenant, Signal::Logs, 6e6, start), Ok(()));
-        let refused = limits.admit(&tenant, Signal::Logs, 4e6, start).unwrap_err();
+        assert_eq!(limits.admit(&tenant, None, Signal::Logs, 6e6, start), Ok(()));
+        let refused = limits.admit(&tenant, None, Signal::Logs, 4e6, start).unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_secs(1));
         assert!(refused.message.contains("limits.logs"), "{}", refused.message);
-        assert_eq!(limits.admit(&tenant, Signal::Logs, 4e6, start + Duration::from_secs(1)), Ok(()));
-        assert_eq!(limits.admit(&tenant, Signal::Traces, 1.0, start), Ok(()), "signals have buckets of their own");
+        assert_eq!(limits.admit(&tenant, None, Signal::Logs, 4e6, start + Duration::from_secs(1)), Ok(()));
+        assert_eq!(
+            limits.admit(&tenant, None, Signal::Traces, 1.0, start),
+            Ok(()),
+            "signals have buckets of their own"
+        );
     }
 
     #[test]
@@ -180,16 +213,44 @@ mod tests {
         let limits = Limits::new(TenantLimits::default());
         let tenant = TenantId::new("shop").unwrap();
         let start = seam::now();
-        assert_eq!(limits.admit(&tenant, Signal::Logs, 14e6, start), Ok(()));
-        assert!(limits.admit(&tenant, Signal::Logs, 1.0, start + Duration::from_secs(1)).is_err());
-        assert_eq!(limits.admit(&tenant, Signal::Logs, 1.0, start + Duration::from_secs(3)), Ok(()));
+        assert_eq!(limits.admit(&tenant, None, Signal::Logs, 14e6, start), Ok(()));
+        assert!(limits.admit(&tenant, None, Signal::Logs, 1.0, start + Duration::from_secs(1)).is_err());
+        assert_eq!(limits.admit(&tenant, None, Signal::Logs, 1.0, start + Duration::from_secs(3)), Ok(()));
+    }
+
+    #[test]
+    fn rates_that_are_set_at_run_time_hold_at_once() {
+        let mut configured = TenantLimits::default();
+        configured.overrides.insert("shop".into(), SignalLimits::default());
+        let limits = Limits::new(configured);
+        let tenant = TenantId::new("shop").unwrap();
+        let start = seam::now();
+        let second = |n: u64| start + Duration::from_secs(n);
+        let low = v1::TenantRates { logs_rate: 10.0, logs_burst: 20.0, ..Default::default() };
+        let high = v1::TenantRates { logs_rate: 1e6, ..Default::default() };
+        let none = v1::TenantRates::default();
+        let admit = |given, cost, now| limits.admit(&tenant, given, Signal::Logs, cost, now).is_ok();
+        assert!(admit(None, 1e12, start), "the configuration gives it no limit");
+        assert!(admit(Some(&low), 20.0, start));
+        assert!(!admit(Some(&low), 10.0, start));
+        assert!(admit(Some(&low), 10.0, second(1)));
+        assert!(!admit(Some(&low), 10.0, second(1)));
+        assert!(admit(Some(&high), 1e5, second(2)), "it refills by the rate that holds now");
+        assert!(admit(Some(&none), 1e12, second(2)), "a rate of 0 is no limit");
+        assert!(admit(Some(&low), 20.0, second(2)));
+        assert!(!admit(Some(&low), 1.0, second(2)), "the bucket is as small again as the burst says");
+        assert!(admit(None, 1e12, second(2)));
+        assert!(
+            limits.admit(&tenant, Some(&low), Signal::Traces, 1e12, start).is_ok(),
+            "what is not named has no limit"
+        );
     }
 
     #[test]
     fn made_up_tenants_share_what_is_left() {
         let limits = Limits::new(TenantLimits::default());
         let start = seam::now();
-        let admit = |name: String, now| limits.admit(&TenantId::new(&name).unwrap(), Signal::Logs, 6e6, now);
+        let admit = |name: String, now| limits.admit(&TenantId::new(&name).unwrap(), None, Signal::Logs, 6e6, now);
         for n in 0..MAX_BUCKETS {
             assert_eq!(admit(format!("t{n}"), start), Ok(()));
         }
@@ -206,6 +267,6 @@ mod tests {
     #[test]
     fn callers_without_a_tenant_are_not_limited() {
         let limits = Limits::new(TenantLimits::default());
-        assert_eq!(limits.admit(&TenantId::default_tenant(), Signal::Metrics, 1e12, seam::now()), Ok(()));
+        assert_eq!(limits.admit(&TenantId::default_tenant(), None, Signal::Metrics, 1e12, seam::now()), Ok(()));
     }
 }

@@ -1,32 +1,8 @@
 //! The distributor's own metrics.
 
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use bonghwa_model::TenantId;
-use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGauge, opts};
-
-/// Names come from headers: anybody can make up new ones, and a label costs memory for good.
-const MAX_TENANTS: usize = 1_000;
-
-/// The tenants that have a label of their own.
-#[derive(Default)]
-pub(crate) struct TenantLabels {
-    known: Mutex<HashSet<TenantId>>,
-}
-
-impl TenantLabels {
-    /// The tenant's label: its name, or `other` for those that came after the first thousand.
-    pub(crate) fn of(&self, tenant: &TenantId) -> String {
-        let mut known = self.known.lock();
-        let room = known.len() < MAX_TENANTS;
-        if known.contains(tenant) || (room && known.insert(tenant.clone())) {
-            return tenant.to_string();
-        }
-        "other".to_owned()
-    }
-}
 
 fn counters(opts: prometheus::Opts, labels: &[&str]) -> IntCounterVec {
     match IntCounterVec::new(opts, labels) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bonghwa_cluster::seam::Instant;
 use bonghwa_cluster::{Catalog, ClusterView, Directory, seam};
 use bonghwa_model::batch::Batch;
-use bonghwa_model::{Signal, TenantId};
+use bonghwa_model::{Signal, TenantId, TenantLabels};
 use bonghwa_protocol::{BatchId, EncodedBatch, RpcError, RpcErrorKind};
 use bonghwa_ring::ShardWidthOptions;
 use bonghwa_wire::Format;
@@ -19,7 +19,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::body::{BodyError, Inflight};
 use crate::limits::{Limited, Limits};
-use crate::metrics::TenantLabels;
 use crate::route::{Part, Router};
 use crate::{TenantLimits, metrics};
 
@@ -167,7 +166,9 @@ impl Receiver {
     }
 
     fn admit(&self, tenant: &TenantId, signal: Signal, cost: usize) -> Result<(), ReceiveError> {
-        self.limits.admit(tenant, signal, cost as f64, seam::now()).map_err(ReceiveError::Limited)
+        let catalog = self.view.current();
+        let given = catalog.tenant_limits(tenant);
+        self.limits.admit(tenant, given, signal, cost as f64, seam::now()).map_err(ReceiveError::Limited)
     }
 
     async fn accept(&self, tenant: &TenantId, name: u128, decoded: Decoded) -> Result<Outcome, ReceiveError> {

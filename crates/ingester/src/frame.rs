@@ -55,9 +55,7 @@ pub(crate) fn size(tenant: &TenantId, batch: &Bytes) -> usize {
     NO_NAME.len() + 6 + tenant.as_str().len() + batch.len()
 }
 
-pub(crate) fn encode<'a>(
-    batches: impl Iterator<Item = (Option<BatchId>, &'a TenantId, &'a Bytes)> + Clone,
-) -> Bytes {
+pub(crate) fn encode<'a>(batches: impl Iterator<Item = (Option<BatchId>, &'a TenantId, &'a Bytes)> + Clone) -> Bytes {
     let total: usize = batches.clone().map(|(_, t, b)| size(t, b)).sum();
     let mut out = BytesMut::with_capacity(2 + total);
     out.extend_from_slice(&[VERSION, BATCHES]);

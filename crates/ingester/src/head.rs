@@ -319,11 +319,7 @@ impl Head {
     }
 
     /// What the tenant has beyond a watermark.
-    pub(crate) fn describe(
-        &self,
-        tenant: &TenantId,
-        watermark: u64,
-    ) -> Result<v1::DescribeTailResponse, TailError> {
+    pub(crate) fn describe(&self, tenant: &TenantId, watermark: u64) -> Result<v1::DescribeTailResponse, TailError> {
         let through = self.applied().max(watermark);
         let batches = self.tail(tenant, watermark, through)?;
         if batches.is_empty() {

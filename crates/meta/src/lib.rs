@@ -31,6 +31,7 @@ mod replaced;
 mod restore;
 mod state;
 mod stored;
+mod tenants;
 
 pub use control::ControlOptions;
 pub use error::MetaError;

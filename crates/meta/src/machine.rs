@@ -138,7 +138,9 @@ mod tests {
 
     fn register() -> v1::Command {
         let node = v1::Node { name: "a".into(), address: "a:1".into(), ..Default::default() };
-        v1::Command { kind: Some(v1::command::Kind::RegisterNode(v1::RegisterNode { node: Some(node), previous_incarnation: 0 })) }
+        v1::Command {
+            kind: Some(v1::command::Kind::RegisterNode(v1::RegisterNode { node: Some(node), previous_incarnation: 0 })),
+        }
     }
 
     #[test]

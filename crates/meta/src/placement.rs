@@ -107,10 +107,8 @@ impl<'a> Place<'a> {
             }
             let home = partition.replicas.first();
             let home_stays = self.healthy.iter().any(|n| Some(&n.id) == home);
-            let replaced = self
-                .catalog
-                .partitions(signal)
-                .any(|p| active(p) && (!home_stays || p.replicas.first() == home));
+            let replaced =
+                self.catalog.partitions(signal).any(|p| active(p) && (!home_stays || p.replicas.first() == home));
             // One that was never on the ring holds nothing to be missed.
             if replaced || partition.state() == PartitionState::Creating {
                 commands.push(Kind::SealPartition(v1::SealPartition { partition: partition.name.clone() }));

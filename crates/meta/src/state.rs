@@ -69,6 +69,7 @@ impl State {
             Some(Kind::CreateDelete(c)) => self.create_delete(c),
             Some(Kind::RemoveDelete(c)) => self.remove_delete(c),
             Some(Kind::CollectGarbage(c)) => self.collect_garbage(c),
+            Some(Kind::SetTenantLimits(c)) => self.set_tenant_limits(c),
             None => Err(invalid("kind is missing: name a command")),
         };
         self.conclude(verdict)

@@ -5,6 +5,7 @@ pub mod attributes;
 pub mod batch;
 pub mod codec;
 pub mod json;
+mod labels;
 pub mod logs;
 pub mod metrics;
 pub mod refs;
@@ -12,7 +13,8 @@ pub mod spans;
 mod tenant;
 mod value;
 
-pub use tenant::{TenantError, TenantId};
+pub use labels::TenantLabels;
+pub use tenant::{TenantError, TenantId, TenantSet};
 pub use value::{Kind, Value};
 
 /// One of the three kinds of telemetry. Each has rings, partitions and blocks of its own.

@@ -15,9 +15,9 @@ pub use error::{RpcError, RpcErrorKind};
 pub use ingester::{BatchId, EncodedBatch, IngesterClient};
 pub use meta::MetaClient;
 pub use remote::{RemoteIngester, RemoteMeta, RemoteOptions, connect};
-pub use tls::{ClientTls, ServerTls, TlsError, TlsFiles};
 pub use serve::{IngesterServer, MetaServer, server};
 pub use signal::UnknownSignal;
+pub use tls::{ClientTls, ServerTls, TlsError, TlsFiles};
 
 /// Messages and service stubs generated from `proto/bonghwa/v1`; documented there.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::expect_used)]

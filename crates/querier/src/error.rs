@@ -39,6 +39,7 @@ impl From<QueryError> for ApiError {
             QueryError::Memory { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "memory"),
             // A limit like that of memory: the same query will not do better when it is tried again.
             QueryError::Timeout(_) => (StatusCode::UNPROCESSABLE_ENTITY, "timeout"),
+            QueryError::Queue { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
             QueryError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             QueryError::Moved(_) | QueryError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -54,7 +55,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = serde_json::json!({ "status": "error", "errorType": self.kind, "error": self.message });
         let mut response = (self.status, axum::Json(body)).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -7,6 +7,7 @@ mod cells;
 mod error;
 mod formats;
 mod otlp_json;
+mod partial;
 mod request;
 mod sql;
 mod traces;

@@ -1,22 +1,22 @@
 //! What a request says: for whom, and what.
 
-use bonghwa_model::TenantId;
+use bonghwa_model::{TenantId, TenantSet};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
 use crate::error::ApiError;
 
-/// The header that names a tenant.
+/// The header that names a tenant, or several: `a|b`.
 const TENANT: &str = "x-scope-orgid";
 
-/// The tenant that asks; the default one where the header is not sent.
-pub(crate) fn tenant(headers: &HeaderMap) -> Result<TenantId, ApiError> {
+/// The tenants that a request reads; the default one where the header is not sent.
+pub(crate) fn tenants(headers: &HeaderMap) -> Result<TenantSet, ApiError> {
     let Some(value) = headers.get(TENANT) else {
-        return Ok(TenantId::default_tenant());
+        return Ok((&TenantId::default_tenant()).into());
     };
-    let name = value.to_str().map_err(|_| ApiError::bad("X-Scope-OrgID is not ASCII: a tenant name is"))?;
-    TenantId::new(name).map_err(|error| ApiError::bad(error.to_string()))
+    let names = value.to_str().map_err(|_| ApiError::bad("X-Scope-OrgID is not ASCII: a tenant name is"))?;
+    TenantSet::parse(names).map_err(|error| ApiError::bad(error.to_string()))
 }
 
 /// A query, as a JSON body, a form or URL parameters carry it.
@@ -96,12 +96,19 @@ mod tests {
     }
 
     #[test]
-    fn tenants() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(tenant(&headers).unwrap(), TenantId::default_tenant());
-        headers.insert(TENANT, "team-a".parse().unwrap());
-        assert_eq!(tenant(&headers).unwrap().as_str(), "team-a");
-        headers.insert(TENANT, "a/b".parse().unwrap());
-        assert!(tenant(&headers).is_err());
+    fn tenants_of_the_header() {
+        let read = |header: Option<&str>| {
+            let headers = header.map(|value| (http::HeaderName::from_static(TENANT), value.parse().unwrap()));
+            tenants(&headers.into_iter().collect()).map(|set| set.to_string()).map_err(|e| e.status())
+        };
+        for (header, expected) in [
+            (None, Ok("default")),
+            (Some("team-a"), Ok("team-a")),
+            (Some("b|a"), Ok("a|b")),
+            (Some("a/b"), Err(StatusCode::BAD_REQUEST)),
+            (Some("a|"), Err(StatusCode::BAD_REQUEST)),
+        ] {
+            assert_eq!(read(header), expected.map(str::to_owned), "{header:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, Uri, header};
 
 use crate::error::ApiError;
 use crate::formats::{self, Format};
-use crate::{accept, request};
+use crate::{accept, partial, request};
 
 /// Answers the query of a URL.
 pub(crate) async fn get(State(engine): State<Arc<Engine>>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
@@ -32,14 +32,14 @@ pub(crate) async fn post(
 }
 
 async fn answer(engine: &Arc<Engine>, headers: &HeaderMap, query: &str) -> Result<Response, ApiError> {
-    let tenant = request::tenant(headers)?;
+    let tenants = request::tenants(headers)?;
     let offered = Format::ALL.map(Format::media_type);
     let chosen = accept::choose(headers, &offered);
     let Some(format) = chosen.and_then(|media| Format::ALL.into_iter().find(|f| f.media_type() == media)) else {
         let message = format!("Accept names no format that SQL answers in: name one of {}", offered.join(", "));
         return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "bad_data", message));
     };
-    let mut answer = engine.sql(&tenant, query).await?;
+    let mut answer = engine.sql(&tenants, query).await?;
     let mut encoder = formats::Encoder::new(format, &answer.schema).map_err(QueryError::Internal)?;
     // Until something was sent, an error can still be a status.
     let first = match answer.stream.next().await {
@@ -48,9 +48,10 @@ async fn answer(engine: &Arc<Engine>, headers: &HeaderMap, query: &str) -> Resul
         None => None,
     };
     let content_type = (header::CONTENT_TYPE, format.content_type());
+    let partial = partial::header(&answer.missing);
     let Some(first) = first else {
         let whole = encoder.end().map_err(QueryError::Internal)?;
-        return Ok(([content_type], whole).into_response());
+        return Ok((partial, [content_type], whole).into_response());
     };
     let rest = stream::unfold(Some((answer.stream, encoder)), |state| async move {
         let (mut rows, mut encoder) = state?;
@@ -69,5 +70,5 @@ async fn answer(engine: &Arc<Engine>, headers: &HeaderMap, query: &str) -> Resul
         }
     });
     let body = stream::iter([Ok(first)]).chain(rest);
-    Ok(([content_type], Body::from_stream(body)).into_response())
+    Ok((partial, [content_type], Body::from_stream(body)).into_response())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bonghwa_cluster::{Catalog, ClusterView, Directory};
-use bonghwa_protocol::{IngesterClient, RpcError};
+use bonghwa_protocol::{IngesterClient, RpcError, RpcErrorKind, v1};
 use bonghwa_query::{Engine, EngineOptions};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -26,11 +26,27 @@ impl Directory for Nobody {
     }
 }
 
+/// The catalog has partitions, and none of their leaders can be reached.
+struct Away;
+
+impl Directory for Away {
+    fn ingester(&self, node: u64) -> Result<Arc<dyn IngesterClient>, RpcError> {
+        Err(RpcError::new(RpcErrorKind::Unreachable, format!("node {node} is away")))
+    }
+
+    fn leader_of(&self, partition: &str) -> Result<Arc<dyn IngesterClient>, RpcError> {
+        Err(RpcError::new(RpcErrorKind::Unreachable, format!("the leader of {partition} is away")))
+    }
+}
+
 async fn send(request: Request<Body>) -> Response<Body> {
+    send_to(Catalog::default(), Arc::new(Nobody), request).await
+}
+
+async fn send_to(catalog: Catalog, directory: Arc<dyn Directory>, request: Request<Body>) -> Response<Body> {
     let options = EngineOptions { timeout: Duration::from_millis(800), target_partitions: 2, ..Default::default() };
-    let view = ClusterView::fixed(Catalog::default());
-    let engine = Arc::new(Engine::new(view, Arc::new(Nobody), Arc::new(InMemory::new()), options));
-    crate::router(engine).oneshot(request).await.unwrap()
+    let engine = Engine::new(ClusterView::fixed(catalog), directory, Arc::new(InMemory::new()), options);
+    crate::router(Arc::new(engine)).oneshot(request).await.unwrap()
 }
 
 async fn sql(query: &str, accept: &str) -> (StatusCode, String, Vec<u8>) {
@@ -140,5 +156,33 @@ async fn requests() {
         let what = format!("{request:?}");
         let response = send(request).await;
         assert_eq!(response.status(), status, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn partial_answers_say_so() {
+    let partition = |name: &str, signal: v1::Signal| v1::Partition {
+        name: name.to_owned(),
+        signal: signal.into(),
+        state: v1::PartitionState::Active.into(),
+        replicas: vec![1],
+        watermark: 0,
+    };
+    let partitions = ["logs-0001", "logs-0002"]
+        .map(|name| partition(name, v1::Signal::Logs))
+        .into_iter()
+        .chain([partition("traces-0001", v1::Signal::Traces)]);
+    let snapshot = v1::Snapshot { version: 1, partitions: partitions.collect(), ..Default::default() };
+    for (uri, status, header) in [
+        ("/api/v1/sql?query=SELECT%20body%20FROM%20logs", StatusCode::OK, Some("logs-0001, logs-0002")),
+        ("/api/v1/sql?query=SELECT%20count(*)%20FROM%20logs", StatusCode::OK, Some("logs-0001, logs-0002")),
+        ("/api/v1/sql?query=SELECT%201", StatusCode::OK, None),
+        ("/api/traces/1a2b", StatusCode::SERVICE_UNAVAILABLE, None),
+        ("/api/v2/traces/1a2b", StatusCode::SERVICE_UNAVAILABLE, None),
+    ] {
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        let response = send_to(Catalog::from_snapshot(&snapshot), Arc::new(Away), request).await;
+        let found = response.headers().get("x-bonghwa-partial").map(|value| value.to_str().unwrap());
+        assert_eq!((response.status(), found), (status, header), "{uri}");
     }
 }

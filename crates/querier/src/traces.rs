@@ -1,7 +1,8 @@
 //! Tempo's `/api/traces/{id}` and `/api/v2/traces/{id}`.
 //!
 //! JSON is OTLP's, ids in hex; v1 answers `{"resourceSpans":[...]}`. As protobuf, v1
-//! is `tempopb.Trace` and v2 `tempopb.TraceByIDResponse`, whose field 1 is one.
+//! is `tempopb.Trace` and v2 `tempopb.TraceByIDResponse`, whose field 1 is one. A trace of
+//! which spans may be missing says so: v2 by its status, both by a header.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use prost::Message;
 use serde_json::json;
 
 use crate::error::ApiError;
-use crate::{accept, otlp_json, request};
+use crate::{accept, otlp_json, partial, request};
 
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/protobuf";
@@ -27,12 +28,13 @@ pub(crate) async fn v1(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = format(&headers)?;
-    let trace = find(&engine, &headers, &id, query.as_deref()).await?;
-    Ok(match format {
+    let (trace, missing) = find(&engine, &headers, &id, query.as_deref()).await?;
+    let body = match format {
         // `tempopb.Trace` has the resource spans in field 1, as `TracesData` does.
         PROTOBUF => protobuf(trace.encode_to_vec()),
         _ => json_body(otlp_json::traces(&trace).to_string()),
-    })
+    };
+    Ok((partial::header(&missing), body).into_response())
 }
 
 /// A trace, and whether that is all of it.
@@ -43,22 +45,36 @@ pub(crate) async fn v2(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = format(&headers)?;
-    let trace = find(&engine, &headers, &id, query.as_deref()).await?;
-    Ok(match format {
-        PROTOBUF => protobuf(TraceByIdResponse { trace: Some(trace) }.encode_to_vec()),
+    let (trace, missing) = find(&engine, &headers, &id, query.as_deref()).await?;
+    let message = partial::message(&missing);
+    let body = match format {
+        PROTOBUF => {
+            let status = if missing.is_empty() { COMPLETE } else { PARTIAL };
+            protobuf(TraceByIdResponse { trace: Some(trace), status, message }.encode_to_vec())
+        }
         _ => {
-            let body = json!({ "trace": otlp_json::traces(&trace), "status": "COMPLETE", "message": "" });
+            let status = if missing.is_empty() { "COMPLETE" } else { "PARTIAL" };
+            let body = json!({ "trace": otlp_json::traces(&trace), "status": status, "message": message });
             json_body(body.to_string())
         }
-    })
+    };
+    Ok((partial::header(&missing), body).into_response())
 }
 
-/// `tempopb.TraceByIDResponse`; the status is COMPLETE where it is not sent.
+/// `tempopb.TraceByIDResponse`, without its metrics.
 #[derive(Clone, PartialEq, Message)]
 struct TraceByIdResponse {
     #[prost(message, optional, tag = "1")]
     trace: Option<TracesData>,
+    #[prost(int32, tag = "3")]
+    status: i32,
+    #[prost(string, tag = "4")]
+    message: String,
 }
+
+/// `tempopb.PartialStatus`.
+const COMPLETE: i32 = 0;
+const PARTIAL: i32 = 1;
 
 fn format(headers: &HeaderMap) -> Result<&'static str, ApiError> {
     accept::choose(headers, &[JSON, PROTOBUF]).ok_or_else(|| {
@@ -75,19 +91,19 @@ fn json_body(body: String) -> Response {
     ([(header::CONTENT_TYPE, JSON)], body).into_response()
 }
 
+/// A trace, and the partitions that may have more of it.
 async fn find(
     engine: &Arc<Engine>,
     headers: &HeaderMap,
     id: &str,
     query: Option<&str>,
-) -> Result<TracesData, ApiError> {
-    let tenant = request::tenant(headers)?;
+) -> Result<(TracesData, Vec<String>), ApiError> {
+    let tenants = request::tenants(headers)?;
     let trace_id = trace_id(id)?;
     let time = time_range(query.unwrap_or_default())?;
-    engine
-        .trace(&tenant, trace_id, time)
-        .await?
-        .ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no trace with the id {id}")))
+    let answer = engine.trace(&tenants, trace_id, time).await?;
+    let nothing = || ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no trace with the id {id}"));
+    Ok((answer.trace.ok_or_else(nothing)?, answer.missing))
 }
 
 /// 1 to 32 hex digits; shorter ids are filled up with zeros on the left, as Tempo does.

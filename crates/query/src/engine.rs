@@ -7,22 +7,23 @@ use std::time::Duration;
 use arrow_schema::SchemaRef;
 use bonghwa_block::FooterCache;
 use bonghwa_cluster::{ClusterView, Directory};
-use bonghwa_model::{Signal, TenantId};
+use bonghwa_model::{Signal, TenantId, TenantSet};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use object_store::ObjectStore;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
+use parking_lot::Mutex;
 
 use crate::alive::{self, Alive};
 use crate::mentions::Mentions;
 use crate::plan::Source;
 use crate::run::{Limits, Plan};
-use crate::table::{OneSchema, SignalTable, Tables};
-use crate::view::View;
+use crate::table::{OneSchema, Part, SignalTable, Tables};
+use crate::view::{AttributeKinds, View};
 use crate::{QueryError, nearest, numeric, session, star, statement, table, trace};
 
 /// Bounds of queries.
@@ -68,6 +69,34 @@ pub struct SqlAnswer {
     pub schema: SchemaRef,
     /// The rows. Dropping it ends the query.
     pub stream: SendableRecordBatchStream,
+    /// Partitions whose newest rows, those in no block yet, are not in the answer, because no
+    /// leader of theirs could be reached. Empty: the answer is whole.
+    pub missing: Vec<String>,
+}
+
+/// A trace, and whether that is all of it.
+#[derive(Debug)]
+pub struct TraceAnswer {
+    /// Its spans. None if there are none; never so where partitions are missing.
+    pub trace: Option<TracesData>,
+    /// As of [`SqlAnswer::missing`].
+    pub missing: Vec<String>,
+}
+
+/// The partitions that the last attempt at a query had to leave out.
+#[derive(Clone, Default)]
+struct Missing(Arc<Mutex<Vec<String>>>);
+
+impl Missing {
+    fn note(&self, views: &Views) {
+        let missing: BTreeSet<&String> =
+            views.iter().flat_map(|(_, views)| views.values()).flat_map(|view| &view.missing).collect();
+        *self.0.lock() = missing.into_iter().cloned().collect();
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 impl Engine {
@@ -88,53 +117,69 @@ impl Engine {
         }
     }
 
-    /// Answers a query of a tenant. Errors that show while rows are read come as an
-    /// item of the stream; [`QueryError::of_stream`] reads them.
+    /// Answers a query over all rows of these tenants; it waits for its turn as one of
+    /// the first. Errors that show while rows are read come as an item of the stream;
+    /// [`QueryError::of_stream`] reads them.
     // Boxed, as `trace`: callers would compile the planner again.
     pub fn sql<'a>(
         self: &'a Arc<Self>,
-        tenant: &'a TenantId,
+        tenants: impl Into<TenantSet>,
         query: &'a str,
     ) -> BoxFuture<'a, Result<SqlAnswer, QueryError>> {
+        let tenants = tenants.into();
         Box::pin(async move {
             let statement = statement::parse(query)?;
-            let (engine, tenant) = (self.clone(), tenant.clone());
+            let missing = Missing::default();
+            let (engine, of, left_out) = (self.clone(), tenants.clone(), missing.clone());
             let plan: Plan = Box::new(move |alive| {
-                let (engine, tenant, statement) = (engine.clone(), tenant.clone(), statement.clone());
-                Box::pin(async move { engine.execute(&tenant, statement, alive).await })
+                let (engine, tenants, statement) = (engine.clone(), of.clone(), statement.clone());
+                let left_out = left_out.clone();
+                Box::pin(async move { engine.execute(&tenants, statement, alive, &left_out).await })
             });
-            let stream = self.limits.clone().run(plan).await?;
-            Ok(SqlAnswer { schema: stream.schema(), stream })
+            let stream = self.limits.clone().run(tenants.first(), plan).await?;
+            Ok(SqlAnswer { schema: stream.schema(), stream, missing: missing.take() })
         })
     }
 
-    /// All spans of a trace. None if there are none.
-    pub fn trace<'a>(
-        self: &'a Arc<Self>,
-        tenant: &'a TenantId,
+    /// All spans that these tenants have of a trace, as far as the partitions' leaders can be
+    /// reached. A trace of which nothing is found while some cannot is an error: it may well be there.
+    pub fn trace(
+        self: &Arc<Self>,
+        tenants: impl Into<TenantSet>,
         trace_id: [u8; 16],
         time: Option<(i64, i64)>,
-    ) -> BoxFuture<'a, Result<Option<TracesData>, QueryError>> {
+    ) -> BoxFuture<'_, Result<TraceAnswer, QueryError>> {
+        let tenants = tenants.into();
         Box::pin(async move {
-            let (engine, tenant) = (self.clone(), tenant.clone());
-            let plan: Plan = Box::new(move |_| {
-                let (engine, tenant) = (engine.clone(), tenant.clone());
-                Box::pin(async move { engine.trace_rows(&tenant, trace_id, time).await })
+            let missing = Missing::default();
+            let (engine, of, left_out) = (self.clone(), tenants.clone(), missing.clone());
+            let plan: Plan = Box::new(move |alive| {
+                let (engine, tenants, left_out) = (engine.clone(), of.clone(), left_out.clone());
+                Box::pin(async move { engine.trace_rows(&tenants, trace_id, time, &alive, &left_out).await })
             });
             let alive = Alive::new(self.limits.timeout);
-            let rows = self.limits.clone().run(plan).await?;
-            trace::collect(rows, trace_id, self.limits.memory_bytes, &alive).await
+            let rows = self.limits.clone().run(tenants.first(), plan).await?;
+            let trace = trace::collect(rows, trace_id, self.limits.memory_bytes, &alive).await?;
+            let missing = missing.take();
+            if trace.is_none() && !missing.is_empty() {
+                let missing = missing.join(", ");
+                return Err(QueryError::Unavailable(format!(
+                    "no span of the trace was found, but the leaders of {missing} cannot be reached: try again"
+                )));
+            }
+            Ok(TraceAnswer { trace, missing })
         })
     }
 
     async fn execute(
         &self,
-        tenant: &TenantId,
+        tenants: &TenantSet,
         mut statement: Statement,
         alive: Arc<Alive>,
+        missing: &Missing,
     ) -> Result<SendableRecordBatchStream, QueryError> {
         let limit = self.limits.memory_bytes;
-        let session = self.session(tenant, &mut statement).await?;
+        let session = self.session(tenants, &mut statement, &alive, missing).await?;
         let plan = session.session.statement_to_plan(statement).await;
         let plan = plan.map_err(|error| session.explain(QueryError::planning(&error, limit)))?;
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -146,26 +191,33 @@ impl Engine {
     }
 
     /// A session that has the tables and attribute columns that the statement speaks of.
-    async fn session(&self, tenant: &TenantId, statement: &mut Statement) -> Result<QuerySession, QueryError> {
+    async fn session(
+        &self,
+        tenants: &TenantSet,
+        statement: &mut Statement,
+        alive: &Alive,
+        missing: &Missing,
+    ) -> Result<QuerySession, QueryError> {
         let inner = statement::inner_mut(statement);
         let mentions = inner.as_deref().map(Mentions::of).unwrap_or_default();
-        let views = View::take(&self.cluster, &*self.directory, tenant, &mentions.signals).await?;
-        let source = self.source(tenant);
+        let views = self.views(tenants, &mentions.signals, alive).await?;
+        missing.note(&views);
         let mut tables = BTreeMap::new();
         let mut added = BTreeMap::new();
         let mut texts = BTreeSet::new();
         let mut keys = BTreeSet::new();
         for signal in Signal::ALL {
             // Tables that the query leaves alone are only listed.
-            let view = views.get(&signal).cloned().unwrap_or_else(|| Arc::new(View::empty(signal)));
-            let kinds = view.attribute_kinds();
+            let parts = self.parts(&views, signal);
+            let kinds = parts.iter().map(|part| part.view.attribute_kinds()).reduce(AttributeKinds::and);
+            let kinds = kinds.unwrap_or_default();
             keys.extend(kinds.keys().map(str::to_owned));
             let attributes = table::attribute_columns(&mentions, signal, &kinds);
             added.insert(signal, attributes.iter().map(|column| column.name.clone()).collect());
             if mentions.signals.contains(&signal) {
                 texts.extend(attributes.iter().filter(|column| column.is_text()).map(|column| column.name.clone()));
             }
-            tables.insert(signal, Arc::new(SignalTable::new(source.clone(), view, &attributes)));
+            tables.insert(signal, Arc::new(SignalTable::new(signal, parts, &attributes)));
         }
         if let Some(inner) = inner {
             star::hide(inner, &added, &mentions.ctes);
@@ -179,28 +231,50 @@ impl Engine {
 
     async fn trace_rows(
         &self,
-        tenant: &TenantId,
+        tenants: &TenantSet,
         trace_id: [u8; 16],
         time: Option<(i64, i64)>,
+        alive: &Alive,
+        missing: &Missing,
     ) -> Result<SendableRecordBatchStream, QueryError> {
         let limit = self.limits.memory_bytes;
-        let views = View::take(&self.cluster, &*self.directory, tenant, &BTreeSet::from([Signal::Traces])).await?;
-        let Some(view) = views.get(&Signal::Traces) else {
-            return Err(QueryError::Internal("the view has no spans".into()));
-        };
+        let views = self.views(tenants, &BTreeSet::from([Signal::Traces]), alive).await?;
+        missing.note(&views);
         let state =
             session::of_query(&self.base, OneSchema::new(session::SCHEMA, Tables::new(&BTreeMap::new())), limit)
                 .map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
-        let table = SignalTable::new(self.source(tenant), view.clone(), &[]);
+        let table = SignalTable::new(Signal::Traces, self.parts(&views, Signal::Traces), &[]);
         let plan = trace::plan(&state, table, trace_id, time).await;
         let plan = plan.map_err(|error| QueryError::execution(&error, limit))?;
         execute_stream(plan, state.task_ctx()).map_err(|error| QueryError::execution(&error, limit))
     }
 
-    fn source(&self, tenant: &TenantId) -> Arc<Source> {
-        Arc::new(Source { tenant: tenant.clone(), store: self.store.clone(), footers: self.footers.clone() })
+    /// What the query sees of each tenant, and where its rows come from. No record is of two
+    /// tenants, so that each may have a view of its own.
+    async fn views(&self, tenants: &TenantSet, signals: &BTreeSet<Signal>, alive: &Alive) -> Result<Views, QueryError> {
+        let of_tenant = |tenant: &TenantId| {
+            let tenant = tenant.clone();
+            async move {
+                let views = View::take(&self.cluster, &*self.directory, &tenant, signals, alive.left()).await?;
+                let (store, footers) = (self.store.clone(), self.footers.clone());
+                Ok::<_, QueryError>((Arc::new(Source { tenant, store, footers }), views))
+            }
+        };
+        try_join_all(tenants.iter().map(of_tenant)).await
+    }
+
+    /// A signal's rows, by tenant.
+    fn parts(&self, views: &Views, signal: Signal) -> Vec<Part> {
+        let part = |(source, views): &(Arc<Source>, BTreeMap<Signal, Arc<View>>)| {
+            let view = views.get(&signal).cloned().unwrap_or_else(|| Arc::new(View::empty(signal)));
+            Part { source: source.clone(), view }
+        };
+        views.iter().map(part).collect()
     }
 }
+
+/// What a query sees, by tenant.
+type Views = Vec<(Arc<Source>, BTreeMap<Signal, Arc<View>>)>;
 
 struct QuerySession {
     session: SessionState,

@@ -42,6 +42,16 @@ pub enum QueryError {
     /// More queries run than may at once.
     #[error("{0} queries are running, as many as may at once, and none ended in time: try again later")]
     Busy(usize),
+    /// More queries of the tenant wait than may.
+    #[error(
+        "{waiting} queries of tenant {tenant} wait already, as many as may: try again later, or send fewer at once"
+    )]
+    Queue {
+        /// The tenant.
+        tenant: String,
+        /// How many of its queries wait.
+        waiting: usize,
+    },
     /// Rows went from the log into a block, and the log no longer keeps what the query
     /// still counted on.
     #[error("rows were flushed and let go of while the query ran ({0}): run the query again")]
@@ -57,7 +67,14 @@ pub enum QueryError {
 impl QueryError {
     /// Whether the same query may succeed later as it is.
     pub fn retryable(&self) -> bool {
-        matches!(self, QueryError::Moved(_) | QueryError::Unavailable(_) | QueryError::Busy(_) | QueryError::Timeout(_))
+        matches!(
+            self,
+            QueryError::Moved(_)
+                | QueryError::Unavailable(_)
+                | QueryError::Busy(_)
+                | QueryError::Queue { .. }
+                | QueryError::Timeout(_)
+        )
     }
 
     /// Reads an item of an answer's stream that is an error.

@@ -5,7 +5,8 @@
 //! The read path: [`Engine::sql`] parses ([`statement`]), finds what the query
 //! speaks of ([`mentions`]), takes a [`view`], gives the query its [`table`]s, and
 //! lets DataFusion plan; a scan decides what to read ([`plan`]) by what the filters
-//! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`], [`alive`]).
+//! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`], [`turns`],
+//! [`alive`]).
 
 mod alive;
 mod bounded;
@@ -30,12 +31,13 @@ mod star;
 mod statement;
 mod table;
 mod trace;
+mod turns;
 mod view;
 mod words;
 
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Engine, EngineOptions, SqlAnswer};
+pub use engine::{Engine, EngineOptions, SqlAnswer, TraceAnswer};
 pub use error::QueryError;
 pub use statement::MAX_QUERY_BYTES;

@@ -110,6 +110,8 @@ pub(crate) struct Pruned {
     pub(crate) blocks_by_index: usize,
     pub(crate) tails: usize,
     pub(crate) tails_pruned: usize,
+    /// Tails that nobody could be asked for, by partition.
+    pub(crate) tails_missing: Vec<String>,
     pub(crate) inside: PruneStats,
 }
 
@@ -121,7 +123,12 @@ pub(crate) async fn plan(
     predicate: Predicate,
     filtered: bool,
 ) -> Result<TablePlan, QueryError> {
-    let mut pruned = Pruned { blocks: view.blocks.len(), tails: view.tails.len(), ..Default::default() };
+    let mut pruned = Pruned {
+        blocks: view.blocks.len(),
+        tails: view.tails.len(),
+        tails_missing: view.missing.clone(),
+        ..Default::default()
+    };
     let deleted = Deleted::new(view);
     let exact = !filtered && !deleted.any(view);
     let exact_rows = exact.then(|| view.rows().map(|rows| rows.items).sum());
@@ -210,7 +217,8 @@ fn catalog_prunes(predicate: &Predicate, rows: &v1::TenantRows) -> Option<By> {
 impl fmt::Display for Pruned {
     /// As EXPLAIN shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Pruned { blocks, blocks_by_time, blocks_by_service, blocks_by_index, tails, tails_pruned, inside } = self;
+        let Pruned { blocks, blocks_by_time, blocks_by_service, blocks_by_index, .. } = self;
+        let Pruned { tails, tails_pruned, tails_missing, inside, .. } = self;
         let read = blocks - blocks_by_time - blocks_by_service - blocks_by_index;
         write!(f, "blocks={read}/{blocks}")?;
         let by = [("time", *blocks_by_time), ("service", *blocks_by_service), ("index", *blocks_by_index)];
@@ -227,7 +235,11 @@ impl fmt::Display for Pruned {
         write!(f, ", row_groups={}/{total}", total.saturating_sub(pruned))?;
         reasons(f, &by)?;
         write!(f, ", granules={}/{}, rows={}", inside.granules_kept, inside.granules_total, inside.rows_selected)?;
-        write!(f, ", tails={}/{tails}", tails - tails_pruned)
+        write!(f, ", tails={}/{tails}", tails - tails_pruned)?;
+        if !tails_missing.is_empty() {
+            write!(f, " (missing: {})", tails_missing.join(", "))?;
+        }
+        Ok(())
     }
 }
 

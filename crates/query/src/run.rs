@@ -6,15 +6,17 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use bonghwa_cluster::seam;
+use bonghwa_model::TenantId;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::QueryError;
 use crate::alive::{Alive, Waiting};
+use crate::turns::Turns;
 
 /// Batches that wait for a slow reader.
 const BUFFERED: usize = 2;
@@ -27,8 +29,7 @@ const ATTEMPTS: usize = 5;
 pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     pub(crate) memory_bytes: usize,
-    concurrent: usize,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 type Rows = Result<RecordBatch, QueryError>;
@@ -39,18 +40,20 @@ pub(crate) type Plan =
 
 impl Limits {
     pub(crate) fn new(timeout: Duration, memory_bytes: usize, concurrent: usize) -> Self {
-        let concurrent = concurrent.max(1);
-        Limits { timeout, memory_bytes, concurrent, turns: Arc::new(Semaphore::new(concurrent)) }
+        Limits { timeout, memory_bytes, turns: Turns::new(concurrent) }
     }
 
-    /// Plans and runs a query in a task of its own; its rows, once the first are there.
-    /// The task ends with the stream.
-    pub(crate) async fn run(self: Arc<Self>, plan: Plan) -> Result<SendableRecordBatchStream, QueryError> {
+    /// Plans and runs a query of a tenant in a task of its own; its rows, once the first
+    /// are there. The task ends with the stream.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        tenant: &TenantId,
+        plan: Plan,
+    ) -> Result<SendableRecordBatchStream, QueryError> {
         let alive = Alive::new(self.timeout);
         let waiting = Waiting(alive.clone());
-        let Ok(turn) = seam::timeout(self.timeout, self.turns.clone().acquire_owned()).await else {
-            return Err(QueryError::Busy(self.concurrent));
-        };
+        let turn = seam::timeout(self.timeout, self.turns.take(tenant)).await;
+        let turn = turn.unwrap_or_else(|_| Err(QueryError::Busy(self.turns.most())))?;
         let (planned, schema) = oneshot::channel();
         let (rows, answer) = mpsc::channel::<Rows>(BUFFERED);
         let limits = self.clone();
@@ -107,17 +110,23 @@ impl Limits {
     }
 
     /// The rows of a query and the first of them. While it has given none, it can
-    /// begin again from a newer catalog without anybody noticing.
+    /// begin again from a newer catalog, or once from other nodes where one of them
+    /// went away, without anybody noticing.
     async fn begin(
         &self,
         plan: Plan,
         alive: &Arc<Alive>,
     ) -> Result<(SendableRecordBatchStream, Option<Rows>), QueryError> {
         let mut attempt = 1;
+        let mut failed_over = false;
         loop {
             let mut stream = plan(alive.clone()).await?;
             match self.next(&mut stream).await {
                 Some(Err(QueryError::Moved(_))) if attempt < ATTEMPTS => attempt += 1,
+                Some(Err(QueryError::Unavailable(why))) if !failed_over => {
+                    tracing::debug!(why, "a query is begun again");
+                    failed_over = true;
+                }
                 Some(Err(error)) => return Err(error),
                 first => return Ok((stream, first)),
             }

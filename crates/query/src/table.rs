@@ -13,6 +13,8 @@ use datafusion::catalog::{CatalogProvider, SchemaProvider, Session, TableProvide
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use futures::future::try_join_all;
 
 use crate::mentions::Mentions;
 use crate::names;
@@ -23,15 +25,22 @@ use crate::view::{AttributeKinds, View};
 
 /// A signal's table in one query.
 pub(crate) struct SignalTable {
-    source: Arc<Source>,
-    view: Arc<View>,
+    signal: Signal,
+    parts: Vec<Part>,
     columns: Vec<TableColumn>,
     schema: SchemaRef,
 }
 
+/// The rows of one tenant.
+pub(crate) struct Part {
+    pub(crate) source: Arc<Source>,
+    pub(crate) view: Arc<View>,
+}
+
 impl fmt::Debug for SignalTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SignalTable({:?}, {} columns)", self.view, self.columns.len())
+        let views = self.parts.iter().map(|part| &part.view);
+        write!(f, "SignalTable({:?}, {} columns)", views.collect::<Vec<_>>(), self.columns.len())
     }
 }
 
@@ -58,18 +67,17 @@ pub(crate) fn attribute_columns(mentions: &Mentions, signal: Signal, kinds: &Att
 }
 
 impl SignalTable {
-    /// A table with the base columns and these.
-    pub(crate) fn new(source: Arc<Source>, view: Arc<View>, attributes: &[TableColumn]) -> Self {
-        let signal = view.signal;
+    /// A table of these rows, with the base columns and these.
+    pub(crate) fn new(signal: Signal, parts: Vec<Part>, attributes: &[TableColumn]) -> Self {
         let base = block::base_columns(signal).iter().map(|c| TableColumn::base(signal, c.name));
         let columns: Vec<TableColumn> = base.chain(attributes.iter().cloned()).collect();
         let fields = columns.iter().map(|c| c.field(signal));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<Field>>()));
-        SignalTable { source, view, columns, schema }
+        SignalTable { signal, parts, columns, schema }
     }
 
     fn columns(&self) -> Columns<'_> {
-        Columns { signal: self.view.signal, columns: &self.columns }
+        Columns { signal: self.signal, columns: &self.columns }
     }
 }
 
@@ -107,11 +115,21 @@ impl TableProvider for SignalTable {
             Some(at) => (at.iter().map(|i| &self.columns[*i]).collect(), Arc::new(self.schema.project(at)?)),
             None => (self.columns.iter().collect::<Vec<_>>(), self.schema.clone()),
         };
-        let columns = columns.into_iter().map(|c| c.column.clone()).collect();
+        let columns: Vec<Column> = columns.into_iter().map(|c| c.column.clone()).collect();
         let filtered = !filters.is_empty();
-        let plan = plan::plan(&self.source, &self.view, columns, predicate, filtered).await?;
         let partitions = state.config().target_partitions();
-        Ok(Arc::new(BlockScanExec::new(Arc::new(plan), schema, partitions, limit)))
+        let scan = |part: &Part| {
+            let (source, view, schema) = (part.source.clone(), part.view.clone(), schema.clone());
+            let (columns, predicate) = (columns.clone(), predicate.clone());
+            async move {
+                let plan = plan::plan(&source, &view, columns, predicate, filtered).await?;
+                let scan = BlockScanExec::new(Arc::new(plan), schema, partitions, limit);
+                Ok::<_, DataFusionError>(Arc::new(scan) as Arc<dyn ExecutionPlan>)
+            }
+        };
+        // A scan reads the rows of one tenant: what it asks leaders and blocks for names that one.
+        let scans = try_join_all(self.parts.iter().map(scan)).await?;
+        UnionExec::try_new(scans)
     }
 }
 

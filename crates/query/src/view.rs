@@ -1,6 +1,7 @@
 //! What one query sees: blocks of one copy of the catalog, and of each partition
 //! the tail beyond that copy's watermark, up to a fixed position. A record lies in
-//! exactly one of both, whatever is flushed meanwhile.
+//! exactly one of both, whatever is flushed meanwhile. A partition whose leader cannot
+//! be reached in time is left out and named: the answer says that it is partial.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,6 +21,10 @@ use crate::QueryError;
 const CATCH_UP: Duration = Duration::from_secs(10);
 /// How long to wait for a newer catalog before asking again with the same.
 const NEWER_WITHIN: Duration = Duration::from_secs(1);
+/// How long the leaders of all partitions are looked for, if the query has twice that time.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// The least that a leader gets to answer in when the view is begun again late.
+const ONE_ANSWER: Duration = Duration::from_millis(500);
 
 /// What one query sees of one signal.
 pub(crate) struct View {
@@ -28,6 +33,8 @@ pub(crate) struct View {
     pub(crate) tails: Vec<Arc<Tail>>,
     /// Rows that are not to be seen, though some blocks and tails still hold them.
     pub(crate) deletes: Vec<Arc<v1::Delete>>,
+    /// Partitions whose tails are not in view, because no leader of theirs could be reached.
+    pub(crate) missing: Vec<String>,
 }
 
 /// The rows of one partition that the catalog copy's blocks do not hold.
@@ -55,21 +62,25 @@ impl fmt::Debug for Tail {
 impl View {
     /// Sees nothing.
     pub(crate) fn empty(signal: Signal) -> Self {
-        View { signal, blocks: Vec::new(), tails: Vec::new(), deletes: Vec::new() }
+        View { signal, blocks: Vec::new(), tails: Vec::new(), deletes: Vec::new(), missing: Vec::new() }
     }
 
-    /// One consistent view of these signals, all from the same catalog copy.
+    /// One consistent view of these signals, all from the same catalog copy, for a query
+    /// that has this much time.
     pub(crate) async fn take(
         cluster: &ClusterView,
         directory: &dyn Directory,
         tenant: &TenantId,
         signals: &BTreeSet<Signal>,
+        time: Duration,
     ) -> Result<BTreeMap<Signal, Arc<View>>, QueryError> {
         let start = seam::now();
+        let patience = PATIENCE.min(time / 2);
         loop {
             let catalog = cluster.current();
             let version = catalog.version();
-            let of_signals = signals.iter().map(|signal| of_signal(&catalog, directory, tenant, *signal));
+            let left = patience.saturating_sub(start.elapsed()).max(ONE_ANSWER.min(patience));
+            let of_signals = signals.iter().map(|signal| of_signal(&catalog, directory, tenant, *signal, left));
             match try_join_all(of_signals).await {
                 Ok(views) => return Ok(views.into_iter().map(|view| (view.signal, Arc::new(view))).collect()),
                 Err(error) if is_stale(&error) && start.elapsed() < CATCH_UP => {
@@ -113,33 +124,63 @@ async fn of_signal(
     directory: &dyn Directory,
     tenant: &TenantId,
     signal: Signal,
+    patience: Duration,
 ) -> Result<View, RpcError> {
-    let partitions = catalog.partitions(signal).map(|partition| describe(directory, tenant, partition));
-    let tails = try_join_all(partitions).await?;
-    Ok(View {
-        signal,
-        blocks: catalog.tenant_blocks(signal, tenant).cloned().collect(),
-        tails: tails.into_iter().flatten().map(Arc::new).collect(),
-        deletes: catalog
-            .deletes()
-            .filter(|delete| delete.tenant == tenant.as_str() && delete.model_signal() == Ok(signal))
-            .cloned()
-            .collect(),
-    })
+    let partitions = catalog.partitions(signal).map(|partition| describe(directory, tenant, partition, patience));
+    let blocks = catalog.tenant_blocks(signal, tenant).cloned().collect();
+    let deletes = catalog
+        .deletes()
+        .filter(|delete| delete.tenant == tenant.as_str() && delete.model_signal() == Ok(signal))
+        .cloned()
+        .collect();
+    let mut view = View { signal, blocks, tails: Vec::new(), deletes, missing: Vec::new() };
+    for described in try_join_all(partitions).await? {
+        match described {
+            Described::Empty => {}
+            Described::Tail(tail) => view.tails.push(Arc::new(tail)),
+            Described::Missing(partition) => view.missing.push(partition),
+        }
+    }
+    Ok(view)
+}
+
+/// What a partition adds to a view.
+enum Described {
+    Empty,
+    Tail(Tail),
+    /// The partition's name.
+    Missing(String),
 }
 
 async fn describe(
     directory: &dyn Directory,
     tenant: &TenantId,
     partition: &v1::Partition,
-) -> Result<Option<Tail>, RpcError> {
-    let leader = directory.leader_of(&partition.name)?;
+    patience: Duration,
+) -> Result<Described, RpcError> {
     let watermark = partition.watermark;
-    let request =
-        v1::DescribeTailRequest { partition: partition.name.clone(), tenant: tenant.as_str().to_owned(), watermark };
-    let answer = leader.describe_tail(request).await?;
-    let some = answer.rows.filter(|rows| rows.items > 0 && answer.through > watermark);
-    Ok(some.map(|rows| Tail { partition: partition.name.clone(), watermark, through: answer.through, rows, leader }))
+    let asking = async {
+        let leader = directory.leader_of(&partition.name)?;
+        let tenant = tenant.as_str().to_owned();
+        let request = v1::DescribeTailRequest { partition: partition.name.clone(), tenant, watermark };
+        let answer = leader.describe_tail(request).await?;
+        Ok::<_, RpcError>((leader, answer))
+    };
+    let answered = seam::timeout(patience, asking).await;
+    let answered = answered.unwrap_or_else(|_| Err(RpcError::timeout(format!("no answer within {patience:?}"))));
+    match answered {
+        Ok((leader, v1::DescribeTailResponse { through, rows: Some(rows) }))
+            if rows.items > 0 && through > watermark =>
+        {
+            Ok(Described::Tail(Tail { partition: partition.name.clone(), watermark, through, rows, leader }))
+        }
+        Ok(_) => Ok(Described::Empty),
+        Err(error) if error.is_retryable() => {
+            tracing::warn!(partition = partition.name, %error, "a query leaves out a tail");
+            Ok(Described::Missing(partition.name.clone()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Where an attribute stands in the catalog's order.
@@ -165,6 +206,18 @@ pub(crate) struct AttributeKinds {
 }
 
 impl AttributeKinds {
+    /// Those of two views together.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        for (place, kinds) in other.known {
+            *self.known.entry(place).or_default() |= kinds;
+        }
+        self.listed_to = match (self.listed_to, other.listed_to) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self
+    }
+
     /// The kinds of an attribute's values. None if surely no record has it.
     pub(crate) fn of(&self, scope: AttributeScope, key: &str) -> Option<u32> {
         match scope {

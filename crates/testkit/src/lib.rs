@@ -10,6 +10,7 @@
 pub mod collector;
 pub mod faults;
 pub mod generate;
+pub mod grpc;
 pub mod load;
 pub mod oracle;
 mod ports;

@@ -29,6 +29,7 @@ pub fn cache() -> Result<PathBuf> {
 pub fn everything() -> Result<()> {
     build_tools()?;
     python()?;
+    debian(&CLUSTER)?;
     crate::helm::install()?;
     collector()
 }
@@ -63,6 +64,13 @@ pub const PYTHON: [Package; 2] = [
         present: || runs("python3", &["-c", "import venv, ensurepip"]),
     },
 ];
+
+/// What the tests' cluster of processes needs.
+const CLUSTER: [Package; 1] = [Package {
+    name: "iproute2",
+    reason: "gives each node of the tests' cluster a network of its own",
+    present: || runs("ip", &["-V"]),
+}];
 
 /// Compilers.
 pub fn build_tools() -> Result<()> {

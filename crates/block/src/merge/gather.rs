@@ -130,7 +130,7 @@ fn halve(gathered: &mut Gatherer, range: &mut KeyRange) -> bool {
     let step = gathered.batch().rows().div_ceil(LOOKED_AT).max(1);
     let mut keys: Vec<Key> = Vec::with_capacity(LOOKED_AT);
     each_key(gathered.batch(), |row, key| {
-        if row as usize % step == 0 {
+        if (row as usize).is_multiple_of(step) {
             keys.push(key.into());
         }
     });

@@ -1,12 +1,15 @@
-//! Reading blocks: footers and their cache, pruning, scanning.
+//! Reading blocks: footers and ranges and their caches, pruning, scanning.
 
+mod cache;
 mod footer;
+mod metrics;
 mod object;
 mod plan;
 mod predicate;
 mod prune;
 mod scan;
 
+pub use cache::{CacheOptions, RangeCache};
 pub use footer::{FooterCache, read_footer};
 pub use plan::{PruneStats, ScanPlan, ScanRequest};
 pub use predicate::{Comparison, Op, Predicate, Scalar};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
@@ -42,7 +42,10 @@ impl ObjectReader {
             return Ok(bytes);
         }
         let wanted = range.end.saturating_sub(range.start);
-        let bytes = self.store.get_range(&self.path, range).await.map_err(|e| BlockError::store(&self.path, e))?;
+        // As ranges, which a cache keeps, not as a part of the object, which none does.
+        let read = self.store.get_ranges(&self.path, std::slice::from_ref(&range)).await;
+        let read = read.map_err(|e| BlockError::store(&self.path, e))?;
+        let bytes = read.into_iter().next().unwrap_or_default();
         if (bytes.len() as u64) < wanted {
             return Err(BlockError::damaged(&self.path, "it is shorter than the catalog says"));
         }

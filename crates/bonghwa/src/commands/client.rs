@@ -5,15 +5,18 @@ use clap::Args;
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
-/// Where the server is and whose data is meant.
+/// Where the server is, who asks, and whose data is meant.
 #[derive(Args)]
 pub struct Address {
     /// URL of the server's HTTP API.
     #[arg(long, env = "BONGHWA_ADDRESS", default_value = "http://127.0.0.1:7800", global = true)]
     address: String,
-    /// Tenant, where the server has several.
+    /// Tenant, where the server has several; `a|b` reads those of both.
     #[arg(long, global = true)]
     tenant: Option<String>,
+    /// Token of a caller, where the server asks for one.
+    #[arg(long, env = "BONGHWA_TOKEN", hide_env_values = true, global = true)]
+    token: Option<String>,
 }
 
 impl Address {
@@ -35,6 +38,10 @@ impl Address {
     pub async fn send(&self, request: RequestBuilder) -> Result<Response> {
         let request = match &self.tenant {
             Some(tenant) => request.header("x-scope-orgid", tenant),
+            None => request,
+        };
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
             None => request,
         };
         let response = request.send().await.with_context(|| format!("no server answers at {}", self.address))?;

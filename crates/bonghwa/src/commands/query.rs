@@ -45,10 +45,7 @@ pub async fn run(command: QueryCommand) -> Result<()> {
         Output::Json => "application/json",
         Output::Csv => "text/csv",
     };
-    let request = address
-        .post("/api/v1/sql")
-        .header("accept", accept)
-        .json(&serde_json::json!({ "query": query }));
+    let request = address.post("/api/v1/sql").header("accept", accept).json(&serde_json::json!({ "query": query }));
     let response = address.send(request).await?;
     if let Output::Table = output {
         let text = response.text().await?;

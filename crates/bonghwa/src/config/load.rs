@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use bonghwa_block::CacheOptions;
 use serde_json::{Map, Value};
 
 use super::Config;
 use crate::roles::Roles;
+use crate::units::Size;
 
 const PREFIX: &str = "BONGHWA_";
 
@@ -67,8 +69,9 @@ pub fn load(
         }
     }
     for (name, text) in environment {
-        // BONGHWA_CONFIG names the file; BONGHWA_ADDRESS is the client's.
-        let Some(key) = name.strip_prefix(PREFIX).filter(|k| !matches!(*k, "CONFIG" | "ADDRESS" | "CACHE")) else {
+        // BONGHWA_CONFIG names the file; BONGHWA_ADDRESS and BONGHWA_TOKEN are the client's.
+        let Some(key) = name.strip_prefix(PREFIX).filter(|k| !matches!(*k, "CONFIG" | "ADDRESS" | "TOKEN" | "CACHE"))
+        else {
             continue;
         };
         let key = key.to_lowercase().replace("__", ".");
@@ -107,6 +110,28 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             config.ingester.head_bytes, config.ingester.flush_bytes
         );
         return error("ingester.head_bytes", message);
+    }
+    if let Err(message) = config.compactor.options(&config.retention).check() {
+        return error("compactor", message);
+    }
+    if config.auth.enabled && config.auth.file.as_os_str().is_empty() {
+        return error(
+            "auth.file",
+            "it is empty, and auth.enabled asks for callers: name a file that lists them".into(),
+        );
+    }
+    let token = &config.telemetry.otlp_token;
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "it has a character that Authorization cannot carry: use letters, digits and signs";
+        return error("telemetry.otlp_token", message.into());
+    }
+    let disk = config.query.cache_disk_bytes;
+    if (1..CacheOptions::MIN_DISK_BYTES).contains(&disk.0) {
+        let least = Size(CacheOptions::MIN_DISK_BYTES);
+        return error(
+            "query.cache_disk_bytes",
+            format!("{disk} is too little to be of use: give 0, or {least} or more"),
+        );
     }
     if !matches!(config.telemetry.log_format.as_str(), "text" | "json") {
         return error(
@@ -160,7 +185,7 @@ fn check_cluster(config: &Config) -> Result<(), ConfigError> {
 
 /// Keys below these are the user's own.
 fn is_open(path: &str) -> bool {
-    path == "limits.overrides"
+    path == "limits.overrides" || path == "retention.tenants"
 }
 
 fn join(section: &str, key: &str) -> String {
@@ -257,6 +282,7 @@ mod tests {
         let environment = [
             ("BONGHWA_INGESTER__FLUSH_AGE".to_owned(), "2s".to_owned()),
             ("BONGHWA_NODE_NAME".to_owned(), "environment".to_owned()),
+            ("BONGHWA_TOKEN".to_owned(), "of the client".to_owned()),
             ("PATH".to_owned(), "/".to_owned()),
         ];
         let flags = [("node_name", "flag".to_owned())];
@@ -279,11 +305,21 @@ mod tests {
             ("object_store: ftp://x", "`object_store`: \"ftp://x\""),
             ("query: 5", "`query`: 5 stands where a section"),
             ("a: [", "FILE: "),
+            ("auth: {enabled: true}", "`auth.file`: it is empty"),
+            ("auth: {callers: []}", "FILE: unknown key `auth.callers`"),
+            ("telemetry: {otlp_token: 'a b'}", "`telemetry.otlp_token`: it has a character"),
             ("limits: {overrides: {shop: {log_rate: 5}}}", "limits.overrides.shop"),
         ] {
             let error = from_yaml(text).unwrap_err();
             assert!(error.starts_with(expected) || error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = from_yaml("s3: {secret_access_key: hush}\ntelemetry: {otlp_token: hush}").unwrap();
+        let shown = config.to_yaml();
+        assert_eq!((shown.contains("hush"), shown.matches("<hidden>").count()), (false, 2), "{shown}");
     }
 
     #[test]

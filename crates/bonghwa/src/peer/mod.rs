@@ -30,11 +30,7 @@ pub async fn identify(address: &str, options: &RemoteOptions) -> Result<v1::Iden
 }
 
 /// Takes what waits behind a first message, as much as one frame holds.
-fn gather<T>(
-    first: T,
-    queue: &mut tokio::sync::mpsc::Receiver<T>,
-    size: impl Fn(&T) -> usize,
-) -> Vec<T> {
+fn gather<T>(first: T, queue: &mut tokio::sync::mpsc::Receiver<T>, size: impl Fn(&T) -> usize) -> Vec<T> {
     let mut bytes = size(&first);
     let mut frame = vec![first];
     while bytes < FRAME_BYTES
@@ -47,7 +43,5 @@ fn gather<T>(
 }
 
 fn client(channel: tonic::transport::Channel) -> PeerClient<tonic::transport::Channel> {
-    PeerClient::new(channel)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    PeerClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
 }

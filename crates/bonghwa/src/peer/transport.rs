@@ -57,8 +57,7 @@ impl Transport for PeerTransport {
         kind: RpcKind,
         body: Bytes,
     ) -> Result<Bytes, TransportError> {
-        let unreachable =
-            |message: String| TransportError::Unreachable { target, addr: addr.to_owned(), message };
+        let unreachable = |message: String| TransportError::Unreachable { target, addr: addr.to_owned(), message };
         let (answer, answered) = oneshot::channel();
         let call = Call { group: group.to_owned(), kind: kind.as_u8(), body, answer };
         let calls = self.calls(target, addr);

@@ -16,8 +16,8 @@ use crate::world::{HOUR, World, without_errors};
 async fn world() -> World {
     let mut rng = StdRng::seed_from_u64(21);
     let mut world = World::new().await;
-    for signal in [Signal::Logs, Signal::Traces] {
-        for _ in 0..3 {
+    for (signal, flushes) in [(Signal::Logs, 3), (Signal::Traces, 1)] {
+        for _ in 0..flushes {
             let batches = support::batches(signal, &mut rng);
             world.flush(signal, &batches, &Default::default()).await;
         }
@@ -29,7 +29,7 @@ fn options() -> CompactorOptions {
     CompactorOptions {
         memory_bytes: 16 << 20,
         job_blocks: 2,
-        windows: vec![Duration::from_secs(500), Duration::from_secs(1_000_000)],
+        windows: vec![Duration::from_secs(100_000), Duration::from_secs(10_000_000)],
         ..Default::default()
     }
 }

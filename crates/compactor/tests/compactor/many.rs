@@ -90,7 +90,7 @@ async fn a_week_of_two_hundred_tenants() {
     assert_eq!(sums(&world).await, before, "{report:?}");
     let catalog = world.catalog();
     assert!(catalog.blocks().all(|block| block.level == 2 && block.tenants.len() == 1));
-    // A block for each tenant and day, the last rows of the week in the eighth.
+    // A block for each tenant and day.
     assert_eq!(catalog.block_count(), TENANTS * 7, "{report:?}");
     assert!(row_groups(&world) * 3 < groups);
     let bytes: u64 = catalog.blocks().map(|block| block.bytes).sum();

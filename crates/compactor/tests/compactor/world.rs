@@ -41,7 +41,7 @@ impl World {
         }
         for signal in Signal::ALL {
             let signal = v1::Signal::from(signal).into();
-            let create = v1::CreatePartition { signal, replicas: vec![node_id("n1")], ..Default::default() };
+            let create = v1::CreatePartition { signal, replicas: vec![node_id("n1")] };
             meta.accept(Kind::CreatePartition(create));
         }
         let view = ClusterView::follow(meta.clone());
@@ -57,7 +57,7 @@ impl World {
     pub async fn flush(&mut self, signal: Signal, batches: &[(TenantId, Arc<Batch>)], options: &WriteOptions) {
         let block = self.upload(signal, batches, options).await;
         let (partition, from, to) = (block.partition.clone(), block.from, block.to);
-        let commit = v1::CommitFlush { partition, from, to, blocks: vec![block], ..Default::default() };
+        let commit = v1::CommitFlush { partition, from, to, blocks: vec![block] };
         let version = self.meta.accept(Kind::CommitFlush(commit)).version;
         self.ends.insert(signal, to);
         self.view.wait_for_version(version, Duration::from_secs(10)).await.unwrap();

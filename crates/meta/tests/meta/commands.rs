@@ -2,12 +2,13 @@
 
 use bonghwa_cluster::node_id;
 use bonghwa_meta::State;
+use bonghwa_model::TenantId;
 use bonghwa_protocol::v1;
 use v1::RejectionReason::{Conflict, Invalid, NotFound, StaleWatermark};
 use v1::command::Kind;
 use v1::command_result::Outcome;
 
-use crate::fixtures::{accept, apply, block, create, flush, founded, register, remove, restore, seal};
+use crate::fixtures::{accept, apply, block, create, flush, founded, register, remove, restore, seal, set_limits};
 
 const LOGS: &str = "logs-0001";
 
@@ -55,7 +56,8 @@ fn a_node_keeps_its_id() {
     unchanged(&mut state, register("b", 7));
 
     let moved = v1::Node { name: "b".into(), address: "10.0.0.9:1".into(), zone: "z".into(), ..Default::default() };
-    let result = accept(&mut state, Kind::RegisterNode(v1::RegisterNode { node: Some(moved.clone()), previous_incarnation: 0 }));
+    let result =
+        accept(&mut state, Kind::RegisterNode(v1::RegisterNode { node: Some(moved.clone()), previous_incarnation: 0 }));
     assert_eq!(result.outcome, Some(Outcome::Node(v1::Node { id: 7, ..moved })));
     assert_eq!(result.version, 3);
 
@@ -240,4 +242,30 @@ fn a_missing_command_is_refused() {
     let mut state = founded();
     let applied = state.apply(&v1::Command { kind: None });
     assert!(matches!(applied.result.outcome, Some(Outcome::Rejection(r)) if r.reason() == Invalid));
+}
+
+#[test]
+fn a_tenants_rates_are_set_changed_and_ended() {
+    let mut state = founded();
+    let rate = |state: &State| state.catalog().tenant_limits(&TenantId::new("shop").unwrap()).map(|r| r.logs_rate);
+    unchanged(&mut state, set_limits("shop", None));
+    accept(&mut state, set_limits("shop", Some(10.0)));
+    assert_eq!(rate(&state), Some(10.0));
+    unchanged(&mut state, set_limits("shop", Some(10.0)));
+    accept(&mut state, set_limits("shop", Some(0.0)));
+    assert_eq!(rate(&state), Some(0.0), "no limit is not the same as no rates of its own");
+    let change = accept(&mut state, set_limits("shop", None));
+    assert_eq!((rate(&state), change.outcome), (None, None));
+    let missing = Kind::SetTenantLimits(v1::SetTenantLimits::default());
+    refused(
+        &state,
+        vec![
+            (missing, Invalid, "limits are missing"),
+            (set_limits("", Some(1.0)), Invalid, "limits.tenant is \"\""),
+            (set_limits("a|b", Some(1.0)), Invalid, "limits.tenant is \"a|b\""),
+            (set_limits("shop", Some(-1.0)), Invalid, "logs_rate is -1 for tenant shop"),
+            (set_limits("shop", Some(f64::NAN)), Invalid, "logs_rate is NaN"),
+            (set_limits("shop", Some(f64::INFINITY)), Invalid, "logs_rate is inf"),
+        ],
+    );
 }

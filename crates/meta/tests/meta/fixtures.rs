@@ -30,6 +30,12 @@ pub fn restore(partitions: Vec<v1::Partition>, blocks: Vec<v1::Block>) -> Kind {
     Kind::RestoreCatalog(v1::RestoreCatalog { partitions, blocks })
 }
 
+/// So many bytes of logs per second, or the configurations' rates again.
+pub fn set_limits(tenant: &str, logs_rate: Option<f64>) -> Kind {
+    let rates = logs_rate.map(|logs_rate| v1::TenantRates { logs_rate, ..Default::default() });
+    Kind::SetTenantLimits(v1::SetTenantLimits { limits: Some(v1::TenantLimits { tenant: tenant.into(), rates }) })
+}
+
 /// A level-0 block of the partition with one record per position, of tenant "a".
 pub fn block(path: &str, partition: &str, from: u64, to: u64) -> v1::Block {
     let signal = match partition.split('-').next() {

@@ -38,10 +38,21 @@ pub(crate) struct Fakes {
     events: broadcast::Sender<v1::Event>,
     snapshot: Mutex<v1::Snapshot>,
     store: Arc<InMemory>,
-    /// While set, tails cannot be reached.
-    pub(crate) down: std::sync::atomic::AtomicBool,
+    /// Partitions whose leaders cannot be reached.
+    pub(crate) away: Mutex<BTreeMap<String, Away>>,
+    /// Tails that still break after their first batch.
+    pub(crate) tails_to_break: AtomicU64,
     /// Tails that were read.
     pub(crate) tails_read: AtomicU64,
+}
+
+/// How a leader cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Away {
+    /// It says so at once.
+    Unreachable,
+    /// It never answers.
+    Silent,
 }
 
 /// A cluster in memory, and the engine over it.
@@ -58,15 +69,20 @@ impl Cluster {
     }
 
     pub(crate) async fn with(options: EngineOptions) -> Self {
-        let partitions: Vec<_> = Signal::ALL
-            .map(|signal| v1::Partition {
-                name: format!("{signal}-0001"),
-                signal: v1::Signal::from(signal) as i32,
-                state: v1::PartitionState::Active as i32,
-                replicas: vec![1],
-                watermark: 0,
-            })
-            .into();
+        Self::of_partitions(1, options).await
+    }
+
+    /// With so many partitions of each signal.
+    pub(crate) async fn of_partitions(count: usize, options: EngineOptions) -> Self {
+        let partition = |signal: Signal, number: usize| v1::Partition {
+            name: format!("{signal}-{number:04}"),
+            signal: v1::Signal::from(signal) as i32,
+            state: v1::PartitionState::Active as i32,
+            replicas: vec![1],
+            watermark: 0,
+        };
+        let numbers = |signal| (1..=count).map(move |number| partition(signal, number));
+        let partitions: Vec<_> = Signal::ALL.into_iter().flat_map(numbers).collect();
         let logs = partitions.iter().map(|p| (p.name.clone(), Log::default())).collect();
         let fakes = Arc::new(Fakes {
             logs: Mutex::new(logs),
@@ -74,7 +90,8 @@ impl Cluster {
             events: broadcast::channel(1000).0,
             snapshot: Mutex::new(v1::Snapshot { version: 1, partitions, ..Default::default() }),
             store: Arc::new(InMemory::new()),
-            down: Default::default(),
+            away: Default::default(),
+            tails_to_break: Default::default(),
             tails_read: Default::default(),
         });
         let view = ClusterView::follow(fakes.clone());
@@ -92,6 +109,31 @@ impl Cluster {
     pub(crate) fn append_as(&self, tenant: &TenantId, batch: Batch) {
         let name = format!("{}-0001", batch.signal());
         self.fakes.logs.lock().unwrap().get_mut(&name).unwrap().entries.push((tenant.clone(), Arc::new(batch)));
+    }
+
+    /// Appends a batch to this partition.
+    pub(crate) fn append_to(&self, partition: &str, batch: Batch) {
+        let entry = (TenantId::default_tenant(), Arc::new(batch));
+        self.fakes.logs.lock().unwrap().get_mut(partition).unwrap().entries.push(entry);
+    }
+
+    /// Makes a partition's leader be away.
+    pub(crate) fn lose(&self, partition: &str, away: Away) {
+        self.fakes.away.lock().unwrap().insert(partition.to_owned(), away);
+    }
+
+    /// Makes a delete.
+    pub(crate) async fn delete(&self, delete: v1::Delete) {
+        let change = v1::Change { deletes: vec![delete], ..Default::default() };
+        let version = self.fakes.change_deletes(change);
+        self.view.wait_for_version(version, Duration::from_secs(5)).await.unwrap();
+    }
+
+    /// Ends a delete.
+    pub(crate) async fn end_delete(&self, id: u64) {
+        let change = v1::Change { removed_deletes: vec![id], ..Default::default() };
+        let version = self.fakes.change_deletes(change);
+        self.view.wait_for_version(version, Duration::from_secs(5)).await.unwrap();
     }
 
     /// Writes a block of what is not flushed, commits it, and lets go of it in the log
@@ -138,8 +180,19 @@ impl Fakes {
         version
     }
 
+    /// Makes a delete, or ends the one of its id; the catalog's version with it.
+    fn change_deletes(&self, change: v1::Change) -> u64 {
+        let mut snapshot = self.snapshot.lock().unwrap();
+        snapshot.deletes.retain(|delete| !change.removed_deletes.contains(&delete.id));
+        snapshot.deletes.extend(change.deletes.iter().cloned());
+        let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
+        snapshot.version = version;
+        let _ = self.events.send(v1::Event { version, kind: Some(v1::event::Kind::Change(change)) });
+        version
+    }
+
     fn tail_of(&self, partition: &str, tenant: &str, from: u64, to: Option<u64>) -> Result<Tail, RpcError> {
-        if self.down.load(Ordering::SeqCst) {
+        if self.away.lock().unwrap().get(partition) == Some(&Away::Unreachable) {
             return Err(RpcError::new(RpcErrorKind::Unreachable, "nobody leads the partition"));
         }
         let logs = self.logs.lock().unwrap();
@@ -199,6 +252,10 @@ impl IngesterClient for FakeIngester {
     }
 
     async fn describe_tail(&self, request: v1::DescribeTailRequest) -> Result<v1::DescribeTailResponse, RpcError> {
+        let away = self.0.away.lock().unwrap().get(&request.partition).copied();
+        if away == Some(Away::Silent) {
+            std::future::pending::<()>().await;
+        }
         let tail = self.0.tail_of(&request.partition, &request.tenant, request.watermark, None)?;
         let tenant = TenantId::new(&request.tenant).unwrap();
         let described = bonghwa_block::describe(tail.batches.iter().map(|b| &**b)).finish(&tenant);
@@ -216,6 +273,11 @@ impl IngesterClient for FakeIngester {
             request.columns.into_iter().map(|c| Column::from_proto(signal, c).unwrap()).collect();
         let batches: Vec<_> =
             tail.batches.iter().map(|b| Ok(bonghwa_block::to_record_batch(b, &columns).unwrap())).collect();
+        let left = |left: u64| left.checked_sub(1);
+        if self.0.tails_to_break.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            let broken = Err(RpcError::unavailable("the connection broke"));
+            return Ok(stream::iter(batches.into_iter().take(1).chain([broken])).boxed());
+        }
         Ok(stream::iter(batches).boxed())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bonghwa_model::{Signal, TenantId};
 
 use super::cluster::Cluster;
-use super::{data, error, rows};
+use super::{data, rows};
 use crate::QueryError;
 
 const QUERIES: [&str; 6] = [
@@ -96,13 +96,4 @@ async fn spans_and_metrics_too() {
     for (query, before) in queries.iter().zip(&before) {
         assert_eq!(rows(&cluster, query).await, *before, "{query}");
     }
-}
-
-#[tokio::test]
-async fn a_leader_that_is_away_is_an_error() {
-    let cluster = Cluster::start().await;
-    cluster.append(data::numbered("a", 0, 1));
-    cluster.fakes.down.store(true, Ordering::SeqCst);
-    assert!(matches!(error(&cluster, "SELECT count(*) FROM logs").await, QueryError::Unavailable(_)));
-    assert_eq!(rows(&cluster, "SELECT 1").await, ["1"]);
 }

@@ -3,14 +3,17 @@
 
 mod cluster;
 mod data;
+mod deletes;
 mod flush;
 mod limits;
 mod names;
+mod partial;
 mod pruning;
+mod tenants;
 mod traces;
 
 use arrow_array::RecordBatch;
-use bonghwa_model::TenantId;
+use bonghwa_model::{TenantId, TenantSet};
 use datafusion::arrow::util::display::array_value_to_string;
 use futures::TryStreamExt;
 
@@ -19,7 +22,16 @@ use cluster::Cluster;
 
 /// The rows of an answer as text, cells apart by " | ", and the header.
 pub(crate) async fn table(cluster: &Cluster, query: &str) -> Result<(String, Vec<String>), QueryError> {
-    let answer = cluster.engine.sql(&TenantId::default_tenant(), query).await?;
+    table_of(cluster, &(&TenantId::default_tenant()).into(), query).await
+}
+
+/// The same for these tenants.
+pub(crate) async fn table_of(
+    cluster: &Cluster,
+    tenants: &TenantSet,
+    query: &str,
+) -> Result<(String, Vec<String>), QueryError> {
+    let answer = cluster.engine.sql(tenants, query).await?;
     let header = answer.schema.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(" | ");
     let batches: Vec<RecordBatch> = answer.stream.try_collect().await.map_err(|error| QueryError::of_stream(&error))?;
     let mut rows = Vec::new();

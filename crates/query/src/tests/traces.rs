@@ -33,9 +33,9 @@ async fn traces_come_back_whole() {
     cluster.append(data::span("a", id, 2, &attributes));
     cluster.append(data::span("b", id, 1, &[]));
     cluster.append(data::span("b", [8; 16], 1, &[]));
-    let before = cluster.engine.trace(&tenant, id, None).await.unwrap().unwrap();
+    let before = cluster.engine.trace(&tenant, id, None).await.unwrap().trace.unwrap();
     cluster.flush(Signal::Traces, true).await;
-    let after = cluster.engine.trace(&tenant, id, None).await.unwrap().unwrap();
+    let after = cluster.engine.trace(&tenant, id, None).await.unwrap().trace.unwrap();
     assert_eq!(before, after);
     assert_eq!(after.resource_spans.len(), 2);
 
@@ -72,10 +72,10 @@ async fn traces_come_back_whole() {
     assert_eq!((link.trace_state.as_str(), link.dropped_attributes_count), ("c=d", 5));
 
     let near = Some((data::START, data::START));
-    assert_eq!(cluster.engine.trace(&tenant, id, near).await.unwrap().unwrap(), after);
-    assert!(cluster.engine.trace(&tenant, [9; 16], None).await.unwrap().is_none());
+    assert_eq!(cluster.engine.trace(&tenant, id, near).await.unwrap().trace.unwrap(), after);
+    assert!(cluster.engine.trace(&tenant, [9; 16], None).await.unwrap().trace.is_none());
     let other = TenantId::new("other").unwrap();
-    assert!(cluster.engine.trace(&other, id, None).await.unwrap().is_none());
+    assert!(cluster.engine.trace(&other, id, None).await.unwrap().trace.is_none());
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn many_scopes_take_no_longer_than_many_spans() {
     let cluster = Cluster::start().await;
     cluster.append(data::scopes([7; 16], 20_000));
     let start = Instant::now();
-    let trace = cluster.engine.trace(&TenantId::default_tenant(), [7; 16], None).await.unwrap().unwrap();
+    let trace = cluster.engine.trace(&TenantId::default_tenant(), [7; 16], None).await.unwrap().trace.unwrap();
     assert_eq!(trace.resource_spans[0].scope_spans.len(), 20_000);
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
