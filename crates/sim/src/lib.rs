@@ -1,7 +1,7 @@
 //! A deterministic simulation of a whole cluster: meta nodes, ingesters, distributors and queriers
 //! with their real code, in one thread, on a clock that jumps from event to event.
 //!
-//! A [`run`] builds a [`world`] from a seed, lets clients send and ask ([`workload`], [`reads`])
+//! A [`run()`] builds a [`world`] from a seed, lets clients send and ask ([`workload`], [`reads`])
 //! while a [`nemesis`] breaks disks, processes, the [`network`] and the [`objects`] store, heals
 //! everything, and holds what is left against the [`invariants`]. The same seed and build give the
 //! same run, event by event ([`trace`]); what the operating system would leave to chance is fixed

@@ -34,6 +34,9 @@ async fn ask(front: Front, signal: Signal) -> Result<BTreeMap<u64, u64>, String>
     let query = format!("SELECT {} AS id, count(*) AS n FROM {} GROUP BY 1", signal.id_column(), signal.table());
     let engine: Arc<_> = front.engine;
     let mut answer = engine.sql(&TenantId::default_tenant(), &query).await.map_err(|e| e.to_string())?;
+    if !answer.missing.is_empty() {
+        return Err(format!("the answer says that it is partial, without {}", answer.missing.join(", ")));
+    }
     let mut found = BTreeMap::new();
     while let Some(batch) = answer.stream.next().await {
         let batch = batch.map_err(|e| e.to_string())?;

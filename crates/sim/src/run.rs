@@ -50,6 +50,8 @@ pub struct Report {
     pub records: (usize, usize),
     /// Faults inflicted.
     pub faults: usize,
+    /// Queries that did not see partitions of which their querier knew nothing yet.
+    pub stale_reads: usize,
     /// Blocks in the catalog at the end.
     pub blocks: usize,
     /// Simulated time.
@@ -85,6 +87,7 @@ pub fn run(plan: Plan) -> Result<Report> {
         report.violations = world.violations();
         report.violations.extend(PANICS.lock().drain(..));
         report.records = world.ledger.totals();
+        report.stale_reads = world.stale_reads();
         report.simulated = world.trace.elapsed();
         if !report.violations.is_empty() {
             report.recent = world.trace.recent();
@@ -187,7 +190,7 @@ async fn live(world: &Arc<World>, kind: Kind, report: &mut Report) {
     nemesis::flush(world).await;
     for querier in world.names(Role::Front) {
         for signal in Signal::ALL {
-            if let Err(error) = exactly_once::check(world, &querier, signal).await {
+            if let Err(error) = exactly_once::check(world, &querier, signal, false).await {
                 world.violation(format!("a query fails without a fault: {error}"));
             }
         }
@@ -204,7 +207,7 @@ async fn read_until(world: Arc<World>, end: Arc<AtomicBool>) {
         seam::sleep(dice::between(Duration::from_millis(500), Duration::from_secs(5))).await;
         let fronts = world.names(Role::Front);
         let (Some(querier), Some(signal)) = (dice::one_of(&fronts), dice::one_of(&Signal::ALL)) else { return };
-        if let Err(error) = exactly_once::check(&world, querier, *signal).await {
+        if let Err(error) = exactly_once::check(&world, querier, *signal, true).await {
             world.trace.line(format!("a query of {} by {querier} failed: {error}", signal.table()));
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bonghwa_ingester::IngesterOptions;
@@ -40,6 +41,7 @@ pub struct World {
     around: Surroundings,
     nodes: Mutex<BTreeMap<String, Node>>,
     violations: Mutex<Vec<String>>,
+    stale_reads: AtomicUsize,
     exits: mpsc::UnboundedSender<Exit>,
 }
 
@@ -100,6 +102,7 @@ impl World {
             around,
             nodes: Mutex::default(),
             violations: Mutex::default(),
+            stale_reads: AtomicUsize::new(0),
             exits,
         });
         seam::spawn(supervise(world.clone(), ended)).detach();
@@ -216,6 +219,17 @@ impl World {
     pub fn violation(&self, what: String) {
         self.trace.line(format!("VIOLATION: {what}"));
         self.violations.lock().push(what);
+    }
+
+    /// A query did not see records for a reason that is known.
+    pub fn stale_read(&self, what: String) {
+        self.trace.line(format!("stale read: {what}"));
+        self.stale_reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many queries were such.
+    pub fn stale_reads(&self) -> usize {
+        self.stale_reads.load(Ordering::Relaxed)
     }
 
     /// What was found to be wrong so far.
