@@ -119,8 +119,8 @@ impl MetaClient for TestMeta {
         }
     }
 
-    async fn heartbeat(&self, _: u64, _: u64) -> std::result::Result<bool, RpcError> {
-        Ok(true)
+    async fn heartbeat(&self, _: u64, _: u64) -> std::result::Result<v1::HeartbeatResponse, RpcError> {
+        Err(RpcError::internal("not here"))
     }
 
     async fn watch(

@@ -58,7 +58,8 @@ fn a_node_keeps_its_id() {
     let moved = v1::Node { name: "b".into(), address: "10.0.0.9:1".into(), zone: "z".into(), ..Default::default() };
     let result =
         accept(&mut state, Kind::RegisterNode(v1::RegisterNode { node: Some(moved.clone()), previous_incarnation: 0 }));
-    assert_eq!(result.outcome, Some(Outcome::Node(v1::Node { id: 7, ..moved })));
+    let active = v1::NodeState::Active.into();
+    assert_eq!(result.outcome, Some(Outcome::Node(v1::Node { id: 7, state: active, ..moved })));
     assert_eq!(result.version, 3);
 
     let at = |address: &str| {
@@ -80,12 +81,35 @@ fn a_node_keeps_its_id() {
     );
 }
 
+/// A disk that was copied holds an incarnation that its node has left behind.
+#[test]
+fn a_copied_disk_is_refused() {
+    let start = |incarnation, previous_incarnation| {
+        let node = v1::Node { name: "a".into(), address: "a:1".into(), incarnation, ..Default::default() };
+        Kind::RegisterNode(v1::RegisterNode { node: Some(node), previous_incarnation })
+    };
+    let mut state = State::default();
+    accept(&mut state, start(5, 0));
+    unchanged(&mut state, start(5, 0));
+    accept(&mut state, start(6, 5));
+    refused(
+        &state,
+        vec![
+            (start(7, 5), Conflict, "it is a copy, or an old one"),
+            (start(7, 0), Conflict, "this data directory is new"),
+        ],
+    );
+    accept(&mut state, start(7, 6));
+}
+
 #[test]
 fn a_partition_lives_once() {
     let mut state = founded();
     let second = partition(accept(&mut state, create(v1::Signal::Logs, &[2])));
     assert_eq!((second.name.as_str(), second.watermark), ("logs-0002", 0));
-    assert_eq!(second.state(), v1::PartitionState::Active);
+    assert_eq!(second.state(), v1::PartitionState::Creating, "not on the ring before somebody leads it");
+    accept(&mut state, activate("logs-0002"));
+    unchanged(&mut state, activate("logs-0002"));
 
     refused(
         &state,
@@ -106,7 +130,10 @@ fn a_partition_lives_once() {
     unchanged(&mut state, seal("logs-0002"));
     refused(
         &state,
-        vec![(remove("logs-0002", 5), Conflict, "last_position is 5, but partition logs-0002 is flushed up to 0")],
+        vec![
+            (remove("logs-0002", 5), Conflict, "last_position is 5, but partition logs-0002 is flushed up to 0"),
+            (activate("logs-0002"), Conflict, "never comes back to the ring"),
+        ],
     );
     accept(&mut state, flush("logs-0002", 0, 5, vec![]));
     accept(&mut state, remove("logs-0002", 5));

@@ -14,6 +14,10 @@ pub fn create(signal: v1::Signal, replicas: &[u64]) -> Kind {
     Kind::CreatePartition(v1::CreatePartition { signal: signal.into(), replicas: replicas.to_vec() })
 }
 
+pub fn activate(partition: &str) -> Kind {
+    Kind::ActivatePartition(v1::ActivatePartition { partition: partition.into() })
+}
+
 pub fn seal(partition: &str) -> Kind {
     Kind::SealPartition(v1::SealPartition { partition: partition.into() })
 }
