@@ -8,7 +8,9 @@ use v1::RejectionReason::{Conflict, Invalid, NotFound, StaleWatermark};
 use v1::command::Kind;
 use v1::command_result::Outcome;
 
-use crate::fixtures::{accept, apply, block, create, flush, founded, register, remove, restore, seal, set_limits};
+use crate::fixtures::{
+    accept, activate, apply, block, create, flush, founded, register, remove, restore, seal, set_limits,
+};
 
 const LOGS: &str = "logs-0001";
 
