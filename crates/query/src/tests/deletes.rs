@@ -73,7 +73,7 @@ async fn spans_and_samples_too() {
         }
         cluster.delete(delete(1, Signal::Traces, attribute("k", "5"))).await;
         assert_eq!(rows(&cluster, "SELECT name FROM spans").await, ["span 1"]);
-        let trace = cluster.engine.trace(&TenantId::default_tenant(), [1; 16], None).await.unwrap().unwrap();
+        let trace = cluster.engine.trace(&TenantId::default_tenant(), [1; 16], None).await.unwrap().trace.unwrap();
         assert_eq!(trace.resource_spans[0].scope_spans[0].spans.len(), 1);
         let all = v1::Delete { max_time: START + SECOND, ..delete(2, Signal::Metrics, attribute("pod", "a")) };
         cluster.delete(all).await;
