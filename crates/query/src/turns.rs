@@ -300,7 +300,7 @@ mod tests {
         let mut waits = line_up(&turns, "aab");
         let (names, kept) = begun(&mut waits);
         assert_eq!(names, "b");
-        waits.remove(0);
+        drop(waits.remove(0));
         drop((running, kept));
         assert_eq!(begun(&mut waits).0, "a");
         assert!(waits.is_empty() && turns.line.lock().tenants.is_empty(), "nothing is left behind");

@@ -156,6 +156,7 @@ fn any_change() -> impl Strategy<Value = v1::Change> {
                 .map(|(n, who, min, span)| block(&format!("b{n}"), &[(&who, min, min + span)]))
                 .collect(),
             removed_blocks: removed_blocks.into_iter().map(|n| format!("b{n}")).collect(),
+            ..Default::default()
         },
     )
 }
