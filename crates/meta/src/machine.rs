@@ -163,7 +163,8 @@ mod tests {
     /// that of the others.
     #[test]
     fn what_only_a_newer_release_knows_stops_the_node() {
-        let unknown_kind = [ENTRY_VERSION, 0x7a, 0];
+        // Field 100 of the command, length-delimited.
+        let unknown_kind = [ENTRY_VERSION, 0xa2, 0x06, 0];
         let newer_entry = [ENTRY_VERSION + 1, 0];
         for bytes in [&unknown_kind[..], &newer_entry[..]] {
             let machine = machine();

@@ -12,11 +12,22 @@ struct Ordered(Value);
 
 impl<'de> Deserialize<'de> for Ordered {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OrderedVisitor).map(Ordered)
+        deserializer.deserialize_any(OrderedVisitor { plain: false }).map(Ordered)
     }
 }
 
-struct OrderedVisitor;
+/// What stands in a wrapper: a map there is a map, whatever its one key is called.
+struct Plain(Value);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OrderedVisitor { plain: true }).map(Plain)
+    }
+}
+
+struct OrderedVisitor {
+    plain: bool,
+}
 
 impl<'de> Visitor<'de> for OrderedVisitor {
     type Value = Value;
@@ -58,18 +69,31 @@ impl<'de> Visitor<'de> for OrderedVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Vec::new();
-        while let Some((key, Ordered(value))) = entries.next_entry::<String, Ordered>()? {
+        let mut map: Vec<(String, Value)> = Vec::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let value =
+                if key == WRAPPER { entries.next_value::<Plain>()?.0 } else { entries.next_value::<Ordered>()?.0 };
             map.push((key, value));
         }
-        Ok(unwrap(map))
+        if map.len() > 1 || self.plain {
+            // It was no wrapper, only a key of that name.
+            for (_, value) in map.iter_mut().filter(|(key, _)| key == WRAPPER) {
+                if let Value::Map(inner) = value {
+                    *value = unwrap(std::mem::take(inner));
+                }
+            }
+        }
+        Ok(if self.plain { Value::Map(map) } else { unwrap(map) })
     }
 }
+
+/// The key of a wrapper around a map that looks like something else.
+const WRAPPER: &str = "kvlistValue";
 
 /// What a map with one key stands for, if it is one of those that JSON lacks.
 fn unwrap(mut map: Vec<(String, Value)>) -> Value {
     match &mut map[..] {
-        [(key, Value::Map(inner))] if key == "kvlistValue" => Value::Map(std::mem::take(inner)),
+        [(key, Value::Map(inner))] if key == WRAPPER => Value::Map(std::mem::take(inner)),
         [(key, Value::Str(text))] if json::is_marker(key) => {
             let marker = serde_json::json!({ key.as_str(): text.as_str() });
             match json::parse_value(&marker) {

