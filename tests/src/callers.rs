@@ -1,12 +1,16 @@
 //! A server that asks for credentials, and callers of every kind.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use bonghwa_testkit::{Server, Store};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// Requests written so far: the next one's name.
+static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// Somebody who sends requests, and what the file of callers allows.
 pub struct Caller {
@@ -149,7 +153,10 @@ impl Guarded {
         let logs = json!({ "resourceLogs": [{ "resource": resource, "scopeLogs": [{ "logRecords": [log] }] }] });
         let spans = json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": [span] }] }] });
         for (path, body) in [("/v1/logs", logs), ("/v1/traces", spans)] {
-            let answer = self.request(&ALL, Some(tenant), Method::POST, path).json(&body).send().await?;
+            // The same bytes under another name are other records.
+            let name = WRITES.fetch_add(1, Ordering::Relaxed).to_string();
+            let request = self.request(&ALL, Some(tenant), Method::POST, path).header("idempotency-key", name);
+            let answer = request.json(&body).send().await?;
             ensure!(answer.status() == 200, "writing {path} of {tenant}: {}", answer.text().await?);
         }
         Ok(())

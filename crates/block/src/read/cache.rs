@@ -227,7 +227,7 @@ impl ObjectStore for CachedStore {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
 
