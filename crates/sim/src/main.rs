@@ -99,7 +99,7 @@ fn many(arguments: &Arguments) -> Result<ExitCode> {
     let (mut running, mut done, mut failed) = (VecDeque::<Run>::new(), 0u64, Vec::new());
     loop {
         let more = until.map_or(next < last, |until| Instant::now() < until);
-        let more = more && !(arguments.stop && !failed.is_empty());
+        let more = more && (failed.is_empty() || !arguments.stop);
         if more && running.len() < arguments.jobs.max(1) {
             running.push_back(start(next, arguments)?);
             next += 1;

@@ -104,7 +104,7 @@ async fn another_tenants_attributes_are_not_known_of() {
 async fn a_trace_holds_the_spans_of_the_tenants_that_are_asked_for() {
     let cluster = cluster().await;
     for (tenants, expected) in [("a", 2), ("a|b", 4), ("a|b|c", 6), ("nobody", 0)] {
-        let trace = cluster.engine.trace(&set(tenants), [7; 16], None).await.unwrap().trace;
+        let trace = cluster.engine.trace(set(tenants), [7; 16], None).await.unwrap().trace;
         let spans = trace.iter().flat_map(|t| &t.resource_spans).flat_map(|r| &r.scope_spans).map(|s| s.spans.len());
         assert_eq!(spans.sum::<usize>(), expected, "{tenants}");
     }
