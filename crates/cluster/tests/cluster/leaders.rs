@@ -113,7 +113,8 @@ async fn it_waits_for_an_election_and_asks_the_others_when_one_is_away() {
     assert_eq!(append(&directory).await, Ok(1));
     assert_eq!(append(&directory).await, Ok(2));
     assert_eq!(append(&directory).await, Ok(2));
-    assert_eq!(*asked.lock(), [1, 1, 2, 3, 1, 2, 3, 2, 2]);
+    // The silent one is left alone while the others elect.
+    assert_eq!(*asked.lock(), [1, 1, 2, 3, 2, 3, 2, 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +149,7 @@ async fn it_gives_up_in_time() {
     let start = bonghwa_cluster::seam::now();
     let (directory, _) = cluster([vec![not_leader(2)], vec![not_leader(1)], vec![not_leader(0)]]);
     assert!(matches!(append(&directory).await, Err(RpcErrorKind::NotLeader { .. })));
-    assert!(start.elapsed().as_secs() <= 5);
+    assert!(start.elapsed().as_secs() <= 8);
 }
 
 #[tokio::test(start_paused = true)]
