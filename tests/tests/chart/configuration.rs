@@ -161,6 +161,7 @@ const CHARTS_OWN: [&str; 18] = [
     "auth",
     // Tenants' own names: the schema knows what lies below them.
     "limits.overrides",
+    "retention.tenants",
 ];
 
 #[test]
