@@ -141,7 +141,7 @@ fn ingesters_know_their_zone() -> Result<()> {
 }
 
 /// Keys that the chart sets, or that have no place in it: a pod must not be told to drain at every stop.
-const CHARTS_OWN: [&str; 18] = [
+const CHARTS_OWN: [&str; 19] = [
     "target",
     "node_name",
     "zone",
