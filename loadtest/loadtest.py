@@ -245,24 +245,25 @@ def scale_out(options):
 
 
 def replication(options):
-    """One service of logs, so that one partition has all the load, as fast as its acks come: its leader and
-    followers are apart."""
-    print("\n| replication factor | leader CPU-s per million | follower CPU-s per million | follower / leader |\n|---|---|---|---|")
-    for factor in (1, 3):
-        measured = Measured(options.binary, 3, factor)
-        idle = {n.name: cpu(n) for n in measured.cluster.of("ingester")}
-        time.sleep(10)
-        idle = {name: (cpu(measured.cluster.nodes[name]) - was) / 10 for name, was in idle.items()}
-        began = time.monotonic()
-        figures = measured.load([("logs", "one", 0)] * 6, options.seconds)
-        took = time.monotonic() - began
-        # What the load costs, beyond what an idle node spends.
-        million = figures["items"] / 1e6
-        work = sorted((max(0.0, figures["cpu"][n] - idle[n] * took) / million for n in idle), reverse=True)
-        leader, followers = work[0], work[1:]
-        each = statistics.mean(followers) if factor > 1 else 0.0
-        print(f"| {factor} | {leader:.2f} | {each:.2f} | {each / leader:.0%} |", flush=True)
-        measured.close()
+    """One service of logs, slow enough to stay in one partition: its leader and its followers are apart."""
+    print("\n| records/s | replication factor | ack p50 | leader, CPU-s per million | follower, CPU-s per million | follower / leader |\n|---|---|---|---|---|---|")
+    for rate in (20_000, 100_000):
+        for factor in (1, 3):
+            measured = Measured(options.binary, 3, factor)
+            nodes = measured.cluster.of("ingester")
+            idle = {n.name: cpu(n) for n in nodes}
+            time.sleep(20)
+            idle = {n.name: (cpu(n) - idle[n.name]) / 20 for n in nodes}
+            began = time.monotonic()
+            figures = measured.load([("logs", "one", rate / 6)] * 6, options.seconds)
+            took = time.monotonic() - began
+            # What the load costs, beyond what an idle node spends.
+            million = figures["items"] / 1e6
+            work = sorted((max(0.0, figures["cpu"][n] - idle[n] * took) / million for n in idle), reverse=True)
+            leader, followers = work[0], work[1:factor]
+            each = f"{statistics.mean(followers):.2f} | {statistics.mean(followers) / leader:.0%}" if followers else " | "
+            print(f"| {figures['rate']:,.0f} | {factor} | {figures['p50'] * 1e3:.0f} ms | {leader:.2f} | {each} |", flush=True)
+            measured.close()
 
 
 def scale(options):

@@ -15,7 +15,7 @@ use bonghwa_protocol::{IngesterServer, MetaServer, ServerTls};
 use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tower::ServiceExt;
 
 use crate::auth::{Gate, Speaks};
@@ -183,7 +183,7 @@ fn listen_grpc(
     mut hung_up: watch::Receiver<bool>,
 ) -> Result<seam::Task> {
     tracing::info!(listener = "grpc", address = %listener.local_addr()?, tls = tls.is_some(), "listening");
-    let mut server = bonghwa_protocol::server().tcp_nodelay(true);
+    let mut server = bonghwa_protocol::server();
     if let Some(tls) = tls {
         server = server.tls_config(tls.config()).context("tls")?;
     }
@@ -191,7 +191,8 @@ fn listen_grpc(
         // The sender lives as long as `serve`.
         let _ = hung_up.wait_for(|hung_up| *hung_up).await;
     };
-    let connections = TcpListenerStream::new(listener);
+    // Without it a small answer waits for the other end's delayed acknowledgement, 40 ms.
+    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
     Ok(seam::spawn(async move {
         let served = server.add_routes(routes).serve_with_incoming_shutdown(connections, until).await;
         if let Err(error) = served {

@@ -118,7 +118,7 @@ impl Hosting {
         let catalog = self.shared.view.current();
         let address = |id: &u64| catalog.node(*id).map(|node| node.address.clone()).unwrap_or_default();
         let members = partition.replicas.iter().map(|id| (*id, address(id))).collect();
-        let options = GroupOptions { name: name.clone(), members, bootstrap: true };
+        let options = GroupOptions { name: name.clone(), members, bootstrap: true, prompt_commits: false };
         let head = Arc::new(Head::new(name.clone(), partition.watermark, self.shared.memory.clone()));
         let group = self.host.open_group(options, head.clone()).await;
         let group = group.map_err(|source| IngesterError::Log { partition: name.clone(), source })?;

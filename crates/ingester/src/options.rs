@@ -16,8 +16,6 @@ pub struct IngesterOptions {
     pub grace: Duration,
     /// Appends that wait for one partition's log before writers are told to come back.
     pub queue: usize,
-    /// Log entries of one partition on their way at once.
-    pub inflight: usize,
     /// A log entry takes waiting batches up to this size, in encoded bytes.
     pub entry_bytes: usize,
     /// How long a shutdown may spend flushing; what is left stays in the log.
@@ -37,7 +35,6 @@ impl Default for IngesterOptions {
             head_bytes: 256 << 20,
             grace: Duration::from_secs(30),
             queue: 1024,
-            inflight: 4,
             entry_bytes: 1 << 20,
             shutdown_flush: Duration::from_secs(20),
             load_patience: Duration::from_secs(4),

@@ -9,7 +9,7 @@ use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::{BatchId, EncodedBatch, RpcError, RpcErrorKind};
 use bonghwa_replog::{Group, Payload};
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::head::{Head, Mode, Rows, Staged, TailError, positions};
 use crate::memory::{HeadMemory, Reservation};
@@ -196,15 +196,13 @@ impl Partition {
     }
 }
 
-/// Takes what waits, makes one log entry of it, and keeps a few entries on their way.
+/// Takes what waits, makes one log entry of it, and gathers the next entry while it is on its way:
+/// an entry costs every replica a message and a sync, whatever its size.
 async fn commit_loop(partition: std::sync::Weak<Partition>, mut pending: mpsc::Receiver<Pending>) {
     let upgraded = partition.upgrade().map(|p| (p.view.clone(), p.name.clone(), p.group.clone(), p.options.clone()));
     let Some((view, name, group, options)) = upgraded else { return };
     drop(partition);
-    let inflight = Arc::new(Semaphore::new(options.inflight));
     while let Some(first) = pending.recv().await {
-        // The semaphore is never closed. While all permits are out, the queue gathers the next entry.
-        let Ok(permit) = inflight.clone().acquire_owned().await else { return };
         let mut batches: Vec<Pending> = Vec::new();
         let (mut bytes, mut next) = (0, Some(first));
         while let Some(batch) = next {
@@ -215,15 +213,9 @@ async fn commit_loop(partition: std::sync::Weak<Partition>, mut pending: mpsc::R
             }
             next = if bytes < options.entry_bytes { pending.try_recv().ok() } else { None };
         }
-        if batches.is_empty() {
-            continue;
-        }
-        let (view, name, group) = (view.clone(), name.clone(), group.clone());
-        seam::spawn(async move {
+        if !batches.is_empty() {
             commit(&view, &name, &group, batches).await;
-            drop(permit);
-        })
-        .detach();
+        }
     }
 }
 

@@ -68,7 +68,12 @@ impl Meta {
         let limits = HistoryLimits { changes: options.history_changes, bytes: options.history_bytes };
         let machine = Machine::new(limits);
         let members = options.members;
-        let group = GroupOptions { name: GROUP.into(), members: members.clone(), bootstrap: options.bootstrap };
+        let group = GroupOptions {
+            name: GROUP.into(),
+            members: members.clone(),
+            bootstrap: options.bootstrap,
+            prompt_commits: true,
+        };
         let group = host.open_group(group, machine.clone()).await?;
         let liveness = Arc::new(Liveness::default());
         let tasks = vec![

@@ -54,7 +54,12 @@ async fn main() {
     let members: BTreeMap<u64, String> = (1..=voters).map(|id| (id, format!("node-{id}"))).collect();
     let mut all: Vec<Vec<Arc<Group>>> = Vec::new();
     for i in 0..groups {
-        let options = GroupOptions { name: format!("logs-{i}"), members: members.clone(), bootstrap: true };
+        let options = GroupOptions {
+            name: format!("logs-{i}"),
+            members: members.clone(),
+            bootstrap: true,
+            prompt_commits: false,
+        };
         let mut replicas = Vec::new();
         for host in &hosts {
             let opened = host.open_group(options.clone(), Arc::new(Count::default())).await;

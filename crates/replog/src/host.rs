@@ -160,6 +160,7 @@ impl Host {
             transport: self.transport.clone(),
             addrs: options.members.clone(),
             options: self.options.clone(),
+            commit_linger: if options.prompt_commits { Duration::ZERO } else { self.options.heartbeat },
         };
         let (_, last) = log.ends();
         let storage = LogStorage::new(log.clone(), self.options.max_message_bytes);

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use bonghwa_seam as seam;
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, Stream, StreamExt};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
-use openraft::network::RPCOption;
+use openraft::network::{RPCOption, stream_append_sequential};
+use openraft::raft::StreamAppendResult;
 use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 
 use crate::raft_types::{Node, RaftSnapshot, TypeConfig, Vote};
@@ -28,6 +31,8 @@ pub(crate) struct Network {
     /// The members' addresses of this start; the log may hold older ones.
     pub addrs: BTreeMap<NodeId, String>,
     pub options: HostOptions,
+    /// How long a commit waits for entries to travel with.
+    pub commit_linger: Duration,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -41,6 +46,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             group: self.group.clone(),
             transport: self.transport.clone(),
             options: self.options.clone(),
+            commit_linger: self.commit_linger,
         }
     }
 }
@@ -53,6 +59,7 @@ pub(crate) struct Peer {
     group: Arc<str>,
     transport: Arc<dyn Transport>,
     options: HostOptions,
+    commit_linger: Duration,
 }
 
 type Answer<T> = Result<T, RPCError<TypeConfig>>;
@@ -91,6 +98,20 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         self.call(RpcKind::Append, rpc.encode(), limit).await
     }
 
+    /// One message at a time, as is openraft's default; what only brings a commit waits for entries
+    /// that bring it too.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Answer<BoxStream<'s, Answer<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendRequest> + OptionalSend + Unpin + 'static,
+    {
+        let input = join_commits(input, self.commit_linger);
+        stream_append_sequential(self, Box::pin(input), option)
+    }
+
     async fn vote(&mut self, rpc: VoteRequest, option: RPCOption) -> Answer<VoteResponse> {
         self.call(RpcKind::Vote, rpc.encode(), option.hard_ttl()).await
     }
@@ -115,5 +136,104 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn transfer_leader(&mut self, req: TransferRequest, option: RPCOption) -> Answer<TransferResponse> {
         self.call(RpcKind::TransferLeader, req.encode(), option.hard_ttl()).await
+    }
+}
+
+/// Holds back messages without entries for as long as `linger`, and leaves out those that the next
+/// message makes needless: it continues the same log and knows at least the same commit. The
+/// answer to it answers both, since it acknowledges at least as much.
+///
+/// openraft tells followers of a commit at once, in a message of its own unless entries wait. That
+/// is a second message for most entries, and followers of most groups do nothing with it.
+fn join_commits<S>(input: S, linger: Duration) -> impl Stream<Item = AppendRequest> + 'static
+where
+    S: Stream<Item = AppendRequest> + OptionalSend + Unpin + 'static,
+{
+    // Fused: openraft's stream must not be asked again after its end, which may show while one waits.
+    stream::unfold((input.fuse(), None::<AppendRequest>), move |(mut input, ahead)| async move {
+        let mut request = match ahead {
+            Some(request) => request,
+            None => input.next().await?,
+        };
+        let until = seam::now() + linger;
+        while request.entries.is_empty() && !linger.is_zero() {
+            let left = until.saturating_duration_since(seam::now());
+            match seam::timeout(left, input.next()).await {
+                Ok(Some(next)) if (next.vote, next.prev_log_id) == (request.vote, request.prev_log_id) => {
+                    request = next;
+                }
+                Ok(next) => return Some((request, (input, next))),
+                Err(_) => break,
+            }
+        }
+        Some((request, (input, None)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::channel::mpsc;
+
+    use super::*;
+    use crate::Payload;
+    use crate::raft_types::{Content, Entry, LeaderId, LogId};
+
+    const LINGER: Duration = Duration::from_millis(200);
+
+    fn id(index: u64) -> LogId {
+        LogId::new(LeaderId { term: 4, node_id: 2 }, index)
+    }
+
+    fn request(prev: u64, entries: &[u64], commit: u64) -> AppendRequest {
+        let entry = |&index: &u64| Entry { log_id: id(index), payload: Content::Normal(Payload::new("batch")) };
+        AppendRequest {
+            vote: Vote { leader_id: id(0).leader_id, committed: true },
+            prev_log_id: Some(id(prev)),
+            entries: entries.iter().map(entry).collect(),
+            leader_commit: Some(id(commit)),
+        }
+    }
+
+    fn told(request: &AppendRequest) -> (u64, usize, u64) {
+        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+        (index(request.prev_log_id), request.entries.len(), index(request.leader_commit))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_travels_with_entries_or_alone_after_a_while() {
+        let (input, requests) = mpsc::unbounded();
+        let mut joined = Box::pin(join_commits(requests, LINGER));
+        let began = seam::now();
+        for request in [request(1, &[2, 3], 1), request(3, &[], 2), request(3, &[], 3), request(3, &[4], 3)] {
+            input.unbounded_send(request).unwrap();
+        }
+        assert_eq!(told(&joined.next().await.unwrap()), (1, 2, 1));
+        assert_eq!(told(&joined.next().await.unwrap()), (3, 1, 3), "both commits travel with the entry");
+        assert_eq!(seam::now(), began, "nothing waited");
+        input.unbounded_send(request(4, &[], 4)).unwrap();
+        assert_eq!(told(&joined.next().await.unwrap()), (4, 0, 4));
+        assert_eq!(seam::now() - began, LINGER, "a commit alone waits, but goes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_message_does_not_replace_goes() {
+        let (input, requests) = mpsc::unbounded();
+        let mut joined = Box::pin(join_commits(requests, LINGER));
+        input.unbounded_send(request(3, &[], 2)).unwrap();
+        input.unbounded_send(request(5, &[6], 5)).unwrap();
+        assert_eq!(told(&joined.next().await.unwrap()), (3, 0, 2));
+        assert_eq!(told(&joined.next().await.unwrap()), (5, 1, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_after_which_the_stream_ends_does_not_wait() {
+        // A probe, or a heartbeat. An unfold panics when it is asked beyond its end.
+        let input = stream::unfold(Some(request(6, &[], 6)), |left| async { Some((left?, None)) });
+        let mut joined = Box::pin(join_commits(Box::pin(input), LINGER));
+        let began = seam::now();
+        assert_eq!(told(&joined.next().await.unwrap()), (6, 0, 6));
+        assert!(joined.next().await.is_none());
+        assert_eq!(seam::now(), began);
     }
 }

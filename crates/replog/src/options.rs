@@ -111,6 +111,9 @@ pub struct GroupOptions {
     /// members: the one with the lowest number founds it, and the others wait for its word. (If
     /// all did, they would stand for election all at once and wait for each other for seconds.)
     pub bootstrap: bool,
+    /// Followers apply entries as soon as they are committed, for a message more per entry.
+    /// Otherwise they may learn of it with the next entries or the next heartbeat.
+    pub prompt_commits: bool,
 }
 
 impl GroupOptions {

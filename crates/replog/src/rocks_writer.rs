@@ -229,8 +229,12 @@ mod tests {
         let host = Host::new(1, store.clone(), LocalTransport::alone(), HostOptions::default());
         let mut groups = Vec::new();
         for name in ["logs-0", "logs-1"] {
-            let options =
-                GroupOptions { name: name.to_owned(), members: BTreeMap::from([(1, String::new())]), bootstrap: true };
+            let options = GroupOptions {
+                name: name.to_owned(),
+                members: BTreeMap::from([(1, String::new())]),
+                bootstrap: true,
+                prompt_commits: false,
+            };
             let group = host.open_group(options, Arc::new(Forgetful)).await.unwrap();
             group.append(Payload::new("fine")).await.unwrap();
             groups.push(group);

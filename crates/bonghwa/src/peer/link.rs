@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use super::{QUEUE, client, gather};
+use super::{FRAME_BYTES, QUEUE, client};
 
 /// After a stream broke, calls fail at once for this long.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -87,13 +87,13 @@ async fn stream(channel: Channel, first: Call, queue: &mut mpsc::Receiver<Call>)
     let (frames, outgoing) = mpsc::channel(2);
     // The first frame travels with the request, so that the stream opens at once. The channel is
     // new and has room for it.
-    let _ = frames.try_send(frame(gather(first, queue, size)));
+    let _ = frames.try_send(frame(gather(first, queue)));
     let broken = match client(channel).exchange(ReceiverStream::new(outgoing)).await {
         Err(status) => status.to_string(),
         Ok(answers) => {
             let write = async {
                 while let Some(call) = queue.recv().await {
-                    if frames.send(frame(gather(call, queue, size))).await.is_err() {
+                    if frames.send(frame(gather(call, queue))).await.is_err() {
                         return "the connection broke".to_owned();
                     }
                 }
@@ -128,6 +128,15 @@ async fn read(mut answers: Streaming<v1::LogFrame>, waiting: &Waiting) -> String
     }
 }
 
-fn size(call: &Call) -> usize {
-    call.body.len()
+/// Takes what waits behind a first call, as much as one frame holds; a single larger one still goes.
+fn gather(first: Call, queue: &mut mpsc::Receiver<Call>) -> Vec<Call> {
+    let mut bytes = first.body.len();
+    let mut calls = vec![first];
+    while bytes < FRAME_BYTES
+        && let Ok(next) = queue.try_recv()
+    {
+        bytes += next.body.len();
+        calls.push(next);
+    }
+    calls
 }

@@ -29,19 +29,6 @@ pub async fn identify(address: &str, options: &RemoteOptions) -> Result<v1::Iden
     }
 }
 
-/// Takes what waits behind a first message, as much as one frame holds.
-fn gather<T>(first: T, queue: &mut tokio::sync::mpsc::Receiver<T>, size: impl Fn(&T) -> usize) -> Vec<T> {
-    let mut bytes = size(&first);
-    let mut frame = vec![first];
-    while bytes < FRAME_BYTES
-        && let Ok(next) = queue.try_recv()
-    {
-        bytes += size(&next);
-        frame.push(next);
-    }
-    frame
-}
-
 fn client(channel: tonic::transport::Channel) -> PeerClient<tonic::transport::Channel> {
     PeerClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
 }

@@ -2,16 +2,15 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bonghwa_cluster::seam;
 use bonghwa_protocol::v1::peer_server::{Peer, PeerServer};
 use bonghwa_protocol::{MAX_MESSAGE_BYTES, v1};
 use bonghwa_replog::{Host, RpcKind};
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use tokio::sync::{Semaphore, mpsc};
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
+use futures::{FutureExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{QUEUE, gather};
+use super::FRAME_BYTES;
 
 /// Messages of one stream that are worked on at once; the others wait unread.
 const AT_WORK: usize = 256;
@@ -45,37 +44,51 @@ impl Peer for PeerService {
         &self,
         request: Request<Streaming<v1::LogFrame>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
-        let (answers, outgoing) = mpsc::channel(QUEUE);
-        let host = self.host.clone();
-        // Ends with the stream; its work ends with it.
-        seam::spawn(read(request.into_inner(), host, answers)).detach();
-        let frames = futures::stream::unfold(outgoing, |mut outgoing| async move {
-            let first = outgoing.recv().await?;
-            let messages = gather(first, &mut outgoing, |m: &v1::LogMessage| m.body.len());
-            Some((Ok(v1::LogFrame { messages }), outgoing))
-        });
-        Ok(Response::new(frames.boxed()))
+        let exchange =
+            Exchange { frames: request.into_inner(), host: self.host.clone(), at_work: FuturesUnordered::new() };
+        Ok(Response::new(stream::unfold(exchange, Exchange::next).boxed()))
     }
 }
 
-async fn read(
-    mut frames: Streaming<v1::LogFrame>,
+/// One stream of another node: messages come in, and answers leave as they are ready. All of it is
+/// one task, since waking another costs a follower more than most messages do.
+struct Exchange {
+    frames: Streaming<v1::LogFrame>,
     host: Arc<OnceLock<Arc<Host>>>,
-    answers: mpsc::Sender<v1::LogMessage>,
-) {
-    let at_work = Arc::new(Semaphore::new(AT_WORK));
-    while let Some(Ok(frame)) = frames.next().await {
-        for message in frame.messages {
-            // The semaphore is never closed.
-            let Ok(turn) = at_work.clone().acquire_owned().await else { return };
-            let (host, answers) = (host.get().cloned(), answers.clone());
-            seam::spawn(async move {
-                // A caller that is gone needs no answer.
-                let _ = answers.send(answer(host, message).await).await;
-                drop(turn);
-            })
-            .detach();
+    at_work: FuturesUnordered<BoxFuture<'static, v1::LogMessage>>,
+}
+
+impl Exchange {
+    /// The next frame of answers. Ends when the other node's stream does: nobody waits for more.
+    async fn next(mut self) -> Option<(Result<v1::LogFrame, Status>, Self)> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(answer) = self.at_work.next() => {
+                    let frame = self.gather(answer);
+                    return Some((Ok(frame), self));
+                }
+                frame = self.frames.next(), if self.at_work.len() < AT_WORK => {
+                    let host = self.host.get();
+                    for message in frame?.ok()?.messages {
+                        self.at_work.push(answer(host.cloned(), message).boxed());
+                    }
+                }
+            }
         }
+    }
+
+    /// A first answer and all others that are ready, as much as one frame holds.
+    fn gather(&mut self, first: v1::LogMessage) -> v1::LogFrame {
+        let mut bytes = first.body.len();
+        let mut messages = vec![first];
+        while bytes < FRAME_BYTES
+            && let Some(Some(answer)) = self.at_work.next().now_or_never()
+        {
+            bytes += answer.body.len();
+            messages.push(answer);
+        }
+        v1::LogFrame { messages }
     }
 }
 

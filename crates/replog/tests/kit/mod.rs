@@ -115,7 +115,12 @@ pub fn host_options() -> HostOptions {
 }
 
 pub fn alone(name: &str) -> GroupOptions {
-    GroupOptions { name: name.to_owned(), members: BTreeMap::from([(1, "one".to_owned())]), bootstrap: true }
+    GroupOptions {
+        name: name.to_owned(),
+        members: BTreeMap::from([(1, "one".to_owned())]),
+        bootstrap: true,
+        prompt_commits: false,
+    }
 }
 
 /// What a node's store is on.
@@ -216,7 +221,7 @@ impl Cluster {
         let host = Host::new(id, self.disks[&id].open(), self.network.transport(id), host_options());
         self.network.attach(&host);
         let members = (1..=3).map(|id| (id, format!("node-{id}"))).collect();
-        let options = GroupOptions { name: "logs-0".to_owned(), members, bootstrap: true };
+        let options = GroupOptions { name: "logs-0".to_owned(), members, bootstrap: true, prompt_commits: false };
         let group = host.open_group(options, state.clone()).await.unwrap();
         self.nodes.insert(id, Node { host, group, state });
     }
