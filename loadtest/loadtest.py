@@ -245,24 +245,28 @@ def scale_out(options):
 
 
 def replication(options):
-    """One service of logs, slow enough to stay in one partition: its leader and its followers are apart."""
-    print("\n| records/s | replication factor | ack p50 | leader, CPU-s per million | follower, CPU-s per million | follower / leader |\n|---|---|---|---|---|---|")
-    for rate in (20_000, 100_000):
+    """One partition of logs (a shuffle shard of one): its leader and its followers are apart."""
+    one_partition = {"BONGHWA_LIMITS__UNNAMED__SHUFFLE_SHARD": "1"}
+    print("\n| senders | replication factor | records/s | ack p50 / p99 | leader, CPU-s per million | a follower | follower / leader |")
+    print("|---|---|---|---|---|---|---|")
+    loads = [("6, 20,000/s", 6, 20_000), ("6, 100,000/s", 6, 100_000), ("6, closed loop", 6, 0), ("32, closed loop", 32, 0)]
+    for name, senders, rate in loads:
         for factor in (1, 3):
-            measured = Measured(options.binary, 3, factor)
+            measured = Measured(options.binary, 3, factor, one_partition)
             nodes = measured.cluster.of("ingester")
             idle = {n.name: cpu(n) for n in nodes}
             time.sleep(20)
             idle = {n.name: (cpu(n) - idle[n.name]) / 20 for n in nodes}
             began = time.monotonic()
-            figures = measured.load([("logs", "one", rate / 6)] * 6, options.seconds)
+            figures = measured.load([("logs", "one", rate / senders)] * senders, options.seconds)
             took = time.monotonic() - began
             # What the load costs, beyond what an idle node spends.
             million = figures["items"] / 1e6
             work = sorted((max(0.0, figures["cpu"][n] - idle[n] * took) / million for n in idle), reverse=True)
             leader, followers = work[0], work[1:factor]
             each = f"{statistics.mean(followers):.2f} | {statistics.mean(followers) / leader:.0%}" if followers else " | "
-            print(f"| {figures['rate']:,.0f} | {factor} | {figures['p50'] * 1e3:.0f} ms | {leader:.2f} | {each} |", flush=True)
+            waits = f"{figures['p50'] * 1e3:.0f} / {figures['p99'] * 1e3:.0f} ms"
+            print(f"| {name} | {factor} | {figures['rate']:,.0f} | {waits} | {leader:.2f} | {each} |", flush=True)
             measured.close()
 
 
