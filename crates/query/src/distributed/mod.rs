@@ -1,0 +1,131 @@
+//! Queries that several queriers answer together. Each querier is a worker of the
+//! others: `datafusion-distributed` cuts a plan into stages, a [`split`] gives each task
+//! its share of the blocks and tails, the [`codec`] carries that share to the worker, and
+//! the [`worker`] reads it from its own object store, caches and clients of leaders.
+//!
+//! What holds for a query here holds there: a [`visit`] is what all of its tasks on one
+//! node share, its memory and its time. A query that a worker fails begins again without
+//! workers, if it gave no row yet.
+
+mod channels;
+mod codec;
+mod planner;
+mod split;
+mod told;
+mod visit;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bonghwa_block::FooterCache;
+use bonghwa_cluster::{Catalog, Directory};
+use bonghwa_protocol::RemoteOptions;
+use bonghwa_protocol::v1::NodeState;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion_distributed::{ChannelResolver, DistributedExt, SessionStateBuilderExt};
+use object_store::ObjectStore;
+use url::Url;
+
+use crate::alive::Alive;
+use channels::{Channels, Workers};
+use codec::ScanCodec;
+use visit::Visits;
+
+pub(crate) use planner::is_distributed;
+pub(crate) use told::{Told, read as read_told};
+pub(crate) use visit::Visit;
+pub use worker::WorkerDoor;
+
+/// Bytes of a worker's answer that wait here unread.
+const UNREAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// How a querier works with the others.
+pub struct Peers {
+    /// HOST:PORT at which the others reach this one.
+    pub address: String,
+    /// How the others are called.
+    pub remote: RemoteOptions,
+    /// Where the others' calls come in.
+    pub door: Arc<WorkerDoor>,
+    /// Whether queries that are asked here are shared out. If not, this querier still works for others.
+    pub share: bool,
+    /// What a querier reads by itself: a table of which so many bytes must be read, as they lie in
+    /// blocks, goes to as many queriers as there are multiples of it.
+    pub bytes: usize,
+}
+
+/// What sharing out needs while the engine lives.
+pub(crate) struct Distribution {
+    peers: Peers,
+    codec: Arc<ScanCodec>,
+    channels: Arc<dyn ChannelResolver + Send + Sync>,
+    visits: Visits,
+}
+
+impl Distribution {
+    /// Over what the engine reads from.
+    pub(crate) fn new(
+        peers: Peers,
+        store: Arc<dyn ObjectStore>,
+        footers: Arc<FooterCache>,
+        directory: Arc<dyn Directory>,
+        timeout: Duration,
+        memory_bytes: usize,
+    ) -> Self {
+        let channels = Arc::new(Channels::new(peers.remote.clone()));
+        let codec = Arc::new(ScanCodec { store, footers, directory });
+        Distribution { peers, codec, channels, visits: Visits::new(timeout, memory_bytes) }
+    }
+
+    /// A session whose plans are shared out, where there is somebody to share with and the
+    /// query was not given up by somebody already. `measured`: workers tell what their
+    /// operators did.
+    pub(crate) fn session(
+        &self,
+        builder: SessionStateBuilder,
+        catalog: &Catalog,
+        alive: &Arc<Alive>,
+        runtime: &Arc<RuntimeEnv>,
+        measured: bool,
+    ) -> Result<SessionStateBuilder> {
+        let workers = self.workers(catalog)?;
+        if !self.peers.share || alive.stays() || workers.len() < 2 {
+            return Ok(builder);
+        }
+        let visit = self.visits.begin(alive, runtime);
+        let local = self.peers.door.worker().to_local_worker_context(workers[0].clone());
+        let mut builder = builder
+            .with_distributed_passthrough_headers(visit.headers())?
+            .with_distributed_worker_resolver(Workers(workers))
+            .with_distributed_channel_resolver(self.channels.clone())
+            .with_distributed_local_worker_context(local)
+            .with_distributed_user_codec_arc(self.codec.clone())
+            .with_distributed_desired_task_count_handler(split::desired_tasks(self.peers.bytes))
+            .with_distributed_scale_up_leaf_node_handler(split::shares())
+            .with_distributed_metrics_collection(measured)?
+            .with_distributed_worker_connection_buffer_budget_bytes(UNREAD_BYTES)?;
+        builder.config().get_or_insert_default().set_extension(visit);
+        Ok(planner::install(builder.with_distributed_planner()))
+    }
+
+    /// The queriers that are there now, this one first.
+    fn workers(&self, catalog: &Catalog) -> Result<Vec<Url>> {
+        let own = &self.peers.address;
+        let queriers = catalog.nodes().filter(|node| {
+            node.has_role("querier") && node.effective_state() == NodeState::Active && node.address != *own
+        });
+        let mut workers = vec![url(own)?];
+        workers.extend(queriers.filter_map(|node| url(&node.address).ok()));
+        Ok(workers)
+    }
+}
+
+/// A worker's name: the scheme says nothing about TLS, which the channels know.
+fn url(address: &str) -> Result<Url> {
+    Url::parse(&format!("http://{address}")).map_err(|error| {
+        DataFusionError::Configuration(format!("advertise is {address:?}, which is not HOST:PORT: {error}"))
+    })
+}
