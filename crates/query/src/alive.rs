@@ -61,6 +61,11 @@ impl Alive {
         self.shared.store(true, Ordering::Relaxed);
     }
 
+    /// Whether other queriers took part in the query.
+    pub(crate) fn shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
     /// Whether the query is to be answered without other queriers.
     pub(crate) fn stays(&self) -> bool {
         self.stays.load(Ordering::Relaxed)
@@ -70,10 +75,9 @@ impl Alive {
     /// more: a leader went away, or another querier did or did not understand what it was
     /// sent. From then on it stays here.
     pub(crate) fn may_stay(&self, error: &QueryError) -> bool {
-        let shared = self.shared.load(Ordering::Relaxed);
         let worth = match error {
             QueryError::Unavailable(_) => true,
-            QueryError::Internal(_) | QueryError::Invalid(_) | QueryError::NoColumn { .. } => shared,
+            QueryError::Internal(_) | QueryError::Invalid(_) | QueryError::NoColumn { .. } => self.shared(),
             _ => false,
         };
         worth && !self.stays.swap(true, Ordering::Relaxed)
@@ -103,6 +107,7 @@ pub(crate) fn guard(plan: Arc<dyn ExecutionPlan>, alive: &Arc<Alive>) -> Result<
         return guard_task(plan, alive, false);
     }
     alive.share();
+    distributed::count();
     guard_head(plan, alive)
 }
 

@@ -125,8 +125,7 @@ impl Engine {
     /// is opened for it.
     pub fn with_peers(self, peers: Peers) -> Self {
         let (store, footers, directory) = (self.store.clone(), self.footers.clone(), self.directory.clone());
-        let (timeout, memory_bytes) = (self.limits.timeout, self.limits.memory_bytes);
-        let distribution = Distribution::new(peers, store, footers, directory, timeout, memory_bytes);
+        let distribution = Distribution::new(peers, store, footers, directory, &self.limits);
         Engine { distribution: Some(distribution), ..self }
     }
 
@@ -246,7 +245,7 @@ impl Engine {
             numeric::cast(inner, &texts);
         }
         let schema = OneSchema::new(session::SCHEMA, Tables::new(&tables));
-        let session = self.shared_session(schema, alive, measured);
+        let session = self.shared_session(schema, tenants, alive, measured);
         let session = session.map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
         Ok(QuerySession { session, keys })
     }
@@ -255,13 +254,17 @@ impl Engine {
     fn shared_session(
         &self,
         schema: OneSchema,
+        tenants: &TenantSet,
         alive: &Arc<Alive>,
         measured: bool,
     ) -> Result<SessionState, DataFusionError> {
         let runtime = session::runtime(self.limits.memory_bytes)?;
         let builder = session::of_query(&self.base, schema, &runtime);
         let builder = match &self.distribution {
-            Some(distribution) => distribution.session(builder, &self.cluster.current(), alive, &runtime, measured)?,
+            Some(distribution) => {
+                let catalog = self.cluster.current();
+                distribution.session(builder, &catalog, tenants, alive, &runtime, measured)?
+            }
             None => builder,
         };
         Ok(builder.build())

@@ -59,13 +59,7 @@ enum Rest {
 impl PlannedBlock {
     /// A block of which another node says that so many rows, of these times, are left to
     /// read, and whether deleted ones may be among them. Only its path and its size need be known.
-    pub(crate) fn elsewhere(
-        source: Arc<Source>,
-        block: v1::Block,
-        rows: u64,
-        time: (i64, i64),
-        deleted: bool,
-    ) -> Self {
+    pub(crate) fn elsewhere(source: Arc<Source>, block: v1::Block, rows: u64, time: (i64, i64), deleted: bool) -> Self {
         let stats = PruneStats { rows_selected: usize::try_from(rows).unwrap_or(usize::MAX), ..Default::default() };
         PlannedBlock { rest: Rest::Elsewhere { source, block: Arc::new(block) }, stats, time, deleted }
     }

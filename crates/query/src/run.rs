@@ -43,6 +43,11 @@ impl Limits {
         Limits { timeout, memory_bytes, turns: Turns::new(concurrent) }
     }
 
+    /// Queries that run at once.
+    pub(crate) fn concurrent(&self) -> usize {
+        self.turns.most()
+    }
+
     /// Plans and runs a query of a tenant in a task of its own; its rows, once the first
     /// are there. The task ends with the stream.
     pub(crate) async fn run(

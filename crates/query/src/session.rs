@@ -12,6 +12,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -65,12 +66,15 @@ pub(crate) fn base(target_partitions: usize) -> SessionState {
     builder.build()
 }
 
-/// The memory of one query, and nothing of the disk.
+/// The memory of one query, and nothing of the disk: neither to write nor, whatever a plan
+/// that came from elsewhere says, to read.
 pub(crate) fn runtime(memory_bytes: usize) -> Result<Arc<RuntimeEnv>, DataFusionError> {
-    RuntimeEnvBuilder::new()
+    let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(memory_bytes), TOP_CONSUMERS)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-        .build_arc()
+        .build_arc()?;
+    runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref())?;
+    Ok(runtime)
 }
 
 /// The same for one query: its tables, its memory, its `now()`.

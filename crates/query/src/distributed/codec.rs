@@ -19,7 +19,7 @@ use datafusion_proto::protobuf::PhysicalExprNode;
 use object_store::ObjectStore;
 use prost::Message;
 
-use super::Told;
+use super::{Told, Visit};
 use crate::QueryError;
 use crate::deleted::Deleted;
 use crate::plan::{PlannedBlock, Source, TablePlan, Unit};
@@ -93,6 +93,11 @@ impl PhysicalExtensionCodec for ScanCodec {
         let signal = v1::Signal::try_from(task.signal).map_err(unreadable)?;
         let signal = Signal::try_from(signal).map_err(unreadable)?;
         let tenant = TenantId::new(&task.tenant).map_err(unreadable)?;
+        // The query is for the tenants that its asker let it in for, and reads no other's rows.
+        let visit = context.session_config().get_extension::<Visit>();
+        if !visit.is_some_and(|visit| visit.tenants.iter().any(|other| *other == tenant)) {
+            return internal_err!("the query sent a scan of tenant {tenant}, whose rows it may not see");
+        }
         let columns = task.columns.into_iter().map(|column| Column::from_proto(signal, column));
         let columns: Vec<Column> = columns.collect::<std::result::Result<_, _>>().map_err(unreadable)?;
         let schema = schema(signal, &columns, task.names)?;
@@ -163,13 +168,7 @@ fn write_partition(units: &[Arc<Unit>]) -> v1::ScanPartition {
                 v1::scan_unit::Unit::Tail(v1::ScanTail { partition, watermark, through })
             }
         };
-        v1::ScanUnit {
-            min_time,
-            max_time,
-            rows: unit.rows(),
-            unit: Some(of_unit),
-            deleted: unit.may_hold_deleted(),
-        }
+        v1::ScanUnit { min_time, max_time, rows: unit.rows(), unit: Some(of_unit), deleted: unit.may_hold_deleted() }
     });
     v1::ScanPartition { units: units.collect() }
 }

@@ -4,11 +4,12 @@
 //! the [`worker`] reads it from its own object store, caches and clients of leaders.
 //!
 //! What holds for a query here holds there: a [`visit`] is what all of its tasks on one
-//! node share, its memory and its time. A query that a worker fails begins again without
-//! workers, if it gave no row yet.
+//! node share: its tenants, its memory and its time. A query that a worker fails begins again
+//! without workers, if it gave no row yet.
 
 mod channels;
 mod codec;
+mod metrics;
 mod planner;
 mod split;
 mod told;
@@ -19,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bonghwa_block::FooterCache;
+use bonghwa_cluster::seam::{self, Instant};
 use bonghwa_cluster::{Catalog, Directory};
+use bonghwa_model::TenantSet;
 use bonghwa_protocol::RemoteOptions;
 use bonghwa_protocol::v1::NodeState;
 use datafusion::common::{DataFusionError, Result};
@@ -27,9 +30,11 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion_distributed::{ChannelResolver, DistributedExt, SessionStateBuilderExt};
 use object_store::ObjectStore;
+use parking_lot::Mutex;
 use url::Url;
 
 use crate::alive::Alive;
+use crate::run::Limits;
 use channels::{Channels, Workers};
 use codec::ScanCodec;
 use visit::Visits;
@@ -41,6 +46,10 @@ pub use worker::WorkerDoor;
 
 /// Bytes of a worker's answer that wait here unread.
 const UNREAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long queries stay here after another querier failed one: it may be gone and not missed yet,
+/// or have too much to do.
+const ALONE_FOR: Duration = Duration::from_secs(5);
 
 /// How a querier works with the others.
 pub struct Peers {
@@ -63,6 +72,8 @@ pub(crate) struct Distribution {
     codec: Arc<ScanCodec>,
     channels: Arc<dyn ChannelResolver + Send + Sync>,
     visits: Visits,
+    /// After another querier failed a query.
+    alone_until: Mutex<Option<Instant>>,
 }
 
 impl Distribution {
@@ -72,30 +83,35 @@ impl Distribution {
         store: Arc<dyn ObjectStore>,
         footers: Arc<FooterCache>,
         directory: Arc<dyn Directory>,
-        timeout: Duration,
-        memory_bytes: usize,
+        limits: &Limits,
     ) -> Self {
+        metrics::show();
         let channels = Arc::new(Channels::new(peers.remote.clone()));
         let codec = Arc::new(ScanCodec { store, footers, directory });
-        Distribution { peers, codec, channels, visits: Visits::new(timeout, memory_bytes) }
+        let visits = Visits::new(limits.timeout, limits.memory_bytes, limits.concurrent());
+        Distribution { peers, codec, channels, visits, alone_until: Mutex::default() }
     }
 
-    /// A session whose plans are shared out, where there is somebody to share with and the
-    /// query was not given up by somebody already. `measured`: workers tell what their
-    /// operators did.
+    /// A session whose plans are shared out, where there is somebody to share with and nobody
+    /// failed this query, or another a moment ago. `measured`: workers tell what their operators
+    /// did.
     pub(crate) fn session(
         &self,
         builder: SessionStateBuilder,
         catalog: &Catalog,
+        tenants: &TenantSet,
         alive: &Arc<Alive>,
         runtime: &Arc<RuntimeEnv>,
         measured: bool,
     ) -> Result<SessionStateBuilder> {
-        let workers = self.workers(catalog)?;
-        if !self.peers.share || alive.stays() || workers.len() < 2 {
+        if !self.peers.share || self.alone(alive) {
             return Ok(builder);
         }
-        let visit = self.visits.begin(alive, runtime);
+        let workers = self.workers(catalog)?;
+        if workers.len() < 2 {
+            return Ok(builder);
+        }
+        let visit = self.visits.begin(tenants, alive, runtime);
         let local = self.peers.door.worker().to_local_worker_context(workers[0].clone());
         let mut builder = builder
             .with_distributed_passthrough_headers(visit.headers())?
@@ -111,6 +127,19 @@ impl Distribution {
         Ok(planner::install(builder.with_distributed_planner()))
     }
 
+    /// Whether a query is not to be shared.
+    fn alone(&self, alive: &Alive) -> bool {
+        let mut until = self.alone_until.lock();
+        if alive.stays() {
+            if alive.shared() {
+                metrics::FAILED.inc();
+                *until = Some(seam::now() + ALONE_FOR);
+            }
+            return true;
+        }
+        until.is_some_and(|until| seam::now() < until)
+    }
+
     /// The queriers that are there now, this one first.
     fn workers(&self, catalog: &Catalog) -> Result<Vec<Url>> {
         let own = &self.peers.address;
@@ -121,6 +150,11 @@ impl Distribution {
         workers.extend(queriers.filter_map(|node| url(&node.address).ok()));
         Ok(workers)
     }
+}
+
+/// Counts a query that is shared out.
+pub(crate) fn count() {
+    metrics::SHARED.inc();
 }
 
 /// A worker's name: the scheme says nothing about TLS, which the channels know.
