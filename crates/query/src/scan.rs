@@ -220,7 +220,11 @@ impl ExecutionPlan for BlockScanExec {
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(&self.schema);
-        if args.partition().is_none() && self.limit.is_none() {
+        if self.shared {
+            // The plan counts what all shares read together.
+            let rows = self.partitions.iter().flatten().map(|unit| unit.rows()).fold(0, u64::saturating_add);
+            statistics.num_rows = usize::try_from(rows).map_or(Precision::Absent, Precision::Inexact);
+        } else if args.partition().is_none() && self.limit.is_none() {
             let rows = self.plan.exact_rows.and_then(|rows| usize::try_from(rows).ok());
             let selected = self.plan.pruned.inside.rows_selected;
             statistics.num_rows = rows.map_or(Precision::Inexact(selected), Precision::Exact);

@@ -242,8 +242,87 @@ fn read_comparison(signal: Signal, comparison: v1::ScanComparison) -> Result<Com
 mod tests {
     #![allow(clippy::unwrap_used)]
     use bonghwa_block::{AttributeScope, ValueType};
+    use bonghwa_model::TenantSet;
+    use bonghwa_protocol::{IngesterClient, RpcError};
+    use datafusion::prelude::{SessionConfig, SessionContext};
+    use datafusion_proto::bytes::{
+        physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
+    };
+    use object_store::memory::InMemory;
 
     use super::*;
+    use crate::alive::Alive;
+    use crate::distributed::visit::Visits;
+    use crate::session;
+
+    struct NoLeaders;
+
+    impl Directory for NoLeaders {
+        fn ingester(&self, _: u64) -> std::result::Result<Arc<dyn IngesterClient>, RpcError> {
+            Err(RpcError::unavailable("there is none"))
+        }
+
+        fn leader_of(&self, _: &str) -> std::result::Result<Arc<dyn IngesterClient>, RpcError> {
+            self.ingester(0)
+        }
+    }
+
+    fn codec() -> ScanCodec {
+        let (store, footers) = (Arc::new(InMemory::new()), Arc::new(FooterCache::new(1 << 20)));
+        ScanCodec { store, footers, directory: Arc::new(NoLeaders) }
+    }
+
+    /// A scan of one block of tenant a.
+    fn scan(codec: &ScanCodec) -> BlockScanExec {
+        let tenant = TenantId::new("a").unwrap();
+        let source =
+            Arc::new(Source { tenant: tenant.clone(), store: codec.store.clone(), footers: codec.footers.clone() });
+        let object = v1::Block { path: "logs/1".into(), bytes: 100, ..Default::default() };
+        let block = PlannedBlock::elsewhere(source, object, 7, (1, 2), true);
+        let units = vec![Arc::new(Unit::Block(Box::new(block)))];
+        let columns = vec![Column::Base("body")];
+        let schema = schema(Signal::Logs, &columns, vec!["b".into()]).unwrap();
+        let request = Arc::new(ScanRequest { tenant, columns, predicate: Predicate::default() });
+        let deleted = Deleted::new(Signal::Logs, [Arc::new(v1::Delete { id: 5, ..Default::default() })]);
+        let (with_deleted, pruned) = (deleted.request(&request), Default::default());
+        let partitions = vec![units.clone(), Vec::new()];
+        let plan = TablePlan { signal: Signal::Logs, request, with_deleted, deleted, units, pruned, exact_rows: None };
+        BlockScanExec::task(Arc::new(plan), schema, partitions, Some(3), Vec::new())
+    }
+
+    /// What a query of these tenants gets of the scan.
+    fn sent(tenants: &str) -> Result<Arc<dyn ExecutionPlan>> {
+        let codec = codec();
+        let bytes = physical_plan_to_bytes_with_extension_codec(Arc::new(scan(&codec)), &codec)?;
+        let visits = Visits::new(std::time::Duration::from_secs(5), 1 << 20, 1);
+        let alive = Alive::new(std::time::Duration::from_secs(5));
+        let visit = visits.begin(&TenantSet::parse(tenants).unwrap(), &alive, &session::runtime(1 << 20)?);
+        let context = SessionContext::new_with_config(SessionConfig::new().with_extension(visit));
+        physical_plan_from_bytes_with_extension_codec(&bytes, &context.task_ctx(), &codec)
+    }
+
+    #[test]
+    fn scans_come_back() {
+        let read = sent("a|b").unwrap();
+        let (read, scan) = (read.downcast_ref::<BlockScanExec>().unwrap(), scan(&codec()));
+        assert_eq!(format!("{read:?}"), format!("{scan:?}"));
+        assert_eq!((read.schema(), read.limit()), (scan.schema(), Some(3)));
+        assert_eq!(read.plan().request.tenant, scan.plan().request.tenant);
+        assert_eq!(read.plan().request.columns, scan.plan().request.columns);
+        assert_eq!(read.plan().deleted.deletes().map(|delete| delete.id).collect::<Vec<_>>(), [5]);
+        assert_eq!(read.partitions().iter().map(Vec::len).collect::<Vec<_>>(), [1, 0]);
+        let (unit, Unit::Block(block)) = (&read.partitions()[0][0], &*read.partitions()[0][0]) else { panic!() };
+        assert_eq!((unit.rows(), unit.time(), unit.may_hold_deleted()), (7, (1, 2), true));
+        assert_eq!(block.object(), ("logs/1".into(), 100));
+    }
+
+    #[test]
+    fn a_query_reads_no_other_tenants_rows() {
+        for tenants in ["b", "b|c"] {
+            let error = sent(tenants).unwrap_err().to_string();
+            assert!(error.contains("may not see"), "{error}");
+        }
+    }
 
     #[test]
     fn predicates_come_back() {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bonghwa_model::{Signal, TenantId};
+use bonghwa_model::{Signal, TenantId, TenantSet};
 use bonghwa_protocol::{RemoteOptions, v1};
 use futures::StreamExt;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::{Builder, Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
 
 use super::cluster::Cluster;
-use super::{data, error, rows};
+use super::{data, error, rows, table_of};
 use crate::{Engine, EngineOptions, Peers, QueryError, WorkerDoor};
 
 /// Queriers of one cluster. The first, which is `cluster.engine`, is asked.
@@ -20,7 +20,7 @@ struct Queriers {
     cluster: Cluster,
     /// The same cluster's answers by one querier.
     alone: Arc<Engine>,
-    servers: Vec<JoinHandle<()>>,
+    servers: Vec<Server>,
     _second: Arc<Engine>,
 }
 
@@ -28,14 +28,34 @@ fn options() -> EngineOptions {
     EngineOptions { target_partitions: 2, memory_bytes: 64 << 20, ..Default::default() }
 }
 
-/// Serves a door on loopback; where.
-async fn serve(door: &Arc<WorkerDoor>) -> (String, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let routes = door.add_to(tonic::service::Routes::default());
-    let router = bonghwa_protocol::server().add_routes(routes);
-    let serving = async move { router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap() };
-    (address, tokio::spawn(serving))
+/// A door on loopback. What it begins ends with it at once, connections included.
+struct Server(Option<Runtime>);
+
+impl Server {
+    /// And where it is.
+    async fn start(door: &Arc<WorkerDoor>) -> (String, Self) {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let routes = door.add_to(tonic::service::Routes::default());
+        let listening = runtime.spawn(async move { TcpListener::bind("127.0.0.1:0").await.unwrap() });
+        let listener = listening.await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let router = bonghwa_protocol::server().add_routes(routes);
+        runtime.spawn(async move { router.serve_with_incoming(TcpListenerStream::new(listener)).await });
+        (address, Server(Some(runtime)))
+    }
+
+    /// As a process that is killed.
+    fn kill(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 fn querier(id: u64, address: &str) -> v1::Node {
@@ -58,7 +78,7 @@ impl Queriers {
         let mut nodes = Vec::new();
         for (id, reader) in [(1, "first"), (2, "second")] {
             let door = WorkerDoor::new();
-            let (address, server) = serve(&door).await;
+            let (address, server) = Server::start(&door).await;
             nodes.push(querier(id, &address));
             servers.push(server);
             let peers = Peers { address, remote: RemoteOptions::default(), door: door.clone(), share: true, bytes: 1 };
@@ -91,10 +111,17 @@ impl Queriers {
         queriers
     }
 
+    /// The same cluster, asked at a querier that has no others.
+    fn alone(&self) -> Cluster {
+        Cluster { fakes: self.cluster.fakes.clone(), engine: self.alone.clone(), view: self.cluster.view.clone() }
+    }
+
     async fn explained(&self, query: &str) -> String {
         rows(&self.cluster, &format!("EXPLAIN {query}")).await.join("\n")
     }
 }
+
+const SUM: &str = "SELECT sum(attributes['n']) FROM logs";
 
 const QUERIES: [&str; 14] = [
     "SELECT count(*) FROM logs",
@@ -121,12 +148,7 @@ async fn two_queriers_answer_as_one() {
     let mut shared = 0;
     for query in QUERIES {
         let together = rows(&queriers.cluster, query).await;
-        let alone = Cluster {
-            fakes: queriers.cluster.fakes.clone(),
-            engine: queriers.alone.clone(),
-            view: queriers.cluster.view.clone(),
-        };
-        assert_eq!(together, rows(&alone, query).await, "{query}");
+        assert_eq!(together, rows(&queriers.alone(), query).await, "{query}");
         assert!(!together.is_empty(), "{query}");
         shared += usize::from(queriers.explained(query).await.contains("DistributedExec"));
     }
@@ -157,15 +179,94 @@ async fn plans_show_who_reads_what() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_querier_that_is_down_is_done_without() {
-    let queriers = Queriers::filled().await;
-    queriers.servers[1].abort();
-    for query in QUERIES {
-        let alone = Cluster {
-            fakes: queriers.cluster.fakes.clone(),
-            engine: queriers.alone.clone(),
-            view: queriers.cluster.view.clone(),
-        };
-        assert_eq!(rows(&queriers.cluster, query).await, rows(&alone, query).await, "{query}");
+    let mut queriers = Queriers::filled().await;
+    queriers.servers[1].kill();
+    assert!(queriers.explained(QUERIES[2]).await.contains("DistributedExec"));
+    assert_eq!(rows(&queriers.cluster, QUERIES[2]).await, rows(&queriers.alone(), QUERIES[2]).await);
+    // The next query does not try it again.
+    assert!(!queriers.explained(QUERIES[2]).await.contains("DistributedExec"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_querier_that_dies_while_it_works_spoils_no_answer() {
+    let mut queriers = Queriers::filled().await;
+    let expected = rows(&queriers.alone(), SUM).await;
+    let fakes = queriers.cluster.fakes.clone();
+    fakes.endless.store(true, Ordering::SeqCst);
+    let engine = queriers.cluster.engine.clone();
+    let asked = tokio::spawn(async move {
+        let answer = engine.sql(&TenantId::default_tenant(), SUM).await?;
+        let batches: Vec<_> = answer.stream.collect().await;
+        Ok::<_, QueryError>(batches.into_iter().map(|batch| batch.unwrap().num_rows()).sum::<usize>())
+    });
+    wait_for_tails(&queriers.cluster, 4).await;
+    // No row came yet: it begins again.
+    fakes.endless.store(false, Ordering::SeqCst);
+    queriers.servers[1].kill();
+    assert_eq!(asked.await.unwrap().unwrap(), 1);
+    assert_eq!(rows(&queriers.cluster, SUM).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_was_begun_does_not_end_as_if_it_were_whole() {
+    let mut queriers = Queriers::filled().await;
+    queriers.cluster.fakes.endless.store(true, Ordering::SeqCst);
+    let mut answer = queriers.cluster.engine.sql(&TenantId::default_tenant(), "SELECT body FROM logs").await.unwrap();
+    assert!(answer.stream.next().await.unwrap().is_ok());
+    wait_for_tails(&queriers.cluster, 4).await;
+    queriers.servers[1].kill();
+    let end = loop {
+        match answer.stream.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break Some(QueryError::of_stream(&error)),
+            None => break None,
+        }
+    };
+    assert!(matches!(end, Some(QueryError::Unavailable(_))), "{end:?}");
+    drop(answer);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_see_the_same_tenants_and_the_same_deletes() {
+    let queriers = Queriers::start(options()).await;
+    let cluster = &queriers.cluster;
+    for at in 0..4 {
+        for name in ["a", "b", "c"] {
+            let tenant = TenantId::new(name).unwrap();
+            cluster.append_as(&tenant, data::numbered(if at % 2 == 0 { "x" } else { "y" }, at * 100, 100));
+            cluster.append_as(&tenant, data::numbered(name, at * 100, 10));
+        }
+        if at < 3 {
+            cluster.flush(Signal::Logs, true).await.unwrap();
+        }
+    }
+    cluster
+        .delete(v1::Delete {
+            id: 1,
+            tenant: "a".into(),
+            signal: v1::Signal::from(Signal::Logs).into(),
+            selector: Some(v1::Selector { service: "x".into(), ..Default::default() }),
+            min_time: i64::MIN,
+            max_time: i64::MAX,
+            created_at: 0,
+        })
+        .await;
+    for (tenants, count) in [("a", 240), ("b", 440), ("a|b", 680), ("nobody", 0)] {
+        let tenants = TenantSet::parse(tenants).unwrap();
+        for query in [
+            "SELECT count(body) FROM logs",
+            "SELECT service_name, count(*), sum(attributes['n']) FROM logs GROUP BY 1 ORDER BY 1",
+            "SELECT time, body FROM logs ORDER BY time DESC, body LIMIT 30",
+        ] {
+            let (_, together) = table_of(cluster, &tenants, query).await.unwrap();
+            let (_, alone) = table_of(&queriers.alone(), &tenants, query).await.unwrap();
+            assert_eq!(together, alone, "{tenants}: {query}");
+        }
+        let (_, counted) = table_of(cluster, &tenants, "SELECT count(body) FROM logs").await.unwrap();
+        assert_eq!(counted, [count.to_string()], "{tenants}");
+        let explain = "EXPLAIN SELECT count(body) FROM logs";
+        let plan = table_of(cluster, &tenants, explain).await.unwrap().1.join("\n");
+        assert_eq!(plan.contains("DistributedExec"), count > 0, "{tenants}: {plan}");
     }
 }
 
@@ -174,13 +275,13 @@ async fn errors_keep_their_kind() {
     let queriers = Queriers::filled().await;
     let failed = error(&queriers.cluster, "SELECT sum(CAST(body AS BIGINT)) FROM logs").await;
     assert!(matches!(failed, QueryError::Execution(_)), "{failed:?}");
-    // Both attempts break: what is left to say is that a leader was away.
-    queriers.cluster.fakes.tails_to_break.store(1000, Ordering::SeqCst);
-    let failed = error(&queriers.cluster, "SELECT sum(attributes['n']) FROM logs").await;
-    assert!(matches!(failed, QueryError::Unavailable(_)), "{failed:?}");
     // One breaks: the second attempt reads it.
     queriers.cluster.fakes.tails_to_break.store(1, Ordering::SeqCst);
     assert_eq!(rows(&queriers.cluster, "SELECT count(attributes['n']) FROM logs").await, ["600"]);
+    // Both attempts break: what is left to say is that a leader was away.
+    queriers.cluster.fakes.tails_to_break.store(1000, Ordering::SeqCst);
+    let failed = error(&queriers.cluster, SUM).await;
+    assert!(matches!(failed, QueryError::Unavailable(_)), "{failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -195,11 +296,11 @@ async fn memory_is_bounded_on_workers() {
     assert!(matches!(failed, QueryError::Memory { .. }), "{failed:?}");
 }
 
-/// Waits until tails are read, or until none is.
-async fn wait_for_tails(cluster: &Cluster, some: bool) {
+/// Waits until so many tails are being read.
+async fn wait_for_tails(cluster: &Cluster, count: usize) {
     let mut open = cluster.fakes.open.subscribe();
-    let waited = tokio::time::timeout(Duration::from_secs(10), open.wait_for(|open| (*open > 0) == some)).await;
-    assert!(waited.is_ok(), "tails are {}read", if some { "not " } else { "still " });
+    let waited = tokio::time::timeout(Duration::from_secs(10), open.wait_for(|open| *open == count)).await.is_ok();
+    assert!(waited, "{} tails are being read, not {count}", *cluster.fakes.open.borrow());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,17 +312,15 @@ async fn workers_stop_when_the_client_leaves() {
     // Rows came, and more are awaited.
     let mut answer = cluster.engine.sql(&tenant, "SELECT body FROM logs").await.unwrap();
     assert!(answer.stream.next().await.unwrap().is_ok());
-    wait_for_tails(cluster, true).await;
+    wait_for_tails(cluster, 4).await;
     drop(answer);
-    wait_for_tails(cluster, false).await;
+    wait_for_tails(cluster, 0).await;
     // None came yet: all workers are at it when the client gives up.
     let engine = cluster.engine.clone();
-    let asked = tokio::spawn(async move {
-        engine.sql(&TenantId::default_tenant(), "SELECT sum(attributes['n']) FROM logs").await.map(|_| ())
-    });
-    wait_for_tails(cluster, true).await;
+    let asked = tokio::spawn(async move { engine.sql(&TenantId::default_tenant(), SUM).await.map(|_| ()) });
+    wait_for_tails(cluster, 4).await;
     asked.abort();
-    wait_for_tails(cluster, false).await;
+    wait_for_tails(cluster, 0).await;
     let readers = cluster.fakes.readers.lock().unwrap().clone();
     assert!(readers.contains("second"), "{readers:?}");
 }
@@ -239,7 +338,7 @@ async fn workers_stop_when_the_time_is_up() {
     let failed = error(cluster, query).await;
     assert!(matches!(failed, QueryError::Timeout(_)), "{failed:?}");
     cluster.fakes.endless.store(true, Ordering::SeqCst);
-    let failed = error(cluster, "SELECT sum(attributes['n']) FROM logs").await;
+    let failed = error(cluster, SUM).await;
     assert!(matches!(failed, QueryError::Timeout(_)), "{failed:?}");
-    wait_for_tails(cluster, false).await;
+    wait_for_tails(cluster, 0).await;
 }
