@@ -175,7 +175,7 @@ mod tests {
     fn calls_that_do_not_say_enough_are_refused() {
         let (here, there) = (visits(), visits());
         let query = begin(&here, "a");
-        there.join(&query.headers()).unwrap();
+        let _known = there.join(&query.headers()).unwrap();
         for name in [QUERY, LEFT, TENANTS, RELEASE] {
             let mut headers = query.headers();
             headers.remove(&name);

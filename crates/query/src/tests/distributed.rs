@@ -71,6 +71,10 @@ fn querier(id: u64, address: &str) -> v1::Node {
 
 impl Queriers {
     async fn start(options: EngineOptions) -> Self {
+        Self::sharing(options, true, 1).await
+    }
+
+    async fn sharing(options: EngineOptions, share: bool, bytes: usize) -> Self {
         let mut cluster = Cluster::of_partitions(4, options.clone()).await;
         let alone = cluster.engine.clone();
         let mut engines = Vec::new();
@@ -81,7 +85,7 @@ impl Queriers {
             let (address, server) = Server::start(&door).await;
             nodes.push(querier(id, &address));
             servers.push(server);
-            let peers = Peers { address, remote: RemoteOptions::default(), door: door.clone(), share: true, bytes: 1 };
+            let peers = Peers { address, remote: RemoteOptions::default(), door: door.clone(), share, bytes };
             let engine = Arc::new(cluster.fakes.engine(reader, &cluster.view, options.clone()).with_peers(peers));
             door.open(&engine);
             engines.push(engine);
@@ -95,7 +99,12 @@ impl Queriers {
     /// Four blocks and four tails of logs, spans and metrics.
     async fn filled() -> Self {
         let queriers = Self::start(options()).await;
-        let cluster = &queriers.cluster;
+        queriers.fill().await;
+        queriers
+    }
+
+    async fn fill(&self) {
+        let cluster = &self.cluster;
         for at in 0..4 {
             cluster.append(data::numbered(if at % 2 == 0 { "a" } else { "b" }, at * 100, 100));
             cluster.append(data::span("a", [at as u8; 16], at as u64 + 1, &[]));
@@ -108,7 +117,6 @@ impl Queriers {
             cluster.append_to(&format!("logs-{at:04}"), data::numbered("c", 300 + at * 100, 50));
             cluster.append_to(&format!("traces-{at:04}"), data::span("c", [at as u8; 16], at as u64 + 100, &[]));
         }
-        queriers
     }
 
     /// The same cluster, asked at a querier that has no others.
@@ -150,6 +158,9 @@ async fn two_queriers_answer_as_one() {
         let together = rows(&queriers.cluster, query).await;
         assert_eq!(together, rows(&queriers.alone(), query).await, "{query}");
         assert!(!together.is_empty(), "{query}");
+        // What operators did finds its place, whatever was added to the plan.
+        let analyzed = rows(&queriers.cluster, &format!("EXPLAIN ANALYZE {query}")).await;
+        assert!(!analyzed.is_empty(), "{query}");
         shared += usize::from(queriers.explained(query).await.contains("DistributedExec"));
     }
     assert!(shared >= 10, "only {shared} of {} were shared", QUERIES.len());
@@ -178,6 +189,20 @@ async fn plans_show_who_reads_what() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_little_or_not_to_be_shared_stays_here() {
+    for (share, bytes) in [(true, 64 << 20), (false, 1)] {
+        let queriers = Queriers::sharing(options(), share, bytes).await;
+        queriers.fill().await;
+        for query in QUERIES {
+            assert!(!queriers.explained(query).await.contains("DistributedExec"), "{query}");
+        }
+        assert_eq!(rows(&queriers.cluster, SUM).await, rows(&queriers.alone(), SUM).await);
+        let readers = queriers.cluster.fakes.readers.lock().unwrap().clone();
+        assert!(!readers.contains("second"), "{readers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_querier_that_is_down_is_done_without() {
     let mut queriers = Queriers::filled().await;
     queriers.servers[1].kill();
@@ -200,6 +225,7 @@ async fn a_querier_that_dies_while_it_works_spoils_no_answer() {
         Ok::<_, QueryError>(batches.into_iter().map(|batch| batch.unwrap().num_rows()).sum::<usize>())
     });
     wait_for_tails(&queriers.cluster, 4).await;
+    assert!(fakes.readers.lock().unwrap().contains("second"));
     // No row came yet: it begins again.
     fakes.endless.store(false, Ordering::SeqCst);
     queriers.servers[1].kill();
