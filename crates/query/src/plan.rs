@@ -51,7 +51,7 @@ pub(crate) struct PlannedBlock {
 /// What is known of what is left of a block.
 enum Rest {
     /// The plan is taken by the first that reads; a query that reads twice plans again.
-    Planned { reader: BlockReader, plan: Mutex<Option<ScanPlan>> },
+    Planned { reader: BlockReader, plan: Mutex<Option<Box<ScanPlan>>> },
     /// Another node planned it: it is opened and planned where it is read.
     Elsewhere { source: Arc<Source>, block: Arc<v1::Block> },
 }
@@ -86,7 +86,7 @@ impl PlannedBlock {
             Rest::Planned { reader, plan } => {
                 let planned = plan.lock().take();
                 let plan = match planned {
-                    Some(plan) => plan,
+                    Some(plan) => *plan,
                     None => reader.plan(request).await?,
                 };
                 Ok(reader.scan(plan))
@@ -249,7 +249,7 @@ async fn open(
     let reader = BlockReader::open(source.store.clone(), block.block().clone(), &source.footers).await?;
     let plan = reader.plan(request).await?;
     let (stats, time) = (plan.stats, (block.rows().min_time, block.rows().max_time));
-    Ok(PlannedBlock { rest: Rest::Planned { reader, plan: Mutex::new(Some(plan)) }, stats, time, deleted })
+    Ok(PlannedBlock { rest: Rest::Planned { reader, plan: Mutex::new(Some(Box::new(plan))) }, stats, time, deleted })
 }
 
 enum By {
