@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bonghwa/v1/meta.proto",
         "bonghwa/v1/ingester.proto",
         "bonghwa/v1/peer.proto",
+        "bonghwa/v1/query.proto",
     ];
     println!("cargo:rerun-if-changed={root}");
     let descriptors = protox::compile(files, [root])?;

@@ -233,6 +233,12 @@ pub struct Query {
     pub cache_disk_bytes: Size,
     /// Where on disk. Empty: `<data_dir>/cache`.
     pub cache_dir: PathBuf,
+    /// Whether queries that are asked here are shared out to the other queriers, where there are any.
+    /// This one works for others in any case.
+    pub distributed: bool,
+    /// What a querier reads by itself: a table of which so many bytes must be read, as they lie in
+    /// blocks, goes to as many queriers as there are multiples of it.
+    pub distributed_bytes: Size,
 }
 
 /// Bonghwa's own telemetry.
@@ -345,6 +351,8 @@ impl Default for Query {
             cache_memory_bytes: Size(64 << 20),
             cache_disk_bytes: Size(0),
             cache_dir: PathBuf::new(),
+            distributed: true,
+            distributed_bytes: Size(64 << 20),
         }
     }
 }

@@ -13,7 +13,7 @@ use bonghwa_ingester::{BlockStore, Ingester};
 use bonghwa_meta::{Meta, MetaOptions};
 use bonghwa_model::Signal;
 use bonghwa_protocol::{IngesterClient, MetaClient, RemoteOptions};
-use bonghwa_query::Engine;
+use bonghwa_query::{Engine, Peers, WorkerDoor};
 use bonghwa_replog::{Host, Store, StoreOptions};
 use tokio::sync::watch;
 
@@ -36,12 +36,14 @@ pub struct Doors {
     pub meta: Arc<Late<dyn MetaClient>>,
     /// The ingester.
     pub ingester: Arc<Late<dyn IngesterClient>>,
+    /// The querier, for what other queriers share with it.
+    pub worker: Arc<WorkerDoor>,
 }
 
 impl Doors {
     /// All closed.
     pub fn new() -> Self {
-        Doors { host: Arc::default(), meta: Late::new(), ingester: Late::new() }
+        Doors { host: Arc::default(), meta: Late::new(), ingester: Late::new(), worker: WorkerDoor::new() }
     }
 }
 
@@ -154,9 +156,12 @@ impl Node {
             .then(|| Receiver::new(config.distributor_options(), view.clone(), directory.clone()));
         let cache = if roles.has("querier") { RangeCache::open(&config.cache_options()).await? } else { None };
         let blocks = cache.as_ref().map_or(store.store.clone(), |cache| cache.over(store.store.clone()));
-        let engine = roles
-            .has("querier")
-            .then(|| Arc::new(Engine::new(view.clone(), directory.clone(), blocks, config.engine_options())));
+        let engine = roles.has("querier").then(|| {
+            let engine = Engine::new(view.clone(), directory.clone(), blocks, config.engine_options());
+            let engine = Arc::new(engine.with_peers(peers(config, &member, doors, &remote)));
+            doors.worker.open(&engine);
+            engine
+        });
         let (compactor, compactions) = match roles.has("compactor") {
             true => {
                 let BlockStore { store, local_root } = store;
@@ -255,6 +260,17 @@ impl Node {
             cache.close().await;
         }
         self.view.stop().await;
+    }
+}
+
+/// How this node's querier works with the others.
+fn peers(config: &Config, member: &Member, doors: &Doors, remote: &RemoteOptions) -> Peers {
+    Peers {
+        address: member.address.clone(),
+        remote: remote.clone(),
+        door: doors.worker.clone(),
+        share: config.query.distributed,
+        bytes: config.query.distributed_bytes.0,
     }
 }
 

@@ -75,6 +75,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let internal = tonic::service::Routes::new(MetaServer::service(doors.meta.clone()))
         .add_service(IngesterServer::service(doors.ingester.clone()))
         .add_service(PeerService::service(member.introduction(), doors.host.clone()));
+    let internal = doors.worker.add_to(internal);
     let peers = listen_grpc(grpc, internal, tls, hung_up)?;
 
     let started = seam::now();

@@ -21,9 +21,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
+use datafusion::physical_plan::replace_children_if_necessary;
 use datafusion::physical_plan::unnest::UnnestExec;
+use datafusion_distributed::NetworkBoundaryExt;
 
-use crate::QueryError;
+use crate::{QueryError, distributed};
 
 /// Whether a query is still waited for.
 #[derive(Debug)]
@@ -31,17 +33,54 @@ pub(crate) struct Alive {
     pub(crate) deadline: Instant,
     timeout: Duration,
     abandoned: AtomicBool,
+    /// Other queriers take part.
+    shared: AtomicBool,
+    /// No other querier may take part.
+    stays: AtomicBool,
 }
 
 impl Alive {
     /// From now on, for this long.
     pub(crate) fn new(timeout: Duration) -> Arc<Self> {
-        Arc::new(Alive { deadline: seam::now() + timeout, timeout, abandoned: AtomicBool::new(false) })
+        let [abandoned, shared, stays] = [(); 3].map(|()| AtomicBool::new(false));
+        Arc::new(Alive { deadline: seam::now() + timeout, timeout, abandoned, shared, stays })
     }
 
     /// The time that is left.
     pub(crate) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(seam::now())
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Other queriers take part in the query.
+    pub(crate) fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether other queriers took part in the query.
+    pub(crate) fn shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// Whether the query is to be answered without other queriers.
+    pub(crate) fn stays(&self) -> bool {
+        self.stays.load(Ordering::Relaxed)
+    }
+
+    /// Whether a query that failed like this, before it gave a row, is worth beginning once
+    /// more: a leader went away, or another querier did or did not understand what it was
+    /// sent. From then on it stays here.
+    pub(crate) fn may_stay(&self, error: &QueryError) -> bool {
+        let worth = match error {
+            QueryError::Unavailable(_) => true,
+            QueryError::Internal(_) | QueryError::Invalid(_) | QueryError::NoColumn { .. } => self.shared(),
+            _ => false,
+        };
+        worth && !self.stays.swap(true, Ordering::Relaxed)
     }
 
     /// Fails once the time is up or nobody waits.
@@ -58,33 +97,63 @@ pub(crate) struct Waiting(pub(crate) Arc<Alive>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.abandoned.store(true, Ordering::Relaxed);
+        self.0.abandon();
     }
 }
 
-/// The same plan, but one that ends.
+/// The same plan, but one that ends. Parts that other queriers run are guarded there.
 pub(crate) fn guard(plan: Arc<dyn ExecutionPlan>, alive: &Arc<Alive>) -> Result<Arc<dyn ExecutionPlan>> {
-    let guarded = plan.transform_up(|node| {
-        let node = match (node.downcast_ref::<NestedLoopJoinExec>(), node.downcast_ref::<HashJoinExec>()) {
-            (Some(join), _) => match join.filter() {
-                Some(filter) => {
-                    let (left, right) = (join.left().clone(), join.right().clone());
-                    let builder = NestedLoopJoinExecBuilder::new(left, right, *join.join_type());
-                    let builder = builder.with_filter(Some(guarded_filter(filter, alive)));
-                    Arc::new(builder.with_projection_ref(join.projection().clone()).build()?)
-                }
-                None => node,
-            },
-            (_, Some(join)) => match join.filter() {
-                Some(filter) => join.builder().with_filter(Some(guarded_filter(filter, alive))).build_exec()?,
-                None => node,
-            },
-            _ if node.is::<CrossJoinExec>() || node.is::<UnnestExec>() => node,
-            _ => return Ok(Transformed::no(node)),
-        };
-        Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>))
-    });
-    guarded.map(|transformed| transformed.data)
+    if !distributed::is_distributed(&plan) {
+        return guard_task(plan, alive, false);
+    }
+    alive.share();
+    distributed::count();
+    guard_head(plan, alive)
+}
+
+/// Guards what lies above the parts that are sent away: few nodes, so it may recur.
+fn guard_head(plan: Arc<dyn ExecutionPlan>, alive: &Arc<Alive>) -> Result<Arc<dyn ExecutionPlan>> {
+    if plan.is_network_boundary() {
+        return Ok(plan);
+    }
+    let children = plan.children().into_iter().cloned().map(|child| guard_head(child, alive));
+    let children = children.collect::<Result<Vec<_>>>()?;
+    guard_node(replace_children_if_necessary(plan, children)?, alive, false).map(|node| node.data)
+}
+
+/// The same plan, all of which runs here. With `in_place`, no node is added: then joins do
+/// not yield, and end when their filters or the scans below them are asked again.
+pub(crate) fn guard_task(
+    plan: Arc<dyn ExecutionPlan>,
+    alive: &Arc<Alive>,
+    in_place: bool,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| guard_node(node, alive, in_place)).map(|transformed| transformed.data)
+}
+
+fn guard_node(
+    node: Arc<dyn ExecutionPlan>,
+    alive: &Arc<Alive>,
+    in_place: bool,
+) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let node = match (node.downcast_ref::<NestedLoopJoinExec>(), node.downcast_ref::<HashJoinExec>()) {
+        (Some(join), _) => match join.filter() {
+            Some(filter) => {
+                let (left, right) = (join.left().clone(), join.right().clone());
+                let builder = NestedLoopJoinExecBuilder::new(left, right, *join.join_type());
+                let builder = builder.with_filter(Some(guarded_filter(filter, alive)));
+                Arc::new(builder.with_projection_ref(join.projection().clone()).build()?)
+            }
+            None => node,
+        },
+        (_, Some(join)) => match join.filter() {
+            Some(filter) => join.builder().with_filter(Some(guarded_filter(filter, alive))).build_exec()?,
+            None => node,
+        },
+        _ if node.is::<CrossJoinExec>() || node.is::<UnnestExec>() => node,
+        _ => return Ok(Transformed::no(node)),
+    };
+    Ok(Transformed::yes(if in_place { node } else { Arc::new(CooperativeExec::new(node)) }))
 }
 
 fn guarded_filter(filter: &JoinFilter, alive: &Arc<Alive>) -> JoinFilter {

@@ -3,28 +3,38 @@
 use std::sync::Arc;
 
 use bonghwa_block::{Removal, Removals, ScanRequest};
+use bonghwa_model::Signal;
 use bonghwa_protocol::v1;
 
 use crate::view::View;
 
 /// What must be passed over in those blocks and tails that may hold deleted rows.
 pub(crate) struct Deleted {
-    deletes: Vec<(u64, Removal)>,
+    deletes: Vec<(Arc<v1::Delete>, Removal)>,
     pub(crate) removals: Removals,
 }
 
 impl Deleted {
-    /// Of the open deletes in view.
-    pub(crate) fn new(view: &View) -> Self {
-        let deletes: Vec<_> = view.deletes.iter().map(|d| (d.id, Removal::of_delete(d))).collect();
+    /// By these open deletes of a tenant's rows of a signal.
+    pub(crate) fn new(signal: Signal, deletes: impl IntoIterator<Item = Arc<v1::Delete>>) -> Self {
+        let with_removal = |delete: Arc<v1::Delete>| {
+            let removal = Removal::of_delete(&delete);
+            (delete, removal)
+        };
+        let deletes: Vec<_> = deletes.into_iter().map(with_removal).collect();
         let removals = deletes.iter().map(|(_, removal)| removal.clone()).collect();
-        Deleted { deletes, removals: Removals::new(view.signal, removals) }
+        Deleted { deletes, removals: Removals::new(signal, removals) }
+    }
+
+    /// The deletes.
+    pub(crate) fn deletes(&self) -> impl Iterator<Item = &v1::Delete> {
+        self.deletes.iter().map(|(delete, _)| &**delete)
     }
 
     /// Whether some of these rows may be deleted, where deletes up to an id have been
     /// carried out on them.
     pub(crate) fn may_hold(&self, rows: &v1::TenantRows, carried_out: u64) -> bool {
-        self.deletes.iter().any(|(id, removal)| *id > carried_out && removal.may_match(rows))
+        self.deletes.iter().any(|(delete, removal)| delete.id > carried_out && removal.may_match(rows))
     }
 
     /// Whether some row in view may be deleted.

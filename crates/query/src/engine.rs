@@ -8,6 +8,7 @@ use arrow_schema::SchemaRef;
 use bonghwa_block::FooterCache;
 use bonghwa_cluster::{ClusterView, Directory};
 use bonghwa_model::{Signal, TenantId, TenantSet};
+use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
@@ -19,6 +20,7 @@ use opentelemetry_proto::tonic::trace::v1::TracesData;
 use parking_lot::Mutex;
 
 use crate::alive::{self, Alive};
+use crate::distributed::{Distribution, Peers};
 use crate::mentions::Mentions;
 use crate::plan::Source;
 use crate::run::{Limits, Plan};
@@ -61,6 +63,7 @@ pub struct Engine {
     footers: Arc<FooterCache>,
     base: SessionState,
     limits: Arc<Limits>,
+    distribution: Option<Distribution>,
 }
 
 /// The rows of an answer, as they come.
@@ -114,7 +117,24 @@ impl Engine {
             footers: Arc::new(FooterCache::new(options.footer_cache_bytes)),
             base: session::base(options.target_partitions),
             limits: Arc::new(Limits::new(options.timeout, options.memory_bytes, options.concurrent)),
+            distribution: None,
         }
+    }
+
+    /// Works with the other queriers of the cluster. Their calls reach it once the door of `peers`
+    /// is opened for it.
+    pub fn with_peers(self, peers: Peers) -> Self {
+        let (store, footers, directory) = (self.store.clone(), self.footers.clone(), self.directory.clone());
+        let distribution = Distribution::new(peers, store, footers, directory, &self.limits);
+        Engine { distribution: Some(distribution), ..self }
+    }
+
+    pub(crate) fn distribution(&self) -> Option<&Distribution> {
+        self.distribution.as_ref()
+    }
+
+    pub(crate) fn base(&self) -> &SessionState {
+        &self.base
     }
 
     /// Answers a query over all rows of these tenants; it waits for its turn as one of
@@ -195,9 +215,10 @@ impl Engine {
         &self,
         tenants: &TenantSet,
         statement: &mut Statement,
-        alive: &Alive,
+        alive: &Arc<Alive>,
         missing: &Missing,
     ) -> Result<QuerySession, QueryError> {
+        let measured = matches!(statement, Statement::Explain(explain) if explain.options.analyze);
         let inner = statement::inner_mut(statement);
         let mentions = inner.as_deref().map(Mentions::of).unwrap_or_default();
         let views = self.views(tenants, &mentions.signals, alive).await?;
@@ -224,9 +245,29 @@ impl Engine {
             numeric::cast(inner, &texts);
         }
         let schema = OneSchema::new(session::SCHEMA, Tables::new(&tables));
-        let session = session::of_query(&self.base, schema, self.limits.memory_bytes)
-            .map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
+        let session = self.shared_session(schema, tenants, alive, measured);
+        let session = session.map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
         Ok(QuerySession { session, keys })
+    }
+
+    /// A session whose plans other queriers take part in, where there are others.
+    fn shared_session(
+        &self,
+        schema: OneSchema,
+        tenants: &TenantSet,
+        alive: &Arc<Alive>,
+        measured: bool,
+    ) -> Result<SessionState, DataFusionError> {
+        let runtime = session::runtime(self.limits.memory_bytes)?;
+        let builder = session::of_query(&self.base, schema, &runtime);
+        let builder = match &self.distribution {
+            Some(distribution) => {
+                let catalog = self.cluster.current();
+                distribution.session(builder, &catalog, tenants, alive, &runtime, measured)?
+            }
+            None => builder,
+        };
+        Ok(builder.build())
     }
 
     async fn trace_rows(
@@ -240,9 +281,9 @@ impl Engine {
         let limit = self.limits.memory_bytes;
         let views = self.views(tenants, &BTreeSet::from([Signal::Traces]), alive).await?;
         missing.note(&views);
-        let state =
-            session::of_query(&self.base, OneSchema::new(session::SCHEMA, Tables::new(&BTreeMap::new())), limit)
-                .map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
+        let runtime = session::runtime(limit).map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
+        let no_tables = OneSchema::new(session::SCHEMA, Tables::new(&BTreeMap::new()));
+        let state = session::of_query(&self.base, no_tables, &runtime).build();
         let table = SignalTable::new(Signal::Traces, self.parts(&views, Signal::Traces), &[]);
         let plan = trace::plan(&state, table, trace_id, time).await;
         let plan = plan.map_err(|error| QueryError::execution(&error, limit))?;

@@ -6,7 +6,7 @@ use bonghwa_block::BlockError;
 use bonghwa_protocol::{RpcError, RpcErrorKind};
 use datafusion::common::{DataFusionError, SchemaError};
 
-use crate::nearest;
+use crate::{distributed, nearest};
 
 /// Why a query has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,14 +90,28 @@ impl QueryError {
         }
     }
 
+    /// What a part of the query that ran elsewhere reports, or the way to it.
+    fn of_another_node(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Self {
+        let text = source.to_string();
+        match (distributed::read_told(&text), source.is::<tonic::Status>() || text.starts_with("code: '")) {
+            (Some(told), _) => told,
+            (None, true) => QueryError::Unavailable(format!("another querier cannot be reached ({text}): try again")),
+            (None, false) => QueryError::Internal(text),
+        }
+    }
+
     /// What DataFusion reports while it runs.
     pub(crate) fn execution(error: &DataFusionError, limit: usize) -> Self {
         match root(error) {
             DataFusionError::External(source) => match source.downcast_ref::<QueryError>() {
                 Some(own) => own.clone(),
-                None => QueryError::Internal(source.to_string()),
+                None => Self::of_another_node(source.as_ref()),
             },
             DataFusionError::ResourcesExhausted(what) => QueryError::Memory { limit, what: consumer(what) },
+            // The plan that it waits for was sent to a querier that went away.
+            DataFusionError::Execution(what) if what.starts_with("Worker::execute_task timed-out") => {
+                QueryError::Unavailable(format!("another querier was not told what to do: {what}"))
+            }
             DataFusionError::Execution(what) => QueryError::Execution(what.clone()),
             DataFusionError::ArrowError(source, _) => QueryError::Execution(source.to_string()),
             DataFusionError::ExecutionJoin(source) => {

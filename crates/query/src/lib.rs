@@ -6,12 +6,14 @@
 //! speaks of ([`mentions`]), takes a [`view`], gives the query its [`table`]s, and
 //! lets DataFusion plan; a scan decides what to read ([`plan`]) by what the filters
 //! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`], [`turns`],
-//! [`alive`]).
+//! [`alive`]). Where there are several queriers, they share a query's work
+//! ([`distributed`]).
 
 mod alive;
 mod bounded;
 mod charge;
 mod deleted;
+mod distributed;
 mod engine;
 mod error;
 mod functions;
@@ -38,6 +40,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use distributed::{Peers, WorkerDoor};
 pub use engine::{Engine, EngineOptions, SqlAnswer, TraceAnswer};
 pub use error::QueryError;
 pub use statement::MAX_QUERY_BYTES;

@@ -21,6 +21,9 @@ use crate::view::{Tail, View};
 /// Footers and indexes that are fetched at once.
 const CONCURRENT_OPENS: usize = 16;
 
+/// What a row of a tail would take in a block, roughly.
+const TAIL_ROW_BYTES: u64 = 64;
+
 /// Where a tenant's rows come from.
 pub(crate) struct Source {
     pub(crate) tenant: TenantId,
@@ -38,27 +41,72 @@ pub(crate) enum Unit {
 
 /// A block of which something is left to read.
 pub(crate) struct PlannedBlock {
-    reader: BlockReader,
-    /// Taken by the first that reads; a query that reads twice plans again.
-    plan: Mutex<Option<ScanPlan>>,
+    rest: Rest,
     stats: PruneStats,
     time: (i64, i64),
     /// Whether it may hold deleted rows.
     deleted: bool,
 }
 
+/// What is known of what is left of a block.
+enum Rest {
+    /// The plan is taken by the first that reads; a query that reads twice plans again.
+    Planned { reader: BlockReader, plan: Mutex<Option<Box<ScanPlan>>> },
+    /// Another node planned it: it is opened and planned where it is read.
+    Elsewhere { source: Arc<Source>, block: Arc<v1::Block> },
+}
+
 impl PlannedBlock {
+    /// A block of which another node says that so many rows, of these times, are left to
+    /// read, and whether deleted ones may be among them. Only its path and its size need be known.
+    pub(crate) fn elsewhere(source: Arc<Source>, block: v1::Block, rows: u64, time: (i64, i64), deleted: bool) -> Self {
+        let stats = PruneStats { rows_selected: usize::try_from(rows).unwrap_or(usize::MAX), ..Default::default() };
+        PlannedBlock { rest: Rest::Elsewhere { source, block: Arc::new(block) }, stats, time, deleted }
+    }
+
+    /// Its path and its size.
+    pub(crate) fn object(&self) -> (String, u64) {
+        let block = self.block();
+        (block.path.clone(), block.bytes)
+    }
+
+    fn block(&self) -> &v1::Block {
+        match &self.rest {
+            Rest::Planned { reader, .. } => reader.block(),
+            Rest::Elsewhere { block, .. } => block,
+        }
+    }
+
     /// The rows that pruning left.
     pub(crate) async fn scan(
         &self,
         request: &ScanRequest,
     ) -> Result<BoxStream<'static, Result<RecordBatch, BlockError>>, QueryError> {
-        let planned = self.plan.lock().take();
-        let plan = match planned {
-            Some(plan) => plan,
-            None => self.reader.plan(request).await?,
-        };
-        Ok(self.reader.scan(plan))
+        match &self.rest {
+            Rest::Planned { reader, plan } => {
+                let planned = plan.lock().take();
+                let plan = match planned {
+                    Some(plan) => *plan,
+                    None => reader.plan(request).await?,
+                };
+                Ok(reader.scan(plan))
+            }
+            Rest::Elsewhere { source, block } => {
+                let reader = BlockReader::open(source.store.clone(), block.clone(), &source.footers).await?;
+                let plan = reader.plan(request).await?;
+                Ok(reader.scan(plan))
+            }
+        }
+    }
+
+    /// Bytes of the object that are left to read, roughly: those of all columns.
+    fn bytes(&self) -> u64 {
+        let block = self.block();
+        let rows: u64 = block.tenants.iter().map(|tenant| tenant.rows).sum();
+        match rows {
+            0 => block.bytes,
+            rows => (block.bytes as u128 * self.stats.rows_selected as u128 / u128::from(rows)) as u64,
+        }
     }
 }
 
@@ -72,7 +120,7 @@ impl Unit {
     }
 
     /// Rows to decode, roughly.
-    fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         match self {
             Unit::Block(block) => block.stats.rows_selected as u64,
             Unit::Tail(tail, _) => tail.rows.items,
@@ -84,6 +132,14 @@ impl Unit {
         match self {
             Unit::Block(block) => block.deleted,
             Unit::Tail(_, deleted) => *deleted,
+        }
+    }
+
+    /// Bytes to read, roughly, as they lie in a block.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Unit::Block(block) => block.bytes(),
+            Unit::Tail(tail, _) => tail.rows.items.saturating_mul(TAIL_ROW_BYTES),
         }
     }
 }
@@ -129,7 +185,7 @@ pub(crate) async fn plan(
         tails_missing: view.missing.clone(),
         ..Default::default()
     };
-    let deleted = Deleted::new(view);
+    let deleted = Deleted::new(view.signal, view.deletes.clone());
     let exact = !filtered && !deleted.any(view);
     let exact_rows = exact.then(|| view.rows().map(|rows| rows.items).sum());
 
@@ -167,23 +223,21 @@ pub(crate) async fn plan(
     Ok(TablePlan { signal: view.signal, request, with_deleted, deleted, units, pruned, exact_rows })
 }
 
-impl TablePlan {
-    /// The units shared out over partitions, about as many rows to each. In each the
-    /// tails come first, before their leaders let go of them, and then the newest,
-    /// because they are what a query with a limit mostly wants.
-    pub(crate) fn partitions(&self, most: usize) -> Vec<Vec<Arc<Unit>>> {
-        let mut units = self.units.clone();
-        units.sort_by_key(|unit| (matches!(**unit, Unit::Block(_)), std::cmp::Reverse(unit.time().1)));
-        let count = most.clamp(1, units.len().max(1));
-        let mut partitions: Vec<(u64, Vec<Arc<Unit>>)> = vec![Default::default(); count];
-        for unit in units {
-            if let Some(least) = partitions.iter_mut().min_by_key(|(rows, units)| (*rows, units.len())) {
-                least.0 += unit.rows();
-                least.1.push(unit);
-            }
+/// The units shared out over at most so many readers, about as many rows to each. For
+/// each the tails come first, before their leaders let go of them, and then the newest,
+/// because they are what a query with a limit mostly wants.
+pub(crate) fn share_out(units: &[Arc<Unit>], most: usize) -> Vec<Vec<Arc<Unit>>> {
+    let mut units = units.to_vec();
+    units.sort_by_key(|unit| (matches!(**unit, Unit::Block(_)), std::cmp::Reverse(unit.time().1)));
+    let count = most.clamp(1, units.len().max(1));
+    let mut shares: Vec<(u64, Vec<Arc<Unit>>)> = vec![Default::default(); count];
+    for unit in units {
+        if let Some(least) = shares.iter_mut().min_by_key(|(rows, units)| (*rows, units.len())) {
+            least.0 += unit.rows();
+            least.1.push(unit);
         }
-        partitions.into_iter().map(|(_, units)| units).collect()
     }
+    shares.into_iter().map(|(_, units)| units).collect()
 }
 
 async fn open(
@@ -195,7 +249,7 @@ async fn open(
     let reader = BlockReader::open(source.store.clone(), block.block().clone(), &source.footers).await?;
     let plan = reader.plan(request).await?;
     let (stats, time) = (plan.stats, (block.rows().min_time, block.rows().max_time));
-    Ok(PlannedBlock { reader, plan: Mutex::new(Some(plan)), stats, time, deleted })
+    Ok(PlannedBlock { rest: Rest::Planned { reader, plan: Mutex::new(Some(Box::new(plan))) }, stats, time, deleted })
 }
 
 enum By {

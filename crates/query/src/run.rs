@@ -43,6 +43,11 @@ impl Limits {
         Limits { timeout, memory_bytes, turns: Turns::new(concurrent) }
     }
 
+    /// Queries that run at once.
+    pub(crate) fn concurrent(&self) -> usize {
+        self.turns.most()
+    }
+
     /// Plans and runs a query of a tenant in a task of its own; its rows, once the first
     /// are there. The task ends with the stream.
     pub(crate) async fn run(
@@ -118,15 +123,11 @@ impl Limits {
         alive: &Arc<Alive>,
     ) -> Result<(SendableRecordBatchStream, Option<Rows>), QueryError> {
         let mut attempt = 1;
-        let mut failed_over = false;
         loop {
             let mut stream = plan(alive.clone()).await?;
             match self.next(&mut stream).await {
                 Some(Err(QueryError::Moved(_))) if attempt < ATTEMPTS => attempt += 1,
-                Some(Err(QueryError::Unavailable(why))) if !failed_over => {
-                    tracing::debug!(why, "a query is begun again");
-                    failed_over = true;
-                }
+                Some(Err(error)) if alive.may_stay(&error) => tracing::debug!(%error, "a query is begun again"),
                 Some(Err(error)) => return Err(error),
                 first => return Ok((stream, first)),
             }

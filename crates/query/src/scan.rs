@@ -27,8 +27,9 @@ use datafusion::physical_plan::{
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use crate::distributed::{Told, Visit};
 use crate::late::LateFilter;
-use crate::plan::{TablePlan, Unit};
+use crate::plan::{self, TablePlan, Unit};
 use crate::{QueryError, names};
 
 /// Reads what a [`TablePlan`] says.
@@ -39,6 +40,8 @@ pub(crate) struct BlockScanExec {
     limit: Option<usize>,
     /// Filters whose bounds become known while the query runs.
     late: Vec<Arc<dyn PhysicalExpr>>,
+    /// Reads a part of what the plan says, for one of several tasks.
+    shared: bool,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -46,23 +49,48 @@ pub(crate) struct BlockScanExec {
 impl BlockScanExec {
     /// Reads in at most `partitions` streams.
     pub(crate) fn new(plan: Arc<TablePlan>, schema: SchemaRef, partitions: usize, limit: Option<usize>) -> Self {
-        let partitions = plan.partitions(partitions);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(partitions.len()),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        )
-        .with_scheduling_type(SchedulingType::Cooperative);
-        BlockScanExec {
-            plan,
-            partitions: Arc::new(partitions),
-            schema,
-            limit,
-            late: Vec::new(),
-            properties: Arc::new(properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }
+        let partitions = plan::share_out(&plan.units, partitions);
+        let properties = Arc::new(properties(&schema, partitions.len()));
+        let (partitions, metrics) = (Arc::new(partitions), ExecutionPlanMetricsSet::new());
+        BlockScanExec { plan, partitions, schema, limit, late: Vec::new(), shared: false, properties, metrics }
+    }
+
+    /// Reads what another node planned.
+    pub(crate) fn task(
+        plan: Arc<TablePlan>,
+        schema: SchemaRef,
+        partitions: Vec<Vec<Arc<Unit>>>,
+        limit: Option<usize>,
+        late: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Self {
+        let properties = Arc::new(properties(&schema, partitions.len()));
+        let (partitions, metrics) = (Arc::new(partitions), ExecutionPlanMetricsSet::new());
+        BlockScanExec { plan, partitions, schema, limit, late, shared: true, properties, metrics }
+    }
+
+    /// The same scan of these of its units.
+    pub(crate) fn share(&self, partitions: Vec<Vec<Arc<Unit>>>) -> Self {
+        Self::task(self.plan.clone(), self.schema.clone(), partitions, self.limit, self.late.clone())
+    }
+
+    /// What all tasks of the scan read together, and whose rows.
+    pub(crate) fn plan(&self) -> &TablePlan {
+        &self.plan
+    }
+
+    /// What it reads, by partition.
+    pub(crate) fn partitions(&self) -> &[Vec<Arc<Unit>>] {
+        &self.partitions
+    }
+
+    /// Rows that each partition returns at most.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.limit
+    }
+
+    /// Filters whose bounds become known while the query runs.
+    pub(crate) fn late(&self) -> &[Arc<dyn PhysicalExpr>] {
+        &self.late
     }
 
     fn with(&self, limit: Option<usize>, late: Vec<Arc<dyn PhysicalExpr>>) -> Self {
@@ -72,10 +100,21 @@ impl BlockScanExec {
             schema: self.schema.clone(),
             limit,
             late,
+            shared: self.shared,
             properties: self.properties.clone(),
             metrics: ExecutionPlanMetricsSet::new(),
         }
     }
+}
+
+fn properties(schema: &SchemaRef, partitions: usize) -> PlanProperties {
+    PlanProperties::new(
+        EquivalenceProperties::new(schema.clone()),
+        Partitioning::UnknownPartitioning(partitions),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    )
+    .with_scheduling_type(SchedulingType::Cooperative)
 }
 
 impl fmt::Debug for BlockScanExec {
@@ -91,7 +130,14 @@ impl DisplayAs for BlockScanExec {
             return write!(f, "table={}\n{}", names::table(self.plan.signal), self.plan.pruned);
         }
         let (table, pruned) = (names::table(self.plan.signal), &self.plan.pruned);
-        write!(f, "BlockScanExec: table={table}, {pruned}, columns=[{}]", names.join(", "))?;
+        write!(f, "BlockScanExec: table={table}, ")?;
+        if self.shared {
+            let units = || self.partitions.iter().flatten();
+            let blocks = units().filter(|unit| matches!(***unit, Unit::Block(_))).count();
+            let rows = units().map(|unit| unit.rows()).fold(0, u64::saturating_add);
+            write!(f, "share=(blocks={blocks}, tails={}, rows={rows}) of ", units().count() - blocks)?;
+        }
+        write!(f, "{pruned}, columns=[{}]", names.join(", "))?;
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
         }
@@ -140,7 +186,7 @@ impl ExecutionPlan for BlockScanExec {
         Ok(self)
     }
 
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let Some(units) = self.partitions.get(partition).cloned() else {
             return Err(QueryError::Internal(format!("the scan has no partition {partition}")).into());
         };
@@ -148,8 +194,18 @@ impl ExecutionPlan for BlockScanExec {
         let skipped = MetricBuilder::new(&self.metrics).counter("units_skipped_late", partition);
         let late = LateFilter::new(&self.late, &self.schema, self.plan.signal);
         let schema = self.schema.clone();
+        // Whoever asked may be on another node, and must be told by an error's kind what to do.
+        let visit = context.session_config().get_extension::<Visit>();
         let batches = read(self.plan.clone(), units, late, skipped);
-        let mut batches = batches.map(move |batch| named(batch?, &schema)).boxed();
+        let mut batches = batches
+            .map(move |batch| {
+                if let Some(visit) = &visit {
+                    visit.alive.check().map_err(Told)?;
+                    return named(batch.map_err(told)?, &schema);
+                }
+                named(batch?, &schema)
+            })
+            .boxed();
         let measured = stream::poll_fn(move |context| {
             let _timer = baseline.elapsed_compute().timer();
             baseline.record_poll(batches.poll_next_unpin(context))
@@ -164,7 +220,11 @@ impl ExecutionPlan for BlockScanExec {
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(&self.schema);
-        if args.partition().is_none() && self.limit.is_none() {
+        if self.shared {
+            // The plan counts what all shares read together.
+            let rows = self.partitions.iter().flatten().map(|unit| unit.rows()).fold(0, u64::saturating_add);
+            statistics.num_rows = usize::try_from(rows).map_or(Precision::Absent, Precision::Inexact);
+        } else if args.partition().is_none() && self.limit.is_none() {
             let rows = self.plan.exact_rows.and_then(|rows| usize::try_from(rows).ok());
             let selected = self.plan.pruned.inside.rows_selected;
             statistics.num_rows = rows.map_or(Precision::Inexact(selected), Precision::Exact);
@@ -259,6 +319,11 @@ async fn rows(plan: &TablePlan, unit: &Unit, request: &ScanRequest) -> Result<Bo
             Ok(batches.map_err(|error| QueryError::from(error).into()).boxed())
         }
     }
+}
+
+/// The same error, but one that keeps its kind when it is sent.
+fn told(error: DataFusionError) -> DataFusionError {
+    Told(QueryError::of_stream(&error)).into()
 }
 
 /// The same columns under the names that the query uses.

@@ -12,12 +12,14 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
+use datafusion_distributed::DistributedConfig;
 
 use crate::charge::Charge;
 use crate::mixed::MixedRewrite;
@@ -64,26 +66,43 @@ pub(crate) fn base(target_partitions: usize) -> SessionState {
     builder.build()
 }
 
-/// The same for one query: its tables, its memory, its `now()`.
-pub(crate) fn of_query(
-    base: &SessionState,
-    schema: OneSchema,
-    memory_bytes: usize,
-) -> Result<SessionState, DataFusionError> {
-    let pool = Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(memory_bytes), TOP_CONSUMERS));
+/// The memory of one query, and nothing of the disk: neither to write nor, whatever a plan
+/// that came from elsewhere says, to read.
+pub(crate) fn runtime(memory_bytes: usize) -> Result<Arc<RuntimeEnv>, DataFusionError> {
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(pool.clone())
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(memory_bytes), TOP_CONSUMERS)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()?;
+    runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref())?;
+    Ok(runtime)
+}
+
+/// The same for one query: its tables, its memory, its `now()`.
+pub(crate) fn of_query(base: &SessionState, schema: OneSchema, runtime: &Arc<RuntimeEnv>) -> SessionStateBuilder {
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(schema) as Arc<dyn CatalogProvider>);
     let mut props = ExecutionProps::new();
     let now = timestamp_ns_to_datetime(seam::unix_nanos());
     props.query_execution_start_time = now.map(|now| now.and_utc());
-    Ok(SessionStateBuilder::new_from_existing(base.clone())
-        .with_config(base.config().clone().with_option_extension(Charge::new(pool)))
-        .with_runtime_env(runtime)
+    SessionStateBuilder::new_from_existing(base.clone())
+        .with_config(base.config().clone().with_option_extension(Charge::new(runtime.memory_pool.clone())))
+        .with_runtime_env(runtime.clone())
         .with_catalog_list(Arc::new(catalogs))
         .with_execution_props(props)
-        .build())
+}
+
+/// The same for a part of a query that was asked elsewhere. `config` holds what came with it.
+pub(crate) fn of_task(
+    base: &SessionState,
+    mut config: SessionConfig,
+    runtime: &Arc<RuntimeEnv>,
+) -> SessionStateBuilder {
+    let mut options = base.config().options().as_ref().clone();
+    if let Some(distributed) = config.options().extensions.get::<DistributedConfig>() {
+        options.extensions.insert(distributed.clone());
+    }
+    *config.options_mut() = options;
+    SessionStateBuilder::new_from_existing(base.clone())
+        .with_config(config.with_option_extension(Charge::new(runtime.memory_pool.clone())))
+        .with_runtime_env(runtime.clone())
 }

@@ -169,6 +169,11 @@ impl Server {
         format!("127.0.0.1:{}", self.ports.otlp_grpc)
     }
 
+    /// `HOST:PORT` at which other nodes reach it.
+    pub fn grpc(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.grpc)
+    }
+
     /// SQL over HTTP.
     pub fn sql(&self) -> Sql {
         Sql::new(self.http.clone(), self.url("/api/v1/sql"))

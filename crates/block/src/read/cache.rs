@@ -263,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_is_not_fetched_again() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = RangeCache::open(&options(1 << 20, dir.path())).await.unwrap().unwrap();
+        let cache = RangeCache::open(&options(16 << 20, dir.path())).await.unwrap().unwrap();
         let (store, path) = store().await;
         let cached = cache.over(store.clone());
         assert_eq!(cached.get_ranges(&path, &ranges()[1..]).await.unwrap(), expected()[1..]);

@@ -1,8 +1,8 @@
 //! Partitions whose logs are vectors, and a meta that is a channel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -19,7 +19,7 @@ use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use std::sync::Mutex;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::{Engine, EngineOptions};
 
@@ -44,6 +44,12 @@ pub(crate) struct Fakes {
     pub(crate) tails_to_break: AtomicU64,
     /// Tails that were read.
     pub(crate) tails_read: AtomicU64,
+    /// Queriers that read tails.
+    pub(crate) readers: Mutex<BTreeSet<String>>,
+    /// While set, tails give what they have and do not end.
+    pub(crate) endless: AtomicBool,
+    /// Tails that are being read.
+    pub(crate) open: watch::Sender<usize>,
 }
 
 /// How a leader cannot be reached.
@@ -93,12 +99,20 @@ impl Cluster {
             away: Default::default(),
             tails_to_break: Default::default(),
             tails_read: Default::default(),
+            readers: Default::default(),
+            endless: Default::default(),
+            open: watch::Sender::new(0),
         });
         let view = ClusterView::follow(fakes.clone());
         view.wait_for_version(1, Duration::from_secs(5)).await.unwrap();
-        let directory = Arc::new(FakeDirectory(fakes.clone()));
-        let engine = Arc::new(Engine::new(view.clone(), directory, fakes.store.clone(), options));
+        let engine = Arc::new(fakes.engine("first", &view, options));
         Cluster { fakes, engine, view }
+    }
+
+    /// A change of the catalog, and its arrival in this cluster's copy.
+    pub(crate) async fn change(&self, change: v1::Change) {
+        let version = self.fakes.change(change);
+        self.view.wait_for_version(version, Duration::from_secs(5)).await.unwrap();
     }
 
     /// Appends a batch to its signal's partition.
@@ -167,6 +181,30 @@ impl Cluster {
 }
 
 impl Fakes {
+    /// An engine over the same logs, blocks and catalog. `reader` is what [`Self::readers`] calls it.
+    pub(crate) fn engine(
+        self: &Arc<Self>,
+        reader: &'static str,
+        view: &Arc<ClusterView>,
+        options: EngineOptions,
+    ) -> Engine {
+        let directory = Arc::new(FakeDirectory { fakes: self.clone(), reader });
+        Engine::new(view.clone(), directory, self.store.clone(), options)
+    }
+
+    fn change(&self, change: v1::Change) -> u64 {
+        let mut snapshot = self.snapshot.lock().unwrap();
+        snapshot.nodes.extend(change.nodes.iter().cloned());
+        self.publish(&mut snapshot, change)
+    }
+
+    fn publish(&self, snapshot: &mut v1::Snapshot, change: v1::Change) -> u64 {
+        let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
+        snapshot.version = version;
+        let _ = self.events.send(v1::Event { version, kind: Some(v1::event::Kind::Change(change)) });
+        version
+    }
+
     fn commit(&self, partition: &str, to: u64, block: v1::Block) -> u64 {
         let mut snapshot = self.snapshot.lock().unwrap();
         let partition = snapshot.partitions.iter_mut().find(|p| p.name == partition).unwrap();
@@ -174,10 +212,7 @@ impl Fakes {
         let change =
             v1::Change { partitions: vec![partition.clone()], blocks: vec![block.clone()], ..Default::default() };
         snapshot.blocks.push(block);
-        let version = self.version.fetch_add(1, Ordering::SeqCst) + 1;
-        snapshot.version = version;
-        let _ = self.events.send(v1::Event { version, kind: Some(v1::event::Kind::Change(change)) });
-        version
+        self.publish(&mut snapshot, change)
     }
 
     /// Makes a delete, or ends the one of its id; the catalog's version with it.
@@ -231,11 +266,14 @@ impl MetaClient for Fakes {
     }
 }
 
-struct FakeDirectory(Arc<Fakes>);
+struct FakeDirectory {
+    fakes: Arc<Fakes>,
+    reader: &'static str,
+}
 
 impl Directory for FakeDirectory {
     fn ingester(&self, _: u64) -> Result<Arc<dyn IngesterClient>, RpcError> {
-        Ok(Arc::new(FakeIngester(self.0.clone())))
+        Ok(Arc::new(FakeIngester { fakes: self.fakes.clone(), reader: self.reader }))
     }
 
     fn leader_of(&self, _: &str) -> Result<Arc<dyn IngesterClient>, RpcError> {
@@ -243,7 +281,26 @@ impl Directory for FakeDirectory {
     }
 }
 
-struct FakeIngester(Arc<Fakes>);
+struct FakeIngester {
+    fakes: Arc<Fakes>,
+    reader: &'static str,
+}
+
+/// Counts a tail as being read until it is dropped.
+struct Open(Arc<Fakes>);
+
+impl Open {
+    fn new(fakes: &Arc<Fakes>) -> Self {
+        fakes.open.send_modify(|open| *open += 1);
+        Open(fakes.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+    }
+}
 
 #[async_trait]
 impl IngesterClient for FakeIngester {
@@ -252,11 +309,11 @@ impl IngesterClient for FakeIngester {
     }
 
     async fn describe_tail(&self, request: v1::DescribeTailRequest) -> Result<v1::DescribeTailResponse, RpcError> {
-        let away = self.0.away.lock().unwrap().get(&request.partition).copied();
+        let away = self.fakes.away.lock().unwrap().get(&request.partition).copied();
         if away == Some(Away::Silent) {
             std::future::pending::<()>().await;
         }
-        let tail = self.0.tail_of(&request.partition, &request.tenant, request.watermark, None)?;
+        let tail = self.fakes.tail_of(&request.partition, &request.tenant, request.watermark, None)?;
         let tenant = TenantId::new(&request.tenant).unwrap();
         let described = bonghwa_block::describe(tail.batches.iter().map(|b| &**b)).finish(&tenant);
         Ok(v1::DescribeTailResponse { through: tail.to, rows: (described.items > 0).then_some(described) })
@@ -266,19 +323,27 @@ impl IngesterClient for FakeIngester {
         &self,
         request: v1::TailRequest,
     ) -> Result<BoxStream<'static, Result<RecordBatch, RpcError>>, RpcError> {
-        self.0.tails_read.fetch_add(1, Ordering::SeqCst);
-        let tail = self.0.tail_of(&request.partition, &request.tenant, request.watermark, Some(request.through))?;
+        self.fakes.tails_read.fetch_add(1, Ordering::SeqCst);
+        self.fakes.readers.lock().unwrap().insert(self.reader.to_owned());
+        let tail = self.fakes.tail_of(&request.partition, &request.tenant, request.watermark, Some(request.through))?;
         let signal = tail.batches[0].signal();
         let columns: Vec<Column> =
             request.columns.into_iter().map(|c| Column::from_proto(signal, c).unwrap()).collect();
         let batches: Vec<_> =
             tail.batches.iter().map(|b| Ok(bonghwa_block::to_record_batch(b, &columns).unwrap())).collect();
         let left = |left: u64| left.checked_sub(1);
-        if self.0.tails_to_break.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+        if self.fakes.tails_to_break.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
             let broken = Err(RpcError::unavailable("the connection broke"));
             return Ok(stream::iter(batches.into_iter().take(1).chain([broken])).boxed());
         }
-        Ok(stream::iter(batches).boxed())
+        let open = Open::new(&self.fakes);
+        let endless = self.fakes.endless.load(Ordering::SeqCst);
+        let rest = if endless { stream::pending().boxed() } else { stream::empty().boxed() };
+        let held = move |batch| {
+            let _ = &open;
+            batch
+        };
+        Ok(stream::iter(batches).chain(rest).map(held).boxed())
     }
 
     async fn flush(&self) -> Result<Vec<String>, RpcError> {

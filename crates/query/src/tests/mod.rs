@@ -4,6 +4,7 @@
 mod cluster;
 mod data;
 mod deletes;
+mod distributed;
 mod flush;
 mod limits;
 mod names;
