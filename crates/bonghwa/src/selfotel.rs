@@ -48,6 +48,8 @@ struct Sender {
 pub fn start(options: &config::Telemetry) -> Result<SelfTelemetry> {
     let filter =
         EnvFilter::try_new(&options.log).with_context(|| format!("telemetry.log: {:?} is no filter", options.log))?;
+    // Why a caller's certificate was refused, tonic says only there.
+    let filter = filter.add_directive("tonic::transport::server::io_stream=debug".parse()?);
     let stderr =
         fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
     let stderr = if options.log_format == "json" { stderr.json().boxed() } else { stderr.boxed() };
