@@ -248,6 +248,18 @@ async fn limits_change_while_the_server_runs() -> Result<()> {
     server.stop().await
 }
 
+/// Waits until all partitions take writes, so that the rings change no more.
+async fn all_active(server: &Server, partitions: usize) -> Result<()> {
+    wait::until("all partitions are active", Duration::from_secs(60), || async {
+        let ring = server.http().get(server.url("/ring")).send().await.map_err(|e| e.to_string())?;
+        let ring: Value = ring.json().await.map_err(|e| e.to_string())?;
+        let active = |p: &&Value| p["state"] == "active" && p["leader"].is_string();
+        let count = ring["partitions"].as_array().into_iter().flatten().filter(active).count();
+        if count == partitions { Ok(()) } else { Err(format!("{count} are")) }
+    })
+    .await
+}
+
 /// The partitions whose heads hold something, by signal.
 async fn filled(server: &Server) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let ring: Value = server.http().get(server.url("/ring")).send().await?.json().await?;
@@ -272,6 +284,7 @@ async fn a_shuffle_shard_bounds_where_a_tenant_goes() -> Result<()> {
         ("BONGHWA_LIMITS__NAMED__METRICS_RATE", "0"),
     ];
     let mut server = Server::start_with(Store::Local, &configured).await?;
+    all_active(&server, 3 * PARTITIONS).await?;
     let mut generator = Generator::new(seed::draw("shuffle shard"), 0, Generator::now());
     let mut send = async |server: &Server, tenant: &str| -> Result<()> {
         for signal in Signal::ALL {
