@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use bonghwa_testkit::tls::{Authority, Files};
 use bonghwa_testkit::{Generator, Node, grpc, seed};
 use bonghwa_tests::nodes::Nodes;
@@ -41,12 +41,10 @@ async fn identify(files: &Files, address: &str, shows: bool) -> Result<()> {
     Ok(())
 }
 
-/// What a caller that must be refused is told.
-async fn refused(files: &Files, address: &str, shows: bool) -> Result<String> {
-    match identify(files, address, shows).await {
-        Ok(()) => bail!("{files:?} got in at {address}"),
-        Err(error) => Ok(format!("{error:?}")),
-    }
+/// The same, of a caller that must not be answered.
+async fn refused(files: &Files, address: &str, shows: bool) -> Result<()> {
+    ensure!(identify(files, address, shows).await.is_err(), "{files:?} got in at {address}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,12 +68,10 @@ async fn callers_without_a_certificate_of_the_authority_are_refused() -> Result<
         let address = node.grpc();
         identify(&member, &address, true).await?;
 
-        let told = refused(&member, &address, false).await?;
-        ensure!(told.contains("CertificateRequired"), "a caller without a certificate is told {told}");
+        // What they are told may be lost as the connection breaks; the node's log has it.
+        refused(&member, &address, false).await?;
         node.says(&["tls accept error", "peer sent no certificates"]).await?;
-
-        let told = refused(&stranger, &address, true).await?;
-        ensure!(told.contains("UnknownCA") || told.contains("DecryptError"), "a stranger is told {told}");
+        refused(&stranger, &address, true).await?;
         node.says(&["tls accept error", "UnknownIssuer"]).await?;
 
         let plain = grpc::call(&address, IDENTIFY, &[], &[]).await;
