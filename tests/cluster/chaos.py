@@ -2,7 +2,10 @@
 signals, and counts: no acked record is lost or doubled, writes resume, queries are right or say that they
 are partial.
 
-    python chaos.py --binary BONGHWA [--directory DIR] [--events NAME,...]
+    python chaos.py --binary BONGHWA [--directory DIR] [--events NAME,...] [--s3 SERVER [--seed N]]
+
+With --s3 the blocks lie on the testkit's S3 server (target/release/examples/s3), and while the load runs a few
+of a hundred requests to it fail: errors, slow answers, torn uploads, answers that are lost.
 
 Ends by itself with a table, and with 1 where something did not hold.
 """
@@ -247,16 +250,20 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--directory", help="where disks and logs go; kept")
     parser.add_argument("--events", default=",".join(EVENTS))
+    parser.add_argument("--s3", help="the binary of the testkit's S3 server; without it, blocks lie in a directory")
+    parser.add_argument("--seed", type=int, default=1, help="of the faults of --s3")
     arguments = parser.parse_args()
     in_namespace()
     directory = arguments.directory or tempfile.mkdtemp(prefix="bonghwa-chaos-")
-    cluster = Cluster(arguments.binary, directory, ENVIRONMENT)
+    cluster = Cluster(arguments.binary, directory, ENVIRONMENT, s3=arguments.s3, seed=arguments.seed)
     try:
         cluster.start()
         wait_settled(cluster)
         failed = break_it(cluster, arguments.events.split(","))
     finally:
-        cluster.close()
+        struck = cluster.close()
+    if struck:
+        print(f"faults of the object store: {struck}")
     if not failed and not arguments.directory:
         shutil.rmtree(directory)
     raise SystemExit(1 if failed else 0)
@@ -265,6 +272,7 @@ def main():
 def break_it(cluster, events):
     load = Load(cluster.of("distributor"))
     reader = Reader(cluster, load)
+    cluster.store.faults("weather")
     load.start()
     reader.start()
     time.sleep(2)
@@ -279,6 +287,7 @@ def break_it(cluster, events):
         history.append((name, load.longest_wait(start), marks, load.marks(), answers))
         print(f"    longest wait {history[-1][1]:.1f} s, queries right/partial/refused {answers}", flush=True)
     load.stop()
+    cluster.store.faults("clear")
     wait_settled(cluster)
     reader.stop()
     before = found(cluster, load)

@@ -5,6 +5,7 @@ util-linux; `main` re-executes the script in a new namespace, so that nothing of
 or changed.
 """
 
+import json
 import os
 import pathlib
 import signal
@@ -32,6 +33,43 @@ def in_namespace():
 
 def run(*command):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+class S3:
+    """The testkit's S3 server on the bridge, where all nodes reach it; with faults on demand."""
+
+    def __init__(self, binary, directory, seed):
+        command = [str(binary), "10.77.0.1:9000", str(directory), str(seed)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        where = json.loads(self.process.stdout.readline())
+        self.object_store, self.environment = where["object_store"], where["env"]
+        self.flags = ["--s3-endpoint", where["endpoint"]]
+
+    def faults(self, mix):
+        """`weather` (a few requests of a hundred fail), `outage` or `clear`."""
+        self.process.stdin.write(f"{mix}\n")
+        self.process.stdin.flush()
+
+    def close(self):
+        """Ends the server: how often each fault struck."""
+        struck, _ = self.process.communicate()
+        return struck.strip()
+
+
+class Directory:
+    """A directory that all nodes share."""
+
+    environment, flags = {}, []
+
+    def __init__(self, directory):
+        directory.mkdir(parents=True)
+        self.object_store = f"file://{directory}"
+
+    def faults(self, mix):
+        """A directory has none."""
+
+    def close(self):
+        return ""
 
 
 class Node:
@@ -71,7 +109,7 @@ class Node:
         command = [
             str(self.cluster.binary), "serve", "--node-name", self.name, "--target", self.target, "--zone", self.zone,
             "--data-dir", str(directory / "data"), "--advertise", self.advertise,
-            "--object-store", self.cluster.object_store, *self.cluster.flags(self), *flags,
+            "--object-store", self.cluster.store.object_store, *self.cluster.store.flags, *self.cluster.flags(self), *flags,
         ]
         log = open(directory / "log", "ab")
         log.write(f"--- start {self.starts}\n".encode())
@@ -134,12 +172,13 @@ class Cluster:
 
     SHAPE = [("m", "meta", 3), ("i", "ingester", 3), ("d", "distributor", 2), ("q", "querier", 2)]
 
-    def __init__(self, binary, directory, environment, shape=None):
+    def __init__(self, binary, directory, environment, shape=None, s3=None, seed=0):
+        """On the S3 server whose binary is `s3`, or without one on a directory."""
         self.binary, self.directory = pathlib.Path(binary).resolve(), pathlib.Path(directory).resolve()
-        self.object_store = f"file://{self.directory}/objects"
-        self.environment = {**os.environ, **environment}
+        objects = self.directory / "objects"
+        self.store = S3(pathlib.Path(s3).resolve(), objects, seed) if s3 else Directory(objects)
+        self.environment = {**os.environ, **self.store.environment, **environment}
         self.nodes, self.all = {}, []
-        (self.directory / "objects").mkdir(parents=True)
         for kind, target, count in shape or self.SHAPE:
             for n in range(count):
                 self.add(f"{kind}{n}", target, f"zone-{n}")
@@ -169,3 +208,4 @@ class Cluster:
                 node.kill()
             node.machine.kill()
             node.machine.wait()
+        return self.store.close()

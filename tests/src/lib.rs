@@ -1,6 +1,7 @@
 //! What the end-to-end tests share. The tests themselves are in `tests/tests`, one file a subject.
 
 pub mod callers;
+pub mod nodes;
 pub mod questions;
 
 use std::ffi::OsString;

@@ -44,6 +44,7 @@ fn probes() -> Vec<Probe> {
         probe("/admin/limits/{tenant}", Method::PUT, "/admin/limits/a", "{}", 200),
         probe("/admin/limits/{tenant}", Method::DELETE, "/admin/limits/a", "", 200),
         probe("/admin/nodes/{name}/drain", Method::POST, "/admin/nodes/nobody/drain", "", 404),
+        probe("/admin/nodes/{name}/drain", Method::DELETE, "/admin/nodes/nobody/drain", "", 404),
         get("/api/v1/sql", "/api/v1/sql?query=SELECT%201", 200),
         probe("/api/v1/sql", Method::POST, "/api/v1/sql", r#"{"query":"SELECT 1"}"#, 200),
         get("/api/traces/{id}", "/api/traces/1a2b", 404),

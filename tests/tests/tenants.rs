@@ -1,6 +1,8 @@
 //! Tenants beside each other: none sees another's telemetry, whatever it tries, or slows another's
-//! queries; several are read together by whoever may; limits change while the server runs.
+//! queries; several are read together by whoever may; limits change while the server runs, and a shuffle
+//! shard bounds where a tenant's data goes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -243,6 +245,86 @@ async fn limits_change_while_the_server_runs() -> Result<()> {
         send(&server, "shop").await? == 200 && send(&server, "shop").await? == 200,
         "the configuration holds again"
     );
+    server.stop().await
+}
+
+/// Waits until all partitions take writes, so that the rings change no more.
+async fn all_active(server: &Server, partitions: usize) -> Result<()> {
+    wait::until("all partitions are active", Duration::from_secs(60), || async {
+        let ring = server.http().get(server.url("/ring")).send().await.map_err(|e| e.to_string())?;
+        let ring: Value = ring.json().await.map_err(|e| e.to_string())?;
+        let active = |p: &&Value| p["state"] == "active" && p["leader"].is_string();
+        let count = ring["partitions"].as_array().into_iter().flatten().filter(active).count();
+        if count == partitions { Ok(()) } else { Err(format!("{count} are")) }
+    })
+    .await
+}
+
+/// The partitions whose heads hold something, by signal.
+async fn filled(server: &Server) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let ring: Value = server.http().get(server.url("/ring")).send().await?.json().await?;
+    let mut filled: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for partition in ring["partitions"].as_array().context("partitions")? {
+        let name = partition["partition"].as_str().context("a name")?;
+        let (signal, _) = name.split_once('-').context("a signal")?;
+        if partition["head_bytes"].as_u64().with_context(|| format!("{name} has no leader"))? > 0 {
+            filled.entry(signal.to_owned()).or_default().insert(name.to_owned());
+        }
+    }
+    Ok(filled)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shuffle_shard_bounds_where_a_tenant_goes() -> Result<()> {
+    const PARTITIONS: usize = 8;
+    let partitions = PARTITIONS.to_string();
+    let configured = [
+        ("BONGHWA_INGESTER__PARTITIONS_PER_SIGNAL", partitions.as_str()),
+        ("BONGHWA_LIMITS__NAMED__SHUFFLE_SHARD", "1"),
+        ("BONGHWA_LIMITS__NAMED__METRICS_RATE", "0"),
+    ];
+    let mut server = Server::start_with(Store::Local, &configured).await?;
+    all_active(&server, 3 * PARTITIONS).await?;
+    let mut generator = Generator::new(seed::draw("shuffle shard"), 0, Generator::now());
+    let mut send = async |server: &Server, tenant: &str| -> Result<()> {
+        for signal in Signal::ALL {
+            let batch = generator.batch(signal, 500);
+            let request = server.http().post(format!("{}{}", server.otlp_http(), signal.path())).body(batch.body);
+            let request = request.header("content-type", "application/x-protobuf").header("x-scope-orgid", tenant);
+            let answer = request.send().await?;
+            let (status, text) = (answer.status(), answer.text().await?);
+            ensure!(status == 200, "{tenant}: {signal:?}: {status} {text}");
+        }
+        Ok(())
+    };
+    let sizes =
+        |filled: &BTreeMap<String, BTreeSet<String>>| -> Vec<usize> { filled.values().map(BTreeSet::len).collect() };
+    ensure!(filled(&server).await?.is_empty(), "there is something before anything was sent");
+    for _ in 0..3 {
+        send(&server, "shop").await?;
+    }
+    let narrow = filled(&server).await?;
+    ensure!(sizes(&narrow) == [1, 1, 1], "with a shard of 1: {narrow:?}");
+
+    // A wider shard has the narrower one's partition, and no restart is needed.
+    let set = server.http().put(server.url("/admin/limits/shop")).json(&json!({ "shuffle_shard": 2 })).send().await?;
+    ensure!(set.status() == 200, "{}", set.text().await?);
+    let shown: Value = server.http().get(server.url("/admin/limits/shop")).send().await?.json().await?;
+    ensure!(shown["source"] == "run time" && shown["limits"]["shuffle_shard"] == 2, "{shown}");
+    for _ in 0..3 {
+        send(&server, "shop").await?;
+    }
+    let wider = filled(&server).await?;
+    ensure!(sizes(&wider).iter().all(|n| (1..=2).contains(n)) && sizes(&wider).contains(&2), "with 2: {wider:?}");
+    ensure!(narrow.iter().all(|(signal, own)| own.is_subset(&wider[signal])), "{narrow:?} became {wider:?}");
+
+    // One without a shard uses more.
+    send(&server, "default").await?;
+    let all = filled(&server).await?;
+    ensure!(sizes(&all).iter().all(|n| *n > 2), "without a shard: {all:?}");
+    let rows = server.http().post(server.url("/api/v1/sql")).header("x-scope-orgid", "shop");
+    let rows: Value = rows.json(&json!({ "query": "SELECT count(*) AS n FROM logs" })).send().await?.json().await?;
+    ensure!(rows == json!([{ "n": 6 * 500 }]), "what lies in the old shard and in the new is found: {rows}");
     server.stop().await
 }
 

@@ -40,7 +40,7 @@ else
         BONGHWA_TOKEN=$(cat "$token")
         export BONGHWA_TOKEN
     fi
-    if timeout "$1" bonghwa ring drain "$pod" --wait "$1" >>"$log" 2>&1; then
+    if timeout "$1" bonghwa ring drain "$pod" --until-restart --wait "$1" >>"$log" 2>&1; then
         say "$pod is drained"
     else
         say "$pod is not drained (after at most $1 s): its log stays on its volume; scale out again to finish"

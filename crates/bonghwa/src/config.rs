@@ -1,22 +1,22 @@
 //! The configuration: one section per role, every key with its default.
 
 mod compaction;
+mod limits;
 mod load;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bonghwa_block::CacheOptions;
-use bonghwa_distributor::{Rate, SignalLimits, TenantLimits};
 use bonghwa_ingester::IngesterOptions;
 use bonghwa_meta::{ControlOptions, MetaOptions, PlacementOptions};
-use bonghwa_model::TenantId;
-use bonghwa_protocol::{TlsFiles, v1};
+use bonghwa_protocol::TlsFiles;
 use bonghwa_query::EngineOptions;
 use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
 pub use compaction::{Compaction, Keep};
+pub use limits::{Limits, TenantRates};
 pub use load::load;
 
 use crate::roles::Roles;
@@ -72,7 +72,7 @@ pub struct Config {
     pub distributor: Distributor,
     /// Heads and flushes.
     pub ingester: Ingester,
-    /// Rates per tenant.
+    /// What tenants may send, and how many partitions take it.
     pub limits: Limits,
     /// Queries.
     pub query: Query,
@@ -180,41 +180,6 @@ pub struct Ingester {
     /// How long flushed records stay readable for queries that began before.
     pub grace: Time,
 }
-
-/// Rates per tenant.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Limits {
-    /// Callers without `X-Scope-OrgID`. Unlimited unless set: backpressure protects the node.
-    pub unnamed: TenantRates,
-    /// Tenants that have no override.
-    pub named: NamedRates,
-    /// By tenant name.
-    pub overrides: BTreeMap<String, TenantRates>,
-}
-
-/// Rates of one tenant; a rate of 0 is no limit.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TenantRates {
-    /// Decompressed bytes of logs per second.
-    pub logs_rate: f64,
-    /// Bytes of logs at once.
-    pub logs_burst: f64,
-    /// Samples per second.
-    pub metrics_rate: f64,
-    /// Samples at once.
-    pub metrics_burst: f64,
-    /// Decompressed bytes of traces per second.
-    pub traces_rate: f64,
-    /// Bytes of traces at once.
-    pub traces_burst: f64,
-}
-
-/// The rates of tenants without an override.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NamedRates(pub TenantRates);
 
 /// Queries.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -331,16 +296,6 @@ impl Default for Ingester {
     }
 }
 
-impl Default for NamedRates {
-    fn default() -> Self {
-        let limits = SignalLimits::named_tenant();
-        let of = |rate: Option<Rate>| rate.map_or((0.0, 0.0), |r| (r.per_second, r.burst));
-        let ((logs_rate, logs_burst), (metrics_rate, metrics_burst), (traces_rate, traces_burst)) =
-            (of(limits.logs), of(limits.metrics), of(limits.traces));
-        NamedRates(TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst })
-    }
-}
-
 impl Default for Query {
     fn default() -> Self {
         let options = EngineOptions::default();
@@ -365,41 +320,6 @@ impl Default for Telemetry {
             otlp_endpoint: String::new(),
             otlp_interval: Time(std::time::Duration::from_secs(15)),
             otlp_token: String::new(),
-        }
-    }
-}
-
-impl From<&v1::TenantRates> for TenantRates {
-    fn from(rates: &v1::TenantRates) -> Self {
-        let v1::TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst } = *rates;
-        TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst }
-    }
-}
-
-impl From<TenantRates> for v1::TenantRates {
-    fn from(rates: TenantRates) -> Self {
-        let TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst } = rates;
-        v1::TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst }
-    }
-}
-
-impl TenantRates {
-    fn limits(&self) -> SignalLimits {
-        SignalLimits {
-            logs: Rate::new(self.logs_rate, self.logs_burst),
-            metrics: Rate::new(self.metrics_rate, self.metrics_burst),
-            traces: Rate::new(self.traces_rate, self.traces_burst),
-        }
-    }
-}
-
-impl Limits {
-    /// The rates of a tenant, and the key that they stand under.
-    pub fn of(&self, tenant: &TenantId) -> (&'static str, TenantRates) {
-        match self.overrides.get(tenant.as_str()) {
-            Some(rates) => ("limits.overrides", rates.clone()),
-            None if *tenant == TenantId::default_tenant() => ("limits.unnamed", self.unnamed.clone()),
-            None => ("limits.named", self.named.0.clone()),
         }
     }
 }
@@ -481,11 +401,7 @@ impl Config {
         options.decode.max_attributes_per_record = section.max_attributes;
         options.decode.max_depth = section.max_depth;
         options.decode.max_future_ns = section.max_future.0.as_nanos() as i64;
-        options.limits = TenantLimits {
-            unnamed: self.limits.unnamed.limits(),
-            named: self.limits.named.0.limits(),
-            overrides: self.limits.overrides.iter().map(|(name, rates)| (name.clone(), rates.limits())).collect(),
-        };
+        options.limits = self.limits.options();
         options
     }
 

@@ -39,14 +39,14 @@ pub fn router(node: Arc<Node>, configured: Limits) -> Router {
         .with_state(Context { node, configured: Arc::new(configured) })
 }
 
-/// The tenants whose rates were set at run time.
+/// The tenants whose limits were set at run time.
 async fn all(State(Context { node, .. }): State<Context>) -> Response {
     let catalog = node.view.current();
     let given = catalog.all_tenant_limits().map(|(tenant, rates)| (tenant.as_str(), TenantRates::from(rates)));
     axum::Json(json!({ "overrides": given.collect::<BTreeMap<&str, TenantRates>>() })).into_response()
 }
 
-/// The rates that hold for a tenant, and where they come from.
+/// The limits that hold for a tenant, and where they come from.
 async fn one(State(Context { node, configured }): State<Context>, Path(tenant): Path<String>) -> Response {
     let tenant = match TenantId::new(&tenant) {
         Ok(tenant) => tenant,
@@ -60,7 +60,7 @@ async fn one(State(Context { node, configured }): State<Context>, Path(tenant): 
     axum::Json(json!({ "tenant": tenant.as_str(), "source": source, "limits": limits })).into_response()
 }
 
-/// Sets all rates of a tenant; those that the body leaves out are no limit.
+/// Sets all limits of a tenant; those that the body leaves out are none.
 async fn set(
     State(Context { node, .. }): State<Context>,
     Path(tenant): Path<String>,
@@ -80,7 +80,7 @@ async fn set(
     execute(&node, tenant, Some(rates.into()), answer).await
 }
 
-/// Lets the configuration's rates hold again.
+/// Lets the configuration's limits hold again.
 async fn end(State(Context { node, .. }): State<Context>, Path(tenant): Path<String>) -> Response {
     let answer = json!({ "status": "success", "tenant": tenant });
     execute(&node, tenant, None, answer).await

@@ -15,6 +15,11 @@ use crate::peer::identify;
 /// How long a start looks for meta before it says that it still does.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How old a node's copy of the catalog may be before answers say so, where it asks meta this often.
+pub fn stale_after(heartbeat: Duration) -> Duration {
+    heartbeat * 3
+}
+
 /// What a node tells the cluster of itself.
 #[derive(Clone)]
 pub struct Member {
@@ -75,6 +80,8 @@ impl Member {
             roles: self.roles.clone(),
             state: v1::NodeState::Active.into(),
             incarnation: self.identity.incarnation,
+            // Meta knows.
+            drain: false,
         };
         let register = Kind::RegisterNode(v1::RegisterNode { node: Some(node), previous_incarnation });
         let command = v1::Command { kind: Some(register) };
@@ -113,9 +120,11 @@ impl Member {
         options: RemoteOptions,
         every: Duration,
     ) -> anyhow::Error {
+        let mut stale = false;
         loop {
+            let asked = seam::now();
             match meta.heartbeat(self.identity.id, self.identity.incarnation).await {
-                Ok(v1::HeartbeatResponse { known: true, version }) => view.expect(version),
+                Ok(v1::HeartbeatResponse { known: true, version }) => view.expect(version, asked),
                 // Given up while it was silent, or its place is taken.
                 Ok(v1::HeartbeatResponse { known: false, .. }) => {
                     let again = Member {
@@ -128,12 +137,20 @@ impl Member {
                 }
                 Err(error) => tracing::debug!(%error, "a heartbeat was not heard"),
             }
+            let age = view.age();
+            if stale != (age > stale_after(every)) {
+                stale = !stale;
+                match stale {
+                    true => tracing::warn!(?age, "cut off from meta: this node's copy of the catalog may be old"),
+                    false => tracing::info!("this node's copy of the catalog is as new as meta's again"),
+                }
+            }
             seam::sleep(every).await;
         }
     }
 }
 
-/// Asks meta to take a node off the rings; then waits until it keeps no partition.
+/// Asks meta to take a node off the rings, until it starts again; then waits until it keeps no partition.
 pub async fn drain(meta: &dyn MetaClient, view: &ClusterView, node: u64, patience: Duration) -> Result<(), RpcError> {
     let drain = v1::SetNodeState { node, state: v1::NodeState::Draining.into(), from: 0 };
     let result = meta.execute(v1::Command { kind: Some(Kind::SetNodeState(drain)) }).await?;

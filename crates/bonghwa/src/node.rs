@@ -277,9 +277,10 @@ fn peers(config: &Config, member: &Member, doors: &Doors, remote: &RemoteOptions
 /// Waits for a copy of the catalog that is as new as meta's leader has it.
 async fn wait_for_catalog(meta: &dyn MetaClient, view: &ClusterView, node: u64) {
     loop {
+        let asked = seam::now();
         match meta.heartbeat(node, 0).await {
             Ok(leader) => match view.wait_for_version(leader.version, Duration::from_secs(5)).await {
-                Ok(_) => return,
+                Ok(_) => return view.expect(leader.version, asked),
                 Err(error) => tracing::warn!(%error, "waiting for the catalog"),
             },
             Err(error) => tracing::warn!(%error, "waiting for meta"),

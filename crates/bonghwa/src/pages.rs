@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use bonghwa_cluster::{Catalog, seam};
 use bonghwa_model::Signal;
 use bonghwa_protocol::v1::NodeState;
+use bonghwa_protocol::v1::command::Kind;
+use bonghwa_protocol::v1::command_result::Outcome;
 use bonghwa_protocol::{RpcError, RpcErrorKind, v1};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
@@ -38,7 +40,7 @@ pub fn router(node: Arc<Node>, config: &Config) -> Router {
         .route("/version", get(|| async { axum::Json(json!({ "version": env!("CARGO_PKG_VERSION") })) }))
         .route("/ring", get(ring))
         .route("/admin/flush", post(flush))
-        .route("/admin/nodes/{name}/drain", post(drain))
+        .route("/admin/nodes/{name}/drain", post(drain).delete(undrain))
         .with_state(node)
 }
 
@@ -55,24 +57,54 @@ pub fn failure(status: StatusCode, kind: &str, error: &str) -> Response {
     (status, axum::Json(json!({ "status": "error", "errorType": kind, "error": error }))).into_response()
 }
 
+/// How a node is drained.
+#[derive(serde::Deserialize)]
+struct Drain {
+    /// Whether the node may come back by starting again once it keeps nothing.
+    #[serde(default)]
+    until_restart: bool,
+}
+
 /// Takes a node off the rings. Answers at once: `/ring` shows how far it is.
-async fn drain(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Response {
+async fn drain(State(node): State<Arc<Node>>, Path(name): Path<String>, Query(drain): Query<Drain>) -> Response {
     let catalog = node.view.current();
-    let Some(target) = catalog.node_named(&name) else {
-        let message = format!("node is {name:?}, which is not in the cluster: see /ring");
-        return failure(StatusCode::NOT_FOUND, "not_found", &message);
-    };
+    let Some(target) = catalog.node_named(&name) else { return no_node(&name) };
     if let Some(message) = cannot_leave(&catalog, target) {
         return failure(StatusCode::CONFLICT, "conflict", &message);
     }
-    let drain = v1::SetNodeState { node: target.id, state: NodeState::Draining.into(), from: 0 };
-    let kind = Some(v1::command::Kind::SetNodeState(drain));
-    let result = node.meta.execute(v1::Command { kind }).await;
+    let kind = match drain.until_restart {
+        true => Kind::SetNodeState(v1::SetNodeState {
+            node: target.id,
+            state: NodeState::Draining.into(),
+            from: NodeState::Unspecified.into(),
+        }),
+        false => Kind::SetNodeDrain(v1::SetNodeDrain { node: target.id, drain: true }),
+    };
+    set_state(&node, &name, kind).await
+}
+
+/// Takes a node back onto the rings.
+async fn undrain(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Response {
+    let catalog = node.view.current();
+    let Some(target) = catalog.node_named(&name) else { return no_node(&name) };
+    set_state(&node, &name, Kind::SetNodeDrain(v1::SetNodeDrain { node: target.id, drain: false })).await
+}
+
+fn no_node(name: &str) -> Response {
+    let message = format!("node is {name:?}, which is not in the cluster: see /ring");
+    failure(StatusCode::NOT_FOUND, "not_found", &message)
+}
+
+/// Has meta change a node; the answer says its new state.
+async fn set_state(node: &Node, name: &str, kind: Kind) -> Response {
+    let result = node.meta.execute(v1::Command { kind: Some(kind) }).await;
     match result.map(|result| result.outcome) {
-        Ok(Some(v1::command_result::Outcome::Rejection(rejection))) => {
-            failure(StatusCode::CONFLICT, "conflict", &rejection.message)
+        Ok(Some(Outcome::Rejection(rejection))) => failure(StatusCode::CONFLICT, "conflict", &rejection.message),
+        Ok(Some(Outcome::Node(changed))) => {
+            let state = node_state(changed.effective_state());
+            axum::Json(json!({ "status": "success", "node": name, "state": state })).into_response()
         }
-        Ok(_) => axum::Json(json!({ "status": "success", "node": name, "state": "draining" })).into_response(),
+        Ok(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "meta's answer names no node"),
         Err(RpcError { kind: RpcErrorKind::Invalid, message }) => failure(StatusCode::BAD_REQUEST, "invalid", &message),
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, error.kind.as_str(), &error.to_string()),
     }

@@ -48,6 +48,8 @@ struct Sender {
 pub fn start(options: &config::Telemetry) -> Result<SelfTelemetry> {
     let filter =
         EnvFilter::try_new(&options.log).with_context(|| format!("telemetry.log: {:?} is no filter", options.log))?;
+    // Why a caller's certificate was refused, tonic says only there.
+    let filter = filter.add_directive("tonic::transport::server::io_stream=debug".parse()?);
     let stderr =
         fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
     let stderr = if options.log_format == "json" { stderr.json().boxed() } else { stderr.boxed() };
@@ -225,7 +227,7 @@ mod process_metrics {
 
     use std::sync::LazyLock;
 
-    use prometheus::{IntGauge, IntGaugeVec, register_int_gauge, register_int_gauge_vec};
+    use prometheus::{Gauge, IntGauge, IntGaugeVec, register_gauge, register_int_gauge, register_int_gauge_vec};
 
     use crate::node::Node;
 
@@ -233,6 +235,7 @@ mod process_metrics {
         allocated: IntGauge,
         resident: IntGauge,
         blocks: IntGauge,
+        catalog_age: Gauge,
         lag: IntGaugeVec,
     }
 
@@ -241,6 +244,11 @@ mod process_metrics {
             allocated: register_int_gauge!("bonghwa_memory_allocated_bytes", "Bytes allocated by the process").ok()?,
             resident: register_int_gauge!("process_resident_memory_bytes", "Resident memory").ok()?,
             blocks: register_int_gauge!("bonghwa_catalog_blocks", "Blocks in the catalog").ok()?,
+            catalog_age: register_gauge!(
+                "bonghwa_catalog_age_seconds",
+                "Time since this node's copy of the catalog was last known to be as new as meta's"
+            )
+            .ok()?,
             lag: register_int_gauge_vec!(
                 "bonghwa_partition_unflushed_positions",
                 "Log positions that are not in blocks yet",
@@ -259,6 +267,7 @@ mod process_metrics {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let pages: i64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
         gauges.resident.set(pages * 4096);
+        gauges.catalog_age.set(node.view.age().as_secs_f64());
         gauges.blocks.set(node.view.current().block_count() as i64);
         for status in node.ingester.iter().flat_map(|ingester| ingester.partitions()) {
             let lag = status.position.saturating_sub(status.watermark);

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use bonghwa_cluster::seam;
 use bonghwa_protocol::{IngesterServer, MetaServer, ServerTls};
+use bonghwa_querier::Querier;
 use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use tower::ServiceExt;
 use crate::auth::{Gate, Speaks};
 use crate::config::Config;
 use crate::identity::host_name;
-use crate::membership::Member;
+use crate::membership::{self, Member};
 use crate::node::{self, Doors, Node};
 use crate::peer::PeerService;
 use crate::{limits, pages, selfotel};
@@ -100,7 +101,11 @@ pub async fn serve(config: Config) -> Result<()> {
         router = router.merge(bonghwa_distributor::http::router(receiver.clone()));
     }
     if let Some(engine) = &node.engine {
-        router = router.merge(bonghwa_querier::router(engine.clone()));
+        router = router.merge(bonghwa_querier::router(Querier {
+            engine: engine.clone(),
+            view: node.view.clone(),
+            stale_after: membership::stale_after(config.cluster.heartbeat.0),
+        }));
     }
     if let Some(compactor) = &node.compactor {
         router = router.merge(bonghwa_compactor::router(compactor.clone()));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::v1;
-use bonghwa_ring::Ring;
+use bonghwa_ring::{Place, Ring};
 use imbl::OrdMap;
 
 use crate::ClusterError;
@@ -165,12 +165,12 @@ impl Catalog {
         self.index.get(&(tenant.clone(), signal)).into_iter().flat_map(TimeIndex::iter)
     }
 
-    /// The rates that were set for a tenant while the cluster runs.
+    /// The limits that were set for a tenant while the cluster runs.
     pub fn tenant_limits(&self, tenant: &TenantId) -> Option<&v1::TenantRates> {
         self.tenant_limits.get(tenant.as_str())
     }
 
-    /// The rates of all tenants for whom some were set, by name.
+    /// The limits of all tenants for whom some were set, by name.
     pub fn all_tenant_limits(&self) -> impl ExactSizeIterator<Item = (&String, &v1::TenantRates)> {
         self.tenant_limits.iter()
     }
@@ -223,7 +223,7 @@ impl Catalog {
     /// Builds what is derived from all pieces.
     pub(crate) fn complete(&mut self) {
         for signal in Signal::ALL {
-            self.rings[signal as usize] = Arc::new(Ring::new(self.active(signal)));
+            self.rings[signal as usize] = Arc::new(Ring::placed(self.active(signal)));
         }
     }
 
@@ -274,19 +274,27 @@ impl Catalog {
         }
     }
 
-    fn active(&self, signal: Signal) -> impl Iterator<Item = &str> {
-        self.partitions(signal).filter(|p| p.state() == v1::PartitionState::Active).map(|p| p.name.as_str())
+    /// A signal's active partitions, by name, and where their homes are.
+    fn active(&self, signal: Signal) -> impl Iterator<Item = (&str, Place)> {
+        let place = |partition: &v1::Partition| {
+            let ingester = partition.replicas.first().copied().unwrap_or_default();
+            let zone = self.node(ingester).map(|node| node.zone.clone()).unwrap_or_default();
+            Place { zone, ingester }
+        };
+        let active = self.partitions(signal).filter(|p| p.state() == v1::PartitionState::Active);
+        active.map(move |p| (p.name.as_str(), place(p)))
     }
 
     /// A ring costs 128 points per partition to build, a flush changes none: only
-    /// where the active partitions differ from the ring's.
+    /// where the active partitions, or their places, differ from the ring's.
     fn rebuild_rings(&mut self, change: &v1::Change) {
-        if change.partitions.is_empty() && change.removed_partitions.is_empty() {
+        if change.partitions.is_empty() && change.removed_partitions.is_empty() && change.nodes.is_empty() {
             return;
         }
         for signal in Signal::ALL {
-            if !self.active(signal).eq(self.ring(signal).partitions().map(|p| &**p)) {
-                self.rings[signal as usize] = Arc::new(Ring::new(self.active(signal)));
+            let same = self.active(signal).eq(self.ring(signal).places().map(|(name, place)| (name, place.clone())));
+            if !same {
+                self.rings[signal as usize] = Arc::new(Ring::placed(self.active(signal)));
             }
         }
     }

@@ -160,6 +160,7 @@ fn is_repeatable(command: &v1::Command) -> bool {
             | Kind::RemovePartition(_)
             | Kind::CommitFlush(_)
             | Kind::SetNodeState(_)
+            | Kind::SetNodeDrain(_)
             | Kind::RemoveNode(_)
             | Kind::AcquireLease(_)
             | Kind::ReleaseLease(_)

@@ -24,10 +24,33 @@ struct Shared {
     /// Wakes those who wait. Sent after `catalog` is stored, so that whoever sees
     /// a version here finds it, or a later one, there.
     version: watch::Sender<u64>,
-    /// The version that this copy should have, and since when it has fallen short of it.
-    expected: Mutex<Option<(u64, Instant)>>,
+    /// How this copy stands to meta's leader; none where it follows nobody.
+    standing: Option<Mutex<Standing>>,
     /// Ends a watch that stays behind.
     overdue: Notify,
+}
+
+/// What meta's leader says, against what is here.
+struct Standing {
+    /// When the leader was asked last whose answer this copy has reached.
+    confirmed: Instant,
+    behind: Option<Behind>,
+}
+
+/// An answer of the leader that this copy has not reached.
+struct Behind {
+    version: u64,
+    asked: Instant,
+    /// Since when it counts towards [`OVERDUE`].
+    since: Instant,
+}
+
+impl Standing {
+    fn reach(&mut self, version: u64) {
+        if let Some(reached) = self.behind.take_if(|behind| version >= behind.version) {
+            self.confirmed = self.confirmed.max(reached.asked);
+        }
+    }
 }
 
 /// How long a copy may stay behind what meta's leader says before another meta node is watched.
@@ -36,14 +59,15 @@ const OVERDUE: Duration = Duration::from_secs(2);
 impl ClusterView {
     /// Starts following meta, from an empty catalog.
     pub fn follow(meta: Arc<dyn MetaClient>) -> Arc<Self> {
-        let shared = Shared::new(Catalog::default());
+        let standing = Standing { confirmed: seam::now(), behind: None };
+        let shared = Shared::new(Catalog::default(), Some(standing));
         let task = seam::spawn(follow(meta, shared.clone()));
         Arc::new(ClusterView { shared, task: Mutex::new(Some(task)) })
     }
 
     /// A view of a catalog that does not change.
     pub fn fixed(catalog: Catalog) -> Arc<Self> {
-        Arc::new(ClusterView { shared: Shared::new(catalog), task: Mutex::new(None) })
+        Arc::new(ClusterView { shared: Shared::new(catalog, None), task: Mutex::new(None) })
     }
 
     /// Stops following, and waits until the client of meta is let go. The catalog stays.
@@ -54,21 +78,31 @@ impl ClusterView {
         }
     }
 
-    /// Tells the copy which version meta's leader has. A watch that stays behind it is begun again,
-    /// elsewhere: its meta node may be cut off from the others.
-    pub fn expect(&self, version: u64) {
-        let mut expected = self.shared.expected.lock();
-        if self.current().version() >= version {
-            *expected = None;
+    /// Tells the copy which version meta's leader had when it was asked. A watch that stays behind it
+    /// is begun again, elsewhere: its meta node may be cut off from the others.
+    pub fn expect(&self, version: u64, asked: Instant) {
+        let Some(standing) = &self.shared.standing else { return };
+        let mut standing = standing.lock();
+        let current = self.current().version();
+        standing.reach(current);
+        if current >= version {
+            *standing = Standing { confirmed: standing.confirmed.max(asked), behind: None };
             return;
         }
-        let (due, since) = expected.get_or_insert_with(|| (version, seam::now()));
-        if self.current().version() >= *due {
-            (*due, *since) = (version, seam::now());
-        } else if since.elapsed() >= OVERDUE {
-            *since = seam::now();
+        let behind = standing.behind.get_or_insert_with(|| Behind { version, asked, since: seam::now() });
+        if behind.since.elapsed() >= OVERDUE {
+            behind.since = seam::now();
             self.shared.overdue.notify_one();
         }
+    }
+
+    /// How long ago this copy was last known to have all that meta's leader had, by
+    /// [`expect`](Self::expect): what changed since may not be in it. Zero for a fixed one.
+    pub fn age(&self) -> Duration {
+        let Some(standing) = &self.shared.standing else { return Duration::ZERO };
+        let mut standing = standing.lock();
+        standing.reach(self.current().version());
+        standing.confirmed.elapsed()
     }
 
     /// The newest catalog here. Take it once and use it throughout: the next call
@@ -113,10 +147,10 @@ impl ClusterView {
 }
 
 impl Shared {
-    fn new(catalog: Catalog) -> Arc<Self> {
+    fn new(catalog: Catalog, standing: Option<Standing>) -> Arc<Self> {
         let version = watch::Sender::new(catalog.version());
-        let (expected, overdue) = (Mutex::new(None), Notify::new());
-        Arc::new(Shared { catalog: ArcSwap::from_pointee(catalog), version, expected, overdue })
+        let (standing, overdue) = (standing.map(Mutex::new), Notify::new());
+        Arc::new(Shared { catalog: ArcSwap::from_pointee(catalog), version, standing, overdue })
     }
 
     fn publish(&self, catalog: Arc<Catalog>) {

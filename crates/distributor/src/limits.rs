@@ -1,4 +1,5 @@
-//! What a tenant may send per second: a token bucket per tenant and signal.
+//! What a tenant may send per second: a token bucket per tenant and signal; and how many partitions
+//! take it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,7 +25,7 @@ impl Rate {
     }
 }
 
-/// Limits of one tenant. `None`: no limit.
+/// Limits of one tenant. A rate of `None`: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SignalLimits {
     /// Logs, in decompressed bytes.
@@ -33,6 +34,8 @@ pub struct SignalLimits {
     pub metrics: Option<Rate>,
     /// Traces, in decompressed bytes.
     pub traces: Option<Rate>,
+    /// Partitions of each signal that its data may go to. 0: all.
+    pub shuffle_shard: usize,
 }
 
 impl SignalLimits {
@@ -42,15 +45,17 @@ impl SignalLimits {
             logs: Some(Rate { per_second: 4e6, burst: 6e6 }),
             metrics: Some(Rate { per_second: 10e3, burst: 200e3 }),
             traces: Some(Rate { per_second: 30e6, burst: 30e6 }),
+            shuffle_shard: 0,
         }
     }
 
-    /// Rates that were set while the cluster runs.
+    /// Limits that were set while the cluster runs.
     fn given(rates: &v1::TenantRates) -> Self {
         SignalLimits {
             logs: Rate::new(rates.logs_rate, rates.logs_burst),
             metrics: Rate::new(rates.metrics_rate, rates.metrics_burst),
             traces: Rate::new(rates.traces_rate, rates.traces_burst),
+            shuffle_shard: rates.shuffle_shard as usize,
         }
     }
 
@@ -136,14 +141,19 @@ impl Limits {
 
     /// What was set while the cluster runs goes first, then what the configuration says of the
     /// tenant, then what it says of all.
-    fn rate(&self, tenant: &TenantId, given: Option<&v1::TenantRates>, signal: Signal) -> Option<Rate> {
+    fn of(&self, tenant: &TenantId, given: Option<&v1::TenantRates>) -> SignalLimits {
         if let Some(rates) = given {
-            return SignalLimits::given(rates).of(signal);
+            return SignalLimits::given(rates);
         }
-        let limits = self.limits.overrides.get(tenant.as_str()).unwrap_or_else(|| {
+        *self.limits.overrides.get(tenant.as_str()).unwrap_or_else(|| {
             if *tenant == TenantId::default_tenant() { &self.limits.unnamed } else { &self.limits.named }
-        });
-        limits.of(signal)
+        })
+    }
+
+    /// How many partitions of each signal the tenant's data may go to; 0: all. `given` are the
+    /// catalog's limits of the tenant.
+    pub(crate) fn shuffle_shard(&self, tenant: &TenantId, given: Option<&v1::TenantRates>) -> usize {
+        self.of(tenant, given).shuffle_shard
     }
 
     /// Whether `cost` is a number of samples rather than of bytes.
@@ -161,7 +171,7 @@ impl Limits {
         cost: f64,
         now: Instant,
     ) -> Result<(), Limited> {
-        let Some(rate) = self.rate(tenant, given, signal) else { return Ok(()) };
+        let Some(rate) = self.of(tenant, given).of(signal) else { return Ok(()) };
         let mut buckets = self.buckets.lock();
         let bucket = buckets.of(tenant, signal, rate, now);
         let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
@@ -244,6 +254,25 @@ mod tests {
             limits.admit(&tenant, Some(&low), Signal::Traces, 1e12, start).is_ok(),
             "what is not named has no limit"
         );
+    }
+
+    #[test]
+    fn the_shard_goes_by_the_same_order_as_rates() {
+        let mut configured = TenantLimits::default();
+        configured.named.shuffle_shard = 4;
+        configured.overrides.insert("shop".into(), SignalLimits { shuffle_shard: 2, ..Default::default() });
+        let limits = Limits::new(configured);
+        let given = v1::TenantRates { shuffle_shard: 1, ..Default::default() };
+        let cleared = v1::TenantRates::default();
+        for (tenant, given, expected) in [
+            ("default", None, 0),
+            ("bank", None, 4),
+            ("shop", None, 2),
+            ("shop", Some(&given), 1),
+            ("shop", Some(&cleared), 0),
+        ] {
+            assert_eq!(limits.shuffle_shard(&TenantId::new(tenant).unwrap(), given), expected, "{tenant} {given:?}");
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Options {
     pub body_timeout: Duration,
     /// How long an append may take, tries after a failover included.
     pub append_timeout: Duration,
-    /// Rates per tenant.
+    /// What tenants may send, and how many partitions take it.
     pub limits: TenantLimits,
     /// When a service spreads over more partitions.
     pub widths: ShardWidthOptions,
@@ -196,9 +196,10 @@ impl Receiver {
         let mut left = vec![(name, batch)];
         loop {
             let catalog = self.view.current();
+            let shard = self.limits.shuffle_shard(tenant, catalog.tenant_limits(tenant));
             let mut appends = Vec::new();
             for (name, batch) in left {
-                let parts = self.router.split(&catalog, tenant, batch, seam::now());
+                let parts = self.router.split(&catalog, tenant, shard, batch, seam::now());
                 let parts = parts.ok_or(ReceiveError::NoPartition(signal))?;
                 appends.extend(parts.into_iter().map(|part| self.append_part(tenant, name, part, deadline)));
             }

@@ -7,7 +7,7 @@ use bonghwa_cluster::Catalog;
 use bonghwa_cluster::seam::Instant;
 use bonghwa_model::batch::{Batch, Resource};
 use bonghwa_model::{Signal, TenantId, json};
-use bonghwa_ring::{Ring, ShardSet, ShardWidth, ShardWidthOptions, key};
+use bonghwa_ring::{ShardSet, ShardWidth, ShardWidthOptions, TenantRing, key};
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -34,10 +34,18 @@ impl Router {
         Router { widths: Mutex::new(widths), started: now }
     }
 
-    /// The parts of a batch, by partition. `None`: the signal has no partition to write to.
-    pub(crate) fn split(&self, catalog: &Catalog, tenant: &TenantId, batch: Batch, now: Instant) -> Option<Vec<Part>> {
-        let ring = catalog.ring(batch.signal());
-        let shards = self.shard_sets(ring, tenant, &batch, now.saturating_duration_since(self.started));
+    /// The parts of a batch, by partition: of those `shuffle_shard` that are the tenant's, 0 for all.
+    /// `None`: the signal has no partition to write to.
+    pub(crate) fn split(
+        &self,
+        catalog: &Catalog,
+        tenant: &TenantId,
+        shuffle_shard: usize,
+        batch: Batch,
+        now: Instant,
+    ) -> Option<Vec<Part>> {
+        let ring = catalog.ring(batch.signal()).of_tenant(tenant, shuffle_shard);
+        let shards = self.shard_sets(&ring, tenant, &batch, now.saturating_duration_since(self.started));
         let first = shards.first()?.pick(0)?;
         if shards.iter().all(|s| s.len() == 1 && s.pick(0) == Some(first)) {
             return Some(vec![Part { partition: first.to_string(), batch, rows: ALL_ROWS }]);
@@ -64,7 +72,7 @@ impl Router {
     }
 
     /// The shard set of each resource, its service's rate counted.
-    fn shard_sets(&self, ring: &Ring, tenant: &TenantId, batch: &Batch, now: Duration) -> Vec<ShardSet> {
+    fn shard_sets(&self, ring: &TenantRing<'_>, tenant: &TenantId, batch: &Batch, now: Duration) -> Vec<ShardSet> {
         let common = batch.common();
         let mut rows = vec![0u64; common.resources.len()];
         for (group, range) in common.group_ranges() {
@@ -160,7 +168,7 @@ mod tests {
     #[test]
     fn a_quiet_service_goes_to_one_partition() {
         let router = Router::new(ShardWidthOptions::default(), seam::now());
-        let parts = router.split(&catalog(4), &TenantId::default_tenant(), batch(), seam::now()).unwrap();
+        let parts = router.split(&catalog(4), &TenantId::default_tenant(), 0, batch(), seam::now()).unwrap();
         let found = traces(&parts);
         assert_eq!(found.len(), 4, "32 services reach all partitions");
         let services: usize = found.values().map(BTreeMap::len).sum();
@@ -171,7 +179,7 @@ mod tests {
     fn a_hot_service_spreads_and_its_traces_stay_whole() {
         let hot = ShardWidthOptions { target_rate: 1e-6, ..Default::default() };
         let router = Router::new(hot, seam::now());
-        let parts = router.split(&catalog(4), &TenantId::default_tenant(), batch(), seam::now()).unwrap();
+        let parts = router.split(&catalog(4), &TenantId::default_tenant(), 0, batch(), seam::now()).unwrap();
         let found = traces(&parts);
         let spread: usize = found.values().map(BTreeMap::len).sum();
         assert!(spread > 64, "32 services are in {spread} places");
@@ -179,9 +187,25 @@ mod tests {
         assert_eq!(places, 32 * 8, "each of 8 traces of a service is in one place");
     }
 
+    /// Hot services of a tenant with a shuffle shard stay in it, all of them together.
+    #[test]
+    fn a_tenant_stays_in_its_shard() {
+        let (tenant, catalog) = (TenantId::new("shop").unwrap(), catalog(16));
+        let hot = ShardWidthOptions { target_rate: 1e-6, ..Default::default() };
+        for size in [1, 3] {
+            let own = catalog.ring(Signal::Traces).of_tenant(&tenant, size);
+            let own: BTreeSet<String> = own.shard_set(0, size).partitions().map(ToString::to_string).collect();
+            for widths in [ShardWidthOptions::default(), hot] {
+                let router = Router::new(widths, seam::now());
+                let parts = router.split(&catalog, &tenant, size, batch(), seam::now()).unwrap();
+                assert_eq!(traces(&parts).into_keys().collect::<BTreeSet<_>>(), own, "{widths:?}");
+            }
+        }
+    }
+
     #[test]
     fn without_partitions_nothing_is_taken() {
         let router = Router::new(ShardWidthOptions::default(), seam::now());
-        assert!(router.split(&catalog(0), &TenantId::default_tenant(), batch(), seam::now()).is_none());
+        assert!(router.split(&catalog(0), &TenantId::default_tenant(), 0, batch(), seam::now()).is_none());
     }
 }

@@ -108,6 +108,7 @@ fn judge(catalog: &Catalog, liveness: &Liveness, options: ControlOptions) -> Vec
         let (state, silence) = (node.effective_state(), liveness.silence(node.id));
         let to = match state {
             NodeState::Active if silence >= options.unreachable_after => NodeState::Unreachable,
+            NodeState::Lost if silence < options.unreachable_after && node.drain => NodeState::Draining,
             NodeState::Unreachable | NodeState::Lost if silence < options.unreachable_after => NodeState::Active,
             NodeState::Unreachable | NodeState::Draining if silence >= options.lost_after => NodeState::Lost,
             _ => return None,

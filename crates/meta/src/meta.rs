@@ -156,7 +156,9 @@ impl MetaClient for Meta {
         if known {
             self.liveness.hear(node);
         }
-        Ok(v1::HeartbeatResponse { known, version: catalog.version() })
+        // One that was deposed without knowing it would let copies pass for new that are not.
+        self.group.confirm_leader().await.map_err(MetaError::from)?;
+        Ok(v1::HeartbeatResponse { known, version: self.machine.feed().version() })
     }
 
     async fn watch(&self, from_version: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {

@@ -40,8 +40,11 @@ impl State {
         if let Some(known) = &known {
             check_incarnation(known, &node, command.previous_incarnation)?;
         }
-        // A start takes a node back in, unless it is being drained of what it keeps.
-        let drains = known.as_ref().is_some_and(|k| k.state() == NodeState::Draining) && self.keeps_replicas(node.id);
+        // A start takes a node back in, unless it is being drained of what it keeps, or an operator
+        // has it drained.
+        let draining = known.as_ref().is_some_and(|k| k.state() == NodeState::Draining);
+        node.drain = known.as_ref().is_some_and(|k| k.drain);
+        let drains = node.drain || draining && self.keeps_replicas(node.id);
         node.set_state(if drains { NodeState::Draining } else { NodeState::Active });
         let changed = known.is_none_or(|known| *known != node);
         Ok(Done::node(node, changed))
@@ -68,6 +71,20 @@ impl State {
         }
         node.set_state(state);
         Ok(Done::node(node, true))
+    }
+
+    pub(crate) fn set_node_drain(&mut self, command: &v1::SetNodeDrain) -> Verdict {
+        let found = self.catalog.node(command.node).ok_or_else(|| no_node(command.node))?;
+        let mut node = (**found).clone();
+        node.drain = command.drain;
+        match (command.drain, node.state()) {
+            (true, _) => node.set_state(NodeState::Draining),
+            (false, NodeState::Draining) => node.set_state(NodeState::Active),
+            // A silent one is taken back when it is heard again.
+            (false, _) => {}
+        }
+        let changed = **found != node;
+        Ok(Done::node(node, changed))
     }
 
     pub(crate) fn remove_node(&mut self, command: &v1::RemoveNode) -> Verdict {

@@ -62,6 +62,7 @@ impl State {
             Some(Kind::RestoreCatalog(c)) => self.restore_catalog(c),
             Some(Kind::ActivatePartition(c)) => self.activate_partition(c),
             Some(Kind::SetNodeState(c)) => self.set_node_state(c),
+            Some(Kind::SetNodeDrain(c)) => self.set_node_drain(c),
             Some(Kind::RemoveNode(c)) => self.remove_node(c),
             Some(Kind::AcquireLease(c)) => self.acquire_lease(c),
             Some(Kind::ReleaseLease(c)) => self.release_lease(c),

@@ -35,7 +35,16 @@ impl State {
 }
 
 fn check(tenant: &str, rates: &v1::TenantRates) -> Result<(), v1::Rejection> {
-    let v1::TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst } = *rates;
+    let v1::TenantRates {
+        logs_rate,
+        logs_burst,
+        metrics_rate,
+        metrics_burst,
+        traces_rate,
+        traces_burst,
+        // Any number will do.
+        shuffle_shard: _,
+    } = *rates;
     for (field, value) in [
         ("logs_rate", logs_rate),
         ("logs_burst", logs_burst),

@@ -197,14 +197,11 @@ impl RpcErrorKind {
 }
 
 fn caused_by<E: Error + 'static>(status: &Status) -> bool {
-    let mut source = status.source();
-    while let Some(error) = source {
-        if error.is::<E>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+    causes(status).any(|error| error.is::<E>())
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |error| (**error).source())
 }
 
 impl From<RpcError> for Status {
@@ -233,10 +230,16 @@ impl From<RpcError> for Status {
 impl From<Status> for RpcError {
     fn from(status: Status) -> Self {
         let kind = RpcErrorKind::from_metadata(status.metadata()).unwrap_or_else(|| RpcErrorKind::from_status(&status));
-        let message = match status.message() {
+        let mut message = match status.message() {
             "" => format!("the call failed with the gRPC status {:?}", status.code()),
             message => message.to_owned(),
         };
+        // Of a broken connection the status says only that it broke; why is in its causes.
+        for cause in causes(&status).map(ToString::to_string) {
+            if !message.contains(&cause) {
+                message = format!("{message}: {cause}");
+            }
+        }
         RpcError { kind, message }
     }
 }

@@ -2,8 +2,12 @@
 //! and as a client.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+
+/// How long a caller may take to show its certificate.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Where a node's certificates lie, all PEM.
 #[derive(Clone, Debug)]
@@ -44,7 +48,8 @@ impl TlsFiles {
         let (cert, key, ca) = (pem("cert", &self.cert)?, pem("key", &self.key)?, pem("ca", &self.ca)?);
         let identity = Identity::from_pem(cert, key);
         let authority = Certificate::from_pem(ca);
-        let server = ServerTlsConfig::new().identity(identity.clone()).client_ca_root(authority.clone());
+        let server =
+            ServerTlsConfig::new().identity(identity.clone()).client_ca_root(authority.clone()).timeout(HANDSHAKE);
         let mut client = ClientTlsConfig::new().identity(identity).ca_certificate(authority);
         if let Some(name) = &self.server_name {
             client = client.domain_name(name.clone());

@@ -16,13 +16,33 @@ mod traces;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use bonghwa_cluster::ClusterView;
 use bonghwa_query::Engine;
 
-/// All routes of a querier over one engine.
-pub fn router(engine: Arc<Engine>) -> Router {
+/// What the routes stand on.
+#[derive(Clone)]
+pub struct Querier {
+    /// Answers.
+    pub engine: Arc<Engine>,
+    /// The copy of the catalog that the engine plans on.
+    pub view: Arc<ClusterView>,
+    /// Answers from a copy older than this say that they are partial.
+    pub stale_after: Duration,
+}
+
+impl Querier {
+    /// The age of the catalog's copy, if that is too old now.
+    fn stale(&self) -> Option<Duration> {
+        Some(self.view.age()).filter(|age| *age > self.stale_after)
+    }
+}
+
+/// All routes of a querier.
+pub fn router(querier: Querier) -> Router {
     let mut router =
         Router::new().route("/api/v1/sql", get(sql::get).post(sql::post)).route("/api/echo", get(|| async { "echo" }));
     for prefix in ["", "/tempo"] {
@@ -31,5 +51,5 @@ pub fn router(engine: Arc<Engine>) -> Router {
             .route(&format!("{prefix}/api/v2/traces/{{id}}"), get(traces::v2));
     }
     router = router.route("/tempo/api/echo", get(|| async { "echo" }));
-    router.with_state(engine)
+    router.with_state(querier)
 }

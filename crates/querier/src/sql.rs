@@ -1,37 +1,36 @@
 //! `/api/v1/sql`: a query in, rows out as they come.
 
-use std::sync::Arc;
-
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
-use bonghwa_query::{Engine, QueryError};
+use bonghwa_query::QueryError;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, Uri, header};
 
 use crate::error::ApiError;
 use crate::formats::{self, Format};
-use crate::{accept, partial, request};
+use crate::partial::Partial;
+use crate::{Querier, accept, request};
 
 /// Answers the query of a URL.
-pub(crate) async fn get(State(engine): State<Arc<Engine>>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+pub(crate) async fn get(State(querier): State<Querier>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
     let request = request::form(uri.query().unwrap_or_default().as_bytes())?;
-    answer(&engine, &headers, &request.query).await
+    answer(&querier, &headers, &request.query).await
 }
 
 /// Answers the query of a body.
 pub(crate) async fn post(
-    State(engine): State<Arc<Engine>>,
+    State(querier): State<Querier>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = body.map_err(|rejection| ApiError::new(rejection.status(), "bad_data", rejection.body_text()))?;
     let request = request::sql_body(&headers, &body)?;
-    answer(&engine, &headers, &request.query).await
+    answer(&querier, &headers, &request.query).await
 }
 
-async fn answer(engine: &Arc<Engine>, headers: &HeaderMap, query: &str) -> Result<Response, ApiError> {
+async fn answer(querier: &Querier, headers: &HeaderMap, query: &str) -> Result<Response, ApiError> {
     let tenants = request::tenants(headers)?;
     let offered = Format::ALL.map(Format::media_type);
     let chosen = accept::choose(headers, &offered);
@@ -39,7 +38,10 @@ async fn answer(engine: &Arc<Engine>, headers: &HeaderMap, query: &str) -> Resul
         let message = format!("Accept names no format that SQL answers in: name one of {}", offered.join(", "));
         return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "bad_data", message));
     };
-    let mut answer = engine.sql(&tenants, query).await?;
+    let stale = querier.stale();
+    let mut answer = querier.engine.sql(&tenants, query).await?;
+    // It may have waited for its turn: the catalog was taken at some time between the two looks.
+    let partial = Partial { missing: std::mem::take(&mut answer.missing), stale: stale.max(querier.stale()) };
     let mut encoder = formats::Encoder::new(format, &answer.schema).map_err(QueryError::Internal)?;
     // Until something was sent, an error can still be a status.
     let first = match answer.stream.next().await {
@@ -48,7 +50,7 @@ async fn answer(engine: &Arc<Engine>, headers: &HeaderMap, query: &str) -> Resul
         None => None,
     };
     let content_type = (header::CONTENT_TYPE, format.content_type());
-    let partial = partial::header(&answer.missing);
+    let partial = partial.header();
     let Some(first) = first else {
         let whole = encoder.end().map_err(QueryError::Internal)?;
         return Ok((partial, [content_type], whole).into_response());

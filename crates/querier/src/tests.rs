@@ -4,15 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::body::Body;
-use bonghwa_cluster::{Catalog, ClusterView, Directory};
-use bonghwa_protocol::{IngesterClient, RpcError, RpcErrorKind, v1};
+use bonghwa_cluster::{Catalog, ClusterView, Directory, seam};
+use bonghwa_protocol::{IngesterClient, MetaClient, RpcError, RpcErrorKind, v1};
 use bonghwa_query::{Engine, EngineOptions};
+use futures::stream::BoxStream;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use tower::ServiceExt;
+
+const STALE_AFTER: Duration = Duration::from_secs(3);
 
 struct Nobody;
 
@@ -44,9 +48,13 @@ async fn send(request: Request<Body>) -> Response<Body> {
 }
 
 async fn send_to(catalog: Catalog, directory: Arc<dyn Directory>, request: Request<Body>) -> Response<Body> {
+    send_with(ClusterView::fixed(catalog), directory, request).await
+}
+
+async fn send_with(view: Arc<ClusterView>, directory: Arc<dyn Directory>, request: Request<Body>) -> Response<Body> {
     let options = EngineOptions { timeout: Duration::from_millis(800), target_partitions: 2, ..Default::default() };
-    let engine = Engine::new(ClusterView::fixed(catalog), directory, Arc::new(InMemory::new()), options);
-    crate::router(Arc::new(engine)).oneshot(request).await.unwrap()
+    let engine = Arc::new(Engine::new(view.clone(), directory, Arc::new(InMemory::new()), options));
+    crate::router(crate::Querier { engine, view, stale_after: STALE_AFTER }).oneshot(request).await.unwrap()
 }
 
 async fn sql(query: &str, accept: &str) -> (StatusCode, String, Vec<u8>) {
@@ -185,4 +193,43 @@ async fn partial_answers_say_so() {
         let found = response.headers().get("x-bonghwa-partial").map(|value| value.to_str().unwrap());
         assert_eq!((response.status(), found), (status, header), "{uri}");
     }
+}
+
+/// A meta that nobody hears.
+struct Silent;
+
+#[async_trait]
+impl MetaClient for Silent {
+    async fn execute(&self, _: v1::Command) -> Result<v1::CommandResult, RpcError> {
+        Err(RpcError::unavailable("not here"))
+    }
+
+    async fn heartbeat(&self, _: u64, _: u64) -> Result<v1::HeartbeatResponse, RpcError> {
+        Err(RpcError::unavailable("not here"))
+    }
+
+    async fn watch(&self, _: u64) -> Result<BoxStream<'static, Result<v1::Event, RpcError>>, RpcError> {
+        Err(RpcError::unavailable("not here"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_from_an_old_catalog_say_so() {
+    let view = ClusterView::follow(Arc::new(Silent));
+    let ask = async |uri: &str| {
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        let response = send_with(view.clone(), Arc::new(Nobody), request).await;
+        let said = response.headers().get("x-bonghwa-partial").map(|value| value.to_str().unwrap().to_owned());
+        (response.status(), said)
+    };
+    const SQL: &str = "/api/v1/sql?query=SELECT%20count(*)%20FROM%20logs";
+    const TRACE: &str = "/api/v2/traces/1a2b";
+    assert_eq!(ask(SQL).await, (StatusCode::OK, None));
+    assert_eq!(ask(TRACE).await, (StatusCode::NOT_FOUND, None));
+    tokio::time::advance(2 * STALE_AFTER).await;
+    assert_eq!(ask(SQL).await, (StatusCode::OK, Some("catalog of 6 s ago".into())));
+    assert_eq!(ask(TRACE).await.0, StatusCode::SERVICE_UNAVAILABLE, "it may be there");
+    // Meta's leader is heard again, and has nothing that is not here.
+    view.expect(0, seam::now());
+    assert_eq!(ask(SQL).await, (StatusCode::OK, None));
 }

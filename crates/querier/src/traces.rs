@@ -4,61 +4,59 @@
 //! is `tempopb.Trace` and v2 `tempopb.TraceByIDResponse`, whose field 1 is one. A trace of
 //! which spans may be missing says so: v2 by its status, both by a header.
 
-use std::sync::Arc;
-
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use bonghwa_query::Engine;
 use http::{HeaderMap, StatusCode, header};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
 use serde_json::json;
 
 use crate::error::ApiError;
-use crate::{accept, otlp_json, partial, request};
+use crate::partial::Partial;
+use crate::{Querier, accept, otlp_json, request};
 
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/protobuf";
 
 /// A trace.
 pub(crate) async fn v1(
-    State(engine): State<Arc<Engine>>,
+    State(querier): State<Querier>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = format(&headers)?;
-    let (trace, missing) = find(&engine, &headers, &id, query.as_deref()).await?;
+    let (trace, partial) = find(&querier, &headers, &id, query.as_deref()).await?;
     let body = match format {
         // `tempopb.Trace` has the resource spans in field 1, as `TracesData` does.
         PROTOBUF => protobuf(trace.encode_to_vec()),
         _ => json_body(otlp_json::traces(&trace).to_string()),
     };
-    Ok((partial::header(&missing), body).into_response())
+    Ok((partial.header(), body).into_response())
 }
 
 /// A trace, and whether that is all of it.
 pub(crate) async fn v2(
-    State(engine): State<Arc<Engine>>,
+    State(querier): State<Querier>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = format(&headers)?;
-    let (trace, missing) = find(&engine, &headers, &id, query.as_deref()).await?;
-    let message = partial::message(&missing);
+    let (trace, partial) = find(&querier, &headers, &id, query.as_deref()).await?;
+    let message = partial.message();
     let body = match format {
         PROTOBUF => {
-            let status = if missing.is_empty() { COMPLETE } else { PARTIAL };
+            let status = if partial.is_whole() { COMPLETE } else { PARTIAL };
             protobuf(TraceByIdResponse { trace: Some(trace), status, message }.encode_to_vec())
         }
         _ => {
-            let status = if missing.is_empty() { "COMPLETE" } else { "PARTIAL" };
+            let status = if partial.is_whole() { "COMPLETE" } else { "PARTIAL" };
             let body = json!({ "trace": otlp_json::traces(&trace), "status": status, "message": message });
             json_body(body.to_string())
         }
     };
-    Ok((partial::header(&missing), body).into_response())
+    Ok((partial.header(), body).into_response())
 }
 
 /// `tempopb.TraceByIDResponse`, without its metrics.
@@ -91,19 +89,29 @@ fn json_body(body: String) -> Response {
     ([(header::CONTENT_TYPE, JSON)], body).into_response()
 }
 
-/// A trace, and the partitions that may have more of it.
+/// A trace, and what may have more of it.
 async fn find(
-    engine: &Arc<Engine>,
+    querier: &Querier,
     headers: &HeaderMap,
     id: &str,
     query: Option<&str>,
-) -> Result<(TracesData, Vec<String>), ApiError> {
+) -> Result<(TracesData, Partial), ApiError> {
     let tenants = request::tenants(headers)?;
     let trace_id = trace_id(id)?;
     let time = time_range(query.unwrap_or_default())?;
-    let answer = engine.trace(&tenants, trace_id, time).await?;
-    let nothing = || ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no trace with the id {id}"));
-    Ok((answer.trace.ok_or_else(nothing)?, answer.missing))
+    let stale = querier.stale();
+    let answer = querier.engine.trace(&tenants, trace_id, time).await?;
+    let partial = Partial { missing: answer.missing, stale: stale.max(querier.stale()) };
+    match answer.trace {
+        Some(trace) => Ok((trace, partial)),
+        None if partial.is_whole() => {
+            Err(ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no trace with the id {id}")))
+        }
+        None => {
+            let message = format!("no span of the trace was found, but {}: try again", partial.message());
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message))
+        }
+    }
 }
 
 /// 1 to 32 hex digits; shorter ids are filled up with zeros on the left, as Tempo does.

@@ -1,5 +1,6 @@
 //! Where telemetry goes: consistent hashing over the active partitions of one
-//! signal, and how many of them a service is spread over. Pure: no I/O, no clock.
+//! signal, which of them a tenant may use, and how many of those a service is spread over. Pure:
+//! no I/O, no clock.
 //!
 //! ```
 //! use bonghwa_model::TenantId;
@@ -12,7 +13,9 @@
 //! ```
 
 mod ring;
+mod shuffle;
 mod width;
 
-pub use ring::{Ring, ShardSet, VIRTUAL_NODES, key};
+pub use ring::{Place, Ring, ShardSet, VIRTUAL_NODES, key};
+pub use shuffle::TenantRing;
 pub use width::{ShardWidth, ShardWidthOptions};

@@ -1,10 +1,13 @@
-//! The ring itself: 128 points per partition, and the walk that finds a key's shard set.
+//! The ring itself: 128 points per partition, and the walk that finds a key's shard set. Which
+//! partitions of it a tenant may use is the shuffle shard's matter.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bonghwa_model::TenantId;
 use hashring::HashRing;
+
+use crate::shuffle::{self, TenantRing};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Points that each partition has on the ring. 128 keep the partitions' shares
@@ -29,10 +32,20 @@ pub struct Ring {
     position: Vec<u32>,
 }
 
+/// Where a partition lies: its home's failure domain and the home itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The zone; empty where there are none.
+    pub zone: String,
+    /// The ingester's node id.
+    pub ingester: u64,
+}
+
 #[derive(Clone, Debug)]
-struct Member {
-    name: Arc<str>,
-    seed: u64,
+pub(crate) struct Member {
+    pub(crate) name: Arc<str>,
+    pub(crate) seed: u64,
+    pub(crate) place: Place,
 }
 
 /// A virtual node. Its place comes from the partition's name alone, so that it
@@ -52,13 +65,20 @@ impl Hash for Point {
 }
 
 impl Ring {
-    /// A ring over these partitions. Order and repetitions do not matter.
+    /// A ring over these partitions, all in one place. Order and repetitions do not matter.
     pub fn new<'a>(partitions: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut names: Vec<&str> = partitions.into_iter().collect();
-        names.sort_unstable();
-        names.dedup();
-        let members: Vec<Member> =
-            names.into_iter().map(|name| Member { name: Arc::from(name), seed: xxh3_64(name.as_bytes()) }).collect();
+        Self::placed(partitions.into_iter().map(|name| (name, Place::default())))
+    }
+
+    /// A ring over these partitions and their places, which only shuffle shards heed. Order does
+    /// not matter; of a name that is repeated, one place counts.
+    pub fn placed<'a>(partitions: impl IntoIterator<Item = (&'a str, Place)>) -> Self {
+        let mut placed: Vec<(&str, Place)> = partitions.into_iter().collect();
+        placed.sort_by_key(|(name, _)| *name);
+        placed.dedup_by_key(|(name, _)| *name);
+        let member =
+            |(name, place): (&str, Place)| Member { name: Arc::from(name), seed: xxh3_64(name.as_bytes()), place };
+        let members: Vec<Member> = placed.into_iter().map(member).collect();
         let replicas = 0..VIRTUAL_NODES as u32;
         let mut points = HashRing::new();
         points.batch_add(
@@ -93,16 +113,31 @@ impl Ring {
         self.members.iter().map(|m| &m.name)
     }
 
+    /// The partitions on the ring and where they lie, by name.
+    pub fn places(&self) -> impl Iterator<Item = (&str, &Place)> {
+        self.members.iter().map(|m| (&*m.name, &m.place))
+    }
+
+    /// The `size` partitions that a tenant's data may go to; 0, or as many as there are: all.
+    pub fn of_tenant(&self, tenant: &TenantId, size: usize) -> TenantRing<'_> {
+        let members = (size > 0 && size < self.len()).then(|| shuffle::members(&self.members, tenant, size));
+        TenantRing { ring: self, size: members.as_ref().map_or(self.len(), |_| size), members }
+    }
+
     /// The key's first `width` distinct partitions, going round the ring; all of
     /// them where there are fewer, at least one where there are any. The set of
     /// a larger width begins with that of a smaller one.
     pub fn shard_set(&self, key: u64, width: usize) -> ShardSet {
-        let width = width.clamp(1, self.len().max(1));
+        self.walk(key, width.clamp(1, self.len().max(1)), |_| true)
+    }
+
+    /// The first `width` distinct ones of those partitions that are wanted, by their index.
+    pub(crate) fn walk(&self, key: u64, width: usize, wanted: impl Fn(usize) -> bool) -> ShardSet {
         let mut members: Vec<Member> = Vec::with_capacity(width);
         if let Some(first) = self.points.get(&key) {
             let start = self.position[first.slot()] as usize;
             let (before, after) = self.order.split_at(start);
-            for &member in after.iter().chain(before) {
+            for &member in after.iter().chain(before).filter(|&&member| wanted(member as usize)) {
                 let member = &self.members[member as usize];
                 if members.iter().all(|m| m.seed != member.seed) {
                     members.push(member.clone());

@@ -79,6 +79,8 @@ impl Member {
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             state: v1::NodeState::Active.into(),
             incarnation: self.incarnation,
+            // Meta knows.
+            drain: false,
         };
         let register = Kind::RegisterNode(v1::RegisterNode { node: Some(node), previous_incarnation });
         loop {
@@ -93,8 +95,9 @@ impl Member {
     /// Says that the node lives; ends, with the reason, where another process has its identity.
     pub async fn live(self, meta: Arc<dyn MetaClient>, view: Arc<ClusterView>) -> anyhow::Error {
         loop {
+            let asked = seam::now();
             match meta.heartbeat(self.id(), self.incarnation).await {
-                Ok(v1::HeartbeatResponse { known: true, version }) => view.expect(version),
+                Ok(v1::HeartbeatResponse { known: true, version }) => view.expect(version, asked),
                 Ok(v1::HeartbeatResponse { known: false, .. }) => {
                     if let Err(error) = self.register(&*meta, &view).await {
                         return error;

@@ -33,7 +33,8 @@ pub async fn change(world: Arc<World>, really: bool) {
         wait_until_replaced(&world, &leaving).await;
     } else {
         drain(&world, &leaving).await;
-        // A process that starts again takes its node back from draining: the operator insists.
+        // One that was given up and forgotten on the way is a new node when it is heard again: the
+        // operator insists.
         while seam::timeout(INSIST, wait_until_replaced(&world, &leaving)).await.is_err() {
             drain(&world, &leaving).await;
         }
@@ -44,8 +45,8 @@ pub async fn change(world: Arc<World>, really: bool) {
 
 async fn drain(world: &World, name: &str) {
     world.trace.line(format!("{name} is drained"));
-    let drain = v1::SetNodeState { node: node_id(name), state: v1::NodeState::Draining.into(), from: 0 };
-    let command = v1::Command { kind: Some(Kind::SetNodeState(drain)) };
+    let drain = v1::SetNodeDrain { node: node_id(name), drain: true };
+    let command = v1::Command { kind: Some(Kind::SetNodeDrain(drain)) };
     loop {
         for meta in world.names(Role::Meta) {
             let command = command.clone();

@@ -24,10 +24,15 @@ pub enum Fault {
     Torn,
     /// The store does what was asked, and the connection breaks before the answer.
     LostAnswer,
+    /// The store answers, but only after [`SLOW`].
+    Slow,
 }
 
+/// How long a slow answer takes.
+pub const SLOW: Duration = Duration::from_secs(2);
+
 impl Fault {
-    const ALL: [Fault; 5] = [Fault::Error, Fault::SlowDown, Fault::Hang, Fault::Torn, Fault::LostAnswer];
+    const ALL: [Fault; 6] = [Fault::Error, Fault::SlowDown, Fault::Hang, Fault::Torn, Fault::LostAnswer, Fault::Slow];
 }
 
 /// How often each fault strikes, from 0 to 1; together at most 1.
@@ -43,6 +48,8 @@ pub struct FaultMix {
     pub torn: f64,
     /// [`Fault::LostAnswer`].
     pub lost_answer: f64,
+    /// [`Fault::Slow`].
+    pub slow: f64,
     /// What every request waits first.
     pub delay: Duration,
 }
@@ -50,7 +57,12 @@ pub struct FaultMix {
 impl FaultMix {
     /// Two requests of three fail, in every way there is.
     pub fn storm() -> Self {
-        FaultMix { error: 0.15, slow_down: 0.1, hang: 0.07, torn: 0.2, lost_answer: 0.15, delay: Duration::ZERO }
+        FaultMix { error: 0.15, slow_down: 0.1, hang: 0.07, torn: 0.2, lost_answer: 0.15, ..Default::default() }
+    }
+
+    /// A few requests of a hundred fail, in each way that does not need somebody to end it.
+    pub fn weather() -> Self {
+        FaultMix { error: 0.03, slow_down: 0.02, torn: 0.03, lost_answer: 0.02, slow: 0.03, ..Default::default() }
     }
 
     /// Nothing works.
@@ -70,6 +82,7 @@ impl FaultMix {
             Fault::Hang => self.hang,
             Fault::Torn => self.torn,
             Fault::LostAnswer => self.lost_answer,
+            Fault::Slow => self.slow,
         }
     }
 }

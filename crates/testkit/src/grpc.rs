@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// The outcome of a call.
@@ -17,7 +18,17 @@ pub struct Outcome {
 
 /// Calls `path` at `address` (HOST:PORT) with one message.
 pub async fn call(address: &str, path: &str, headers: &[(&str, &str)], message: &[u8]) -> Result<Outcome> {
-    let stream = TcpStream::connect(address).await?;
+    call_over(TcpStream::connect(address).await?, address, path, headers, message).await
+}
+
+/// Calls `path` over a connection to `address`, which may be one of TLS.
+pub async fn call_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    address: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    message: &[u8],
+) -> Result<Outcome> {
     let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);

@@ -1,4 +1,4 @@
-//! What the end-to-end tests stand on: servers that can be killed, an S3 server that
+//! What the end-to-end tests stand on: servers and nodes of clusters that can be killed, an S3 server that
 //! can fail, seeded telemetry, and an oracle that knows what was acked.
 //!
 //! Everything runs on loopback, in temporary directories, and ends with the test.
@@ -12,6 +12,7 @@ pub mod faults;
 pub mod generate;
 pub mod grpc;
 pub mod load;
+pub mod node;
 pub mod oracle;
 mod ports;
 pub mod s3;
@@ -19,12 +20,14 @@ pub mod seed;
 pub mod send;
 pub mod server;
 pub mod sql;
+pub mod tls;
 pub mod tools;
 pub mod wait;
 
 pub use faults::{FaultMix, Faults};
 pub use generate::{Batch, Generator, Record, Signal};
 pub use load::Load;
+pub use node::Node;
 pub use oracle::Oracle;
 pub use s3::S3;
 pub use send::Sender;

@@ -1,4 +1,4 @@
-//! An S3 server on a loopback port, with credentials, a directory of its own, and faults.
+//! An S3 server with credentials, a directory and faults.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::faults::{Fault, Faults};
+use crate::faults::{Fault, Faults, SLOW};
 
 const BUCKET: &str = "bonghwa";
 const PREFIX: &str = "telemetry";
@@ -27,26 +27,37 @@ const SECRET_KEY: &str = "testkit-secret-key";
 
 /// The server. It ends when dropped.
 pub struct S3 {
-    dir: TempDir,
+    dir: PathBuf,
+    /// Goes with the server.
+    _temporary: Option<TempDir>,
     address: SocketAddr,
     faults: Arc<Faults>,
     task: JoinHandle<()>,
 }
 
 impl S3 {
-    /// Starts a server with an empty bucket; its faults follow `seed`.
+    /// Starts a server with an empty bucket on a loopback port; its faults follow `seed`.
     pub async fn start(seed: u64) -> Result<Arc<Self>> {
         let dir = tempfile::Builder::new().prefix("bonghwa-s3-").tempdir()?;
-        std::fs::create_dir(dir.path().join(BUCKET))?;
-        let files = s3s_fs::FileSystem::new(dir.path()).map_err(|e| anyhow!("s3s-fs: {e:?}"))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::serve(listener, dir.path().to_owned(), Some(dir), seed)
+    }
+
+    /// Starts a server on an address, over a directory that stays.
+    pub async fn start_on(address: SocketAddr, dir: PathBuf, seed: u64) -> Result<Arc<Self>> {
+        Self::serve(TcpListener::bind(address).await?, dir, None, seed)
+    }
+
+    fn serve(listener: TcpListener, dir: PathBuf, temporary: Option<TempDir>, seed: u64) -> Result<Arc<Self>> {
+        std::fs::create_dir_all(dir.join(BUCKET))?;
+        let files = s3s_fs::FileSystem::new(&dir).map_err(|e| anyhow!("s3s-fs: {e:?}"))?;
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = builder.build();
         let faults = Arc::new(Faults::new(seed));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(accept(listener, service, faults.clone()));
-        Ok(Arc::new(S3 { dir, address, faults, task }))
+        Ok(Arc::new(S3 { dir, _temporary: temporary, address, faults, task }))
     }
 
     /// The value of `--object-store`.
@@ -68,7 +79,7 @@ impl S3 {
 
     /// The directory in which the objects lie as files.
     pub fn objects(&self) -> PathBuf {
-        self.dir.path().join(BUCKET).join(PREFIX)
+        self.dir.join(BUCKET).join(PREFIX)
     }
 
     /// What goes wrong.
@@ -130,6 +141,10 @@ async fn handle(
         Some(Fault::Torn) => {
             read_part(request, &faults).await;
             Err(Cut)
+        }
+        Some(Fault::Slow) => {
+            crate::wait::moment(SLOW).await;
+            respond(request, &service).await
         }
         Some(Fault::LostAnswer) => {
             respond(request, &service).await?;

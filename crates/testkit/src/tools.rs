@@ -44,11 +44,23 @@ pub fn bonghwa() -> Result<PathBuf> {
     if let Some(file) = std::env::var_os("BONGHWA_BIN") {
         return Ok(PathBuf::from(file));
     }
+    built("bonghwa")
+}
+
+/// The S3 server as a process: the example `s3` that was built beside this test.
+pub fn s3() -> Result<PathBuf> {
+    built("examples/s3")
+}
+
+fn built(path: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.ancestors().nth(2).context("the test runs outside of a target directory")?;
-    let file = profile.join("bonghwa");
+    let file = profile.join(path);
     if !file.exists() {
-        bail!("{} is not built: run `cargo xtask test`, or build the workspace's binaries first", file.display());
+        bail!(
+            "{} is not built: run `cargo xtask test`, or build the workspace's binaries and examples first",
+            file.display()
+        );
     }
     Ok(file)
 }

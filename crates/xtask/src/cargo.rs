@@ -56,7 +56,7 @@ pub fn build_server() -> Result<()> {
 /// Builds and runs the tests.
 pub fn test(args: &[String]) -> Result<()> {
     // The end-to-end tests start the server's binary, which `cargo test` alone may not build.
-    progress::show(cargo("build")?.args(["--release", "--workspace", "--bins", "--tests"]))?;
+    progress::show(cargo("build")?.args(["--release", "--workspace", "--bins", "--tests", "--examples"]))?;
     let mut test = cargo("test")?;
     test.arg("--release");
     if !args.iter().any(|a| a == "-p" || a == "--package") {

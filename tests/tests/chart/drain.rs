@@ -31,7 +31,7 @@ fn an_ingester_drains_only_when_it_is_scaled_in() -> Result<()> {
         let run = run(pod, status, answer)?;
         ensure!(run.asked.path == SCALE && run.asked.authorization == "Bearer secret", "{pod} asked {:?}", run.asked);
         ensure!(run.log.contains(says), "{pod} was told {answer} and says {}", run.log);
-        let drained = run.log.contains(&format!("bonghwa called: ring drain {pod} --wait 60\n"));
+        let drained = run.log.contains(&format!("bonghwa called: ring drain {pod} --until-restart --wait 60\n"));
         ensure!(drained == drains, "{pod} was told {answer}: {}", run.log);
     }
     Ok(())

@@ -30,6 +30,11 @@ impl Address {
         reqwest::Client::new().post(self.url(path))
     }
 
+    /// A request that takes this path away.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        reqwest::Client::new().delete(self.url(path))
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.address.trim_end_matches('/'))
     }

@@ -1,4 +1,5 @@
-//! `bonghwa ring`: who is in the cluster and where partitions are; `bonghwa ring drain` takes a node out.
+//! `bonghwa ring`: who is in the cluster and where partitions are; `bonghwa ring drain` takes a node out,
+//! `bonghwa ring undrain` takes it back.
 
 use std::time::Duration;
 
@@ -23,13 +24,22 @@ pub struct RingArgs {
 #[derive(Subcommand)]
 enum RingCommand {
     /// Take a node off the rings: its partitions are replaced by new ones on other nodes, sealed and
-    /// flushed. Waits until the node keeps nothing; it can be stopped then.
+    /// flushed. Waits until the node keeps nothing; it can be stopped then. It stays drained, whether
+    /// it is restarted or not, until `undrain`, or until it has been away for `cluster.lost_after`.
     Drain {
         /// The node's name.
         node: String,
         /// How many seconds to wait; the draining goes on after that.
         #[arg(long, default_value_t = 600)]
         wait: u64,
+        /// Take the node back once it keeps nothing and is started again.
+        #[arg(long)]
+        until_restart: bool,
+    },
+    /// Take a drained node back: it gets partitions again.
+    Undrain {
+        /// The node's name.
+        node: String,
     },
 }
 
@@ -37,7 +47,10 @@ enum RingCommand {
 pub async fn run(args: RingArgs) -> Result<()> {
     match args.command {
         None => show(&args.address).await,
-        Some(RingCommand::Drain { node, wait }) => drain(&args.address, &node, Duration::from_secs(wait)).await,
+        Some(RingCommand::Drain { node, wait, until_restart }) => {
+            drain(&args.address, &node, Duration::from_secs(wait), until_restart).await
+        }
+        Some(RingCommand::Undrain { node }) => undrain(&args.address, &node).await,
     }
 }
 
@@ -56,8 +69,14 @@ async fn ring(address: &Address) -> Result<Value> {
     Ok(address.send(address.get("/ring")).await?.json().await?)
 }
 
-async fn drain(address: &Address, node: &str, patience: Duration) -> Result<()> {
-    address.send(address.post(&format!("/admin/nodes/{node}/drain"))).await?;
+async fn undrain(address: &Address, node: &str) -> Result<()> {
+    let answer: Value = address.send(address.delete(&format!("/admin/nodes/{node}/drain"))).await?.json().await?;
+    println!("{node} is {}", answer["state"].as_str().unwrap_or("taken back"));
+    Ok(())
+}
+
+async fn drain(address: &Address, node: &str, patience: Duration, until_restart: bool) -> Result<()> {
+    address.send(address.post(&format!("/admin/nodes/{node}/drain?until_restart={until_restart}"))).await?;
     let deadline = seam::now() + patience;
     let mut shown = usize::MAX;
     loop {

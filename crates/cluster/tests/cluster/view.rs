@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bonghwa_cluster::{Catalog, ClusterError, ClusterView};
+use bonghwa_cluster::{Catalog, ClusterError, ClusterView, seam};
 use bonghwa_protocol::v1;
 
 use crate::fixtures::{ScriptedMeta, block, change, node, snapshot};
@@ -85,4 +85,37 @@ async fn a_dropped_view_stops_following() {
     let _watch = watches.recv().await.unwrap();
     drop(view);
     assert!(watches.recv().await.is_none(), "the last holder of meta is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_age_is_that_of_the_leaders_last_word_that_it_has_reached() {
+    let second = Duration::from_secs(1);
+    let (meta, mut watches) = ScriptedMeta::new(0);
+    let view = ClusterView::follow(meta);
+    let watch = watches.recv().await.unwrap();
+    watch.send(at(5));
+    view.wait_for_version(5, LONG).await.unwrap();
+    tokio::time::advance(second).await;
+    assert_eq!(view.age(), second, "from the start: events alone say nothing of what is not in them");
+    view.expect(5, seam::now());
+    assert_eq!(view.age(), Duration::ZERO);
+
+    // Behind: the age grows until the version is here, and counts from when the leader was asked.
+    let asked = seam::now();
+    tokio::time::advance(second).await;
+    view.expect(6, asked);
+    view.expect(7, seam::now());
+    assert_eq!(view.age(), second);
+    watch.send(next(6));
+    view.wait_for_version(6, LONG).await.unwrap();
+    assert_eq!(view.age(), second, "it has the leader's answer of a second ago");
+    view.expect(7, seam::now());
+    watch.send(next(7));
+    view.wait_for_version(7, LONG).await.unwrap();
+    assert_eq!(view.age(), Duration::ZERO);
+
+    // Cut off: nothing is heard.
+    tokio::time::advance(30 * second).await;
+    assert_eq!(view.age(), 30 * second);
+    assert_eq!(ClusterView::fixed(Catalog::default()).age(), Duration::ZERO, "a fixed one is what it is");
 }

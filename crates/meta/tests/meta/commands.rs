@@ -16,7 +16,7 @@ const LOGS: &str = "logs-0001";
 
 /// Each command is refused for this reason, in a sentence with these words, and
 /// changes nothing.
-fn refused(state: &State, cases: Vec<(Kind, v1::RejectionReason, &str)>) {
+pub fn refused(state: &State, cases: Vec<(Kind, v1::RejectionReason, &str)>) {
     for (kind, reason, words) in cases {
         let mut tried = state.clone();
         let applied = apply(&mut tried, kind.clone());
@@ -32,7 +32,7 @@ fn refused(state: &State, cases: Vec<(Kind, v1::RejectionReason, &str)>) {
 }
 
 /// The command is answered as done and makes no version.
-fn unchanged(state: &mut State, kind: Kind) {
+pub fn unchanged(state: &mut State, kind: Kind) {
     let before = state.encode();
     let applied = apply(state, kind);
     assert!(!matches!(applied.result.outcome, Some(Outcome::Rejection(_))), "{applied:?}");

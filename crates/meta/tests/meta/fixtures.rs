@@ -34,6 +34,18 @@ pub fn restore(partitions: Vec<v1::Partition>, blocks: Vec<v1::Block>) -> Kind {
     Kind::RestoreCatalog(v1::RestoreCatalog { partitions, blocks })
 }
 
+pub fn set_state(node: u64, state: v1::NodeState) -> Kind {
+    Kind::SetNodeState(v1::SetNodeState { node, state: state.into(), from: 0 })
+}
+
+pub fn remove_node(node: u64) -> Kind {
+    Kind::RemoveNode(v1::RemoveNode { node })
+}
+
+pub fn set_drain(node: u64, drain: bool) -> Kind {
+    Kind::SetNodeDrain(v1::SetNodeDrain { node, drain })
+}
+
 /// So many bytes of logs per second, or the configurations' rates again.
 pub fn set_limits(tenant: &str, logs_rate: Option<f64>) -> Kind {
     let rates = logs_rate.map(|logs_rate| v1::TenantRates { logs_rate, ..Default::default() });

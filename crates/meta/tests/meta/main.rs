@@ -4,6 +4,7 @@
 
 mod commands;
 mod compaction;
+mod drain;
 mod fixtures;
 mod node;
 mod rebuild;

@@ -15,14 +15,20 @@ use v1::command_result::Outcome;
 
 use crate::fixtures::{block, command, create, flush, register};
 
-const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(30);
 
-struct Node {
+pub struct Node {
     host: Arc<Host>,
-    meta: Arc<Meta>,
+    pub meta: Arc<Meta>,
 }
 
-async fn start(path: &Path, id: u64, nodes: u64, network: &Arc<LocalNetwork>, set: impl Fn(&mut MetaOptions)) -> Node {
+pub async fn start(
+    path: &Path,
+    id: u64,
+    nodes: u64,
+    network: &Arc<LocalNetwork>,
+    set: impl Fn(&mut MetaOptions),
+) -> Node {
     let store = Store::open(path.join(format!("n{id}")), StoreOptions::default()).unwrap();
     let host = Host::new(id, store, network.transport(id), HostOptions::default());
     network.attach(&host);
@@ -33,7 +39,7 @@ async fn start(path: &Path, id: u64, nodes: u64, network: &Arc<LocalNetwork>, se
     Node { host, meta }
 }
 
-async fn stop(node: Node) {
+pub async fn stop(node: Node) {
     node.meta.shutdown().await.unwrap();
     node.host.shutdown().await.unwrap();
 }
