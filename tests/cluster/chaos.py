@@ -38,6 +38,8 @@ ENVIRONMENT = {
     # A node that stays away is given up while the script can watch it.
     "BONGHWA_CLUSTER__UNREACHABLE_AFTER": "3s",
     "BONGHWA_CLUSTER__LOST_AFTER": "25s",
+    # Queriers share every query, so that they meet the events too.
+    "BONGHWA_QUERY__DISTRIBUTED_BYTES": "1",
     "BONGHWA_TELEMETRY__LOG": "info,openraft=error",
 }
 

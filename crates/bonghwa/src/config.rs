@@ -187,7 +187,7 @@ pub struct Ingester {
 pub struct Query {
     /// How long a query may take.
     pub timeout: Time,
-    /// Memory that all queries share.
+    /// Memory that the operators of one query may hold on one node; beyond it the query fails.
     pub memory_bytes: Size,
     /// Memory for footers and indexes of blocks.
     pub footer_cache_bytes: Size,

@@ -21,6 +21,8 @@ pub fn server() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .initial_stream_window_size(4 * 1024 * 1024)
         .initial_connection_window_size(16 * 1024 * 1024)
+        // With frames of the default 16 KiB a message of the log wakes its reader dozens of times.
+        .max_frame_size(Some(256 * 1024))
 }
 
 /// Serves an ingester.
