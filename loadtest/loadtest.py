@@ -255,8 +255,8 @@ def replication(options):
             measured = Measured(options.binary, 3, factor, one_partition)
             nodes = measured.cluster.of("ingester")
             idle = {n.name: cpu(n) for n in nodes}
-            time.sleep(20)
-            idle = {n.name: (cpu(n) - idle[n.name]) / 20 for n in nodes}
+            time.sleep(10)
+            idle = {n.name: (cpu(n) - idle[n.name]) / 10 for n in nodes}
             began = time.monotonic()
             figures = measured.load([("logs", "one", rate / senders)] * senders, options.seconds)
             took = time.monotonic() - began

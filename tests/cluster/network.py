@@ -5,6 +5,7 @@ util-linux; `main` re-executes the script in a new namespace, so that nothing of
 or changed.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 
 HTTP, GRPC, OTLP_GRPC, OTLP_HTTP = 7800, 7801, 4317, 4318
+LINKS = itertools.count()
 
 
 def in_namespace():
@@ -78,7 +80,8 @@ class Node:
     def __init__(self, cluster, number, name, target, zone):
         self.cluster, self.name, self.target, self.zone = cluster, name, target, zone
         self.ip = f"10.77.0.{10 + number}"
-        self.link = f"v{number}"
+        # Never used again: the kernel takes a moment to remove those of a cluster before.
+        self.link = f"v{next(LINKS)}"
         self.process = None
         self.starts = 0
         # Keeps the namespace, and with it the machine's network, while no process runs there.
