@@ -18,6 +18,7 @@ import argparse
 import http.client
 import os
 import pathlib
+import shutil
 import statistics
 import sys
 import tempfile
@@ -150,13 +151,13 @@ class Measured:
     """A cluster, and what a load on it cost."""
 
     def __init__(self, binary, ingesters, replication, environment=None):
-        directory = tempfile.mkdtemp(prefix="bonghwa-load-")
+        self.directory = tempfile.mkdtemp(prefix="bonghwa-load-")
         settings = {
             "BONGHWA_REPLICATION_FACTOR": str(replication), "BONGHWA_TELEMETRY__LOG": "warn,openraft=error",
             "BONGHWA_INGESTER__FLUSH_AGE": "10s", **(environment or {}),
         }
         shape = [("m", "meta", 1), ("i", "ingester", ingesters), ("d", "distributor", 1), ("q", "querier", 1)]
-        self.cluster = Cluster(binary, directory, settings, shape)
+        self.cluster = Cluster(binary, self.directory, settings, shape)
         self.cluster.start()
         wait_settled(self.cluster)
 
@@ -196,6 +197,7 @@ class Measured:
 
     def close(self):
         self.cluster.close()
+        shutil.rmtree(self.directory)
 
 
 def per_million(figures, names):
