@@ -246,6 +246,16 @@ def scale_out(options):
     measured.close()
 
 
+def fill_page_cache(path):
+    """Reads a file about as large as the memory. Hosts that take free memory back from a virtual machine make each first
+    touch of a page cost much more than writing it; a machine that has been up for a while has a full page cache."""
+    if path:
+        with open(path, "rb", buffering=0) as file:
+            buffer = bytearray(4 << 20)
+            while file.readinto(buffer):
+                pass
+
+
 def replication(options):
     """One partition of logs (a shuffle shard of one): its leader and its followers are apart."""
     one_partition = {"BONGHWA_LIMITS__UNNAMED__SHUFFLE_SHARD": "1"}
@@ -254,6 +264,7 @@ def replication(options):
     loads = [("6, 20,000/s", 6, 20_000), ("6, 100,000/s", 6, 100_000), ("6, closed loop", 6, 0), ("32, closed loop", 32, 0)]
     for name, senders, rate in loads:
         for factor in (1, 3):
+            fill_page_cache(options.page_cache)
             measured = Measured(options.binary, 3, factor, one_partition)
             nodes = measured.cluster.of("ingester")
             idle = {n.name: cpu(n) for n in nodes}
@@ -304,6 +315,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", choices=SCENARIOS)
     parser.add_argument("--binary", required=True)
+    parser.add_argument("--page-cache", metavar="FILE", help="replication: read this large file before each load")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rate", type=float, default=30_000, help="items per second, all signals together")
     options = parser.parse_args()

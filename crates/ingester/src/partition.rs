@@ -229,7 +229,7 @@ async fn commit(view: &ClusterView, partition: &str, group: &Group, batches: Vec
         waiting.push(pending.done);
     }
     let staged = Arc::new(Staged::new(names, rows, reserved));
-    let result = group.append(Payload { bytes, decoded: Some(staged) }).await;
+    let result = group.append(Payload::with_decoded(bytes, staged)).await;
     let mut answers = result.as_ref().map(|appended| positions(&appended.response));
     for done in waiting {
         let answer = match &mut answers {

@@ -58,11 +58,12 @@ pub(crate) trait Batch {
     /// Adds the records of entries; returns their bytes.
     fn put_entries(&mut self, family: &str, entries: &[Entry]) -> u64;
 
-    /// Deletes the positions in `start..end`.
+    /// Deletes the positions in `start..end`: they will be written again.
     fn delete_entries(&mut self, family: &str, start: u64, end: u64);
 
-    /// Told once a deletion up to a position, inclusive, will never be taken back.
-    fn trimmed(&mut self, family: &Arc<str>, upto: u64);
+    /// Lets go of the positions in `from..=upto`, which nobody reads again. They may stay where
+    /// they lie until their space can be had cheaply.
+    fn trim(&mut self, family: &Arc<str>, from: u64, upto: u64);
 
     fn put_state(&mut self, key: Vec<u8>, value: Vec<u8>);
 }

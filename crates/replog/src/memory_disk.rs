@@ -284,7 +284,9 @@ impl Batch for MemoryBatch<'_> {
         self.changes.push(Change::Delete { family: family.to_owned(), start, end });
     }
 
-    fn trimmed(&mut self, _family: &Arc<str>, _upto: u64) {}
+    fn trim(&mut self, family: &Arc<str>, from: u64, upto: u64) {
+        self.delete_entries(family, from, upto + 1);
+    }
 
     fn put_state(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.changes.push(Change::State { key, value: value.into() });

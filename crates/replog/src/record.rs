@@ -38,6 +38,9 @@ pub(crate) fn stored_len(entry: &Entry) -> usize {
 
 /// Appends the record of an entry to a buffer.
 pub(crate) fn encode(entry: &Entry, out: &mut Vec<u8>) {
+    if let Some(record) = received(entry) {
+        return out.put_slice(record);
+    }
     let start = out.len();
     out.put_u8(VERSION);
     out.put_u8(match &entry.payload {
@@ -58,6 +61,14 @@ pub(crate) fn encode(entry: &Entry, out: &mut Vec<u8>) {
     record[CHECKSUM_AT..BODY_AT].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// The record that an entry came in, from a leader or from the disk.
+pub(crate) fn received(entry: &Entry) -> Option<&Bytes> {
+    match &entry.payload {
+        Content::Normal(payload) => payload.record.as_ref(),
+        Content::Blank | Content::Membership(_) => None,
+    }
+}
+
 /// Reads the record stored at a position; the payload is a slice of it.
 pub(crate) fn decode(index: u64, record: Bytes) -> Result<Entry, Malformed> {
     if record.len() < BODY_AT {
@@ -76,7 +87,7 @@ pub(crate) fn decode(index: u64, record: Bytes) -> Result<Entry, Malformed> {
             reader.end()?;
             Content::Blank
         }
-        PAYLOAD => Content::Normal(Payload { bytes: reader.rest(), decoded: None }),
+        PAYLOAD => Content::Normal(Payload { bytes: reader.rest(), decoded: None, record: Some(record) }),
         MEMBERSHIP => {
             let membership = reader.membership()?;
             reader.end()?;
@@ -107,7 +118,8 @@ mod tests {
         let mut out = Vec::new();
         encode(&entry(Content::Normal(Payload::new("raw batch"))), &mut out);
         assert_eq!(&out[BODY_AT..], b"raw batch");
-        let back = decode(41, out.into()).unwrap();
+        let back = decode(41, out.clone().into()).unwrap();
+        assert_eq!(received(&back).unwrap(), &out);
         assert_eq!(back.log_id, entry(Content::Blank).log_id);
         assert!(matches!(back.payload, Content::Normal(p) if p.bytes == "raw batch" && p.decoded.is_none()));
     }

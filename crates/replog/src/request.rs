@@ -91,11 +91,10 @@ impl Progress {
             }
             Request::Truncate { from, to, .. } => batch.delete_entries(&log.name, *from, *to),
             Request::Purge { from, upto, .. } => {
-                batch.delete_entries(&log.name, *from, upto.index + 1);
+                batch.trim(&log.name, *from, upto.index);
                 let mut value = Vec::new();
                 value.put_log_id(upto);
                 batch.put_state(log.state_key(StateKey::Purged), value);
-                batch.trimmed(&log.name, upto.index);
             }
             Request::Put { key, value, .. } => batch.put_state(log.state_key(*key), value.clone()),
             Request::Stop => {}

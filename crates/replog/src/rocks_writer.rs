@@ -130,7 +130,8 @@ impl RocksWriter {
         let mut changes = Changes {
             db: &self.db,
             states,
-            batch: WriteBatch::default(),
+            // In one piece: a batch that grows is copied each time.
+            batch: WriteBatch::with_capacity_bytes(round.iter().map(Request::len).sum::<usize>() + 4096),
             scratch: &mut self.scratch,
             reclaimable: &mut self.reclaimable,
         };
@@ -159,6 +160,22 @@ struct Changes<'a> {
     reclaimable: &'a mut BTreeMap<Arc<str>, u64>,
 }
 
+impl Changes<'_> {
+    /// The first position that no table has. `None` while a table is being written, or where
+    /// RocksDB does not say.
+    fn first_outside_tables(&self, family: &str) -> Option<u64> {
+        let handle = self.db.cf_handle(family)?;
+        let frozen = self.db.property_int_value_cf(&handle, rocksdb::properties::NUM_IMMUTABLE_MEM_TABLE).ok()??;
+        if frozen > 0 {
+            return None;
+        }
+        let files = self.db.live_files().ok()?;
+        let last_keys = files.iter().filter(|f| f.column_family_name == family).filter_map(|f| f.end_key.as_deref());
+        let last = last_keys.filter_map(|key| Some(u64::from_be_bytes(key.try_into().ok()?))).max();
+        Some(last.map_or(0, |last| last + 1))
+    }
+}
+
 impl Batch for Changes<'_> {
     fn has_family(&self, family: &str) -> bool {
         self.db.cf_handle(family).is_some()
@@ -168,10 +185,16 @@ impl Batch for Changes<'_> {
         let Some(family) = self.db.cf_handle(family) else { return 0 };
         let mut bytes = 0;
         for entry in entries {
-            self.scratch.clear();
-            record::encode(entry, self.scratch);
-            self.batch.put_cf(&family, entry.log_id.index.to_be_bytes(), &*self.scratch);
-            bytes += self.scratch.len() as u64;
+            let record = match record::received(entry) {
+                Some(record) => &**record,
+                None => {
+                    self.scratch.clear();
+                    record::encode(entry, self.scratch);
+                    &*self.scratch
+                }
+            };
+            self.batch.put_cf(&family, entry.log_id.index.to_be_bytes(), record);
+            bytes += record.len() as u64;
         }
         // A large entry should not keep its memory for good.
         if self.scratch.capacity() > 4 << 20 {
@@ -185,8 +208,17 @@ impl Batch for Changes<'_> {
         self.batch.delete_range_cf(&family, start.to_be_bytes(), end.to_be_bytes());
     }
 
-    fn trimmed(&mut self, family: &Arc<str>, upto: u64) {
+    /// Entries that are not in a table yet are deleted, so that they never will be. A deletion of
+    /// those that are would make the next table overlap theirs, and compaction copy both: their
+    /// tables are dropped whole instead, once all their entries are trimmed.
+    fn trim(&mut self, family: &Arc<str>, from: u64, upto: u64) {
         self.reclaimable.insert(family.clone(), upto);
+        if let Some(start) = self.first_outside_tables(family) {
+            let start = start.max(from);
+            if start <= upto {
+                self.delete_entries(family, start, upto + 1);
+            }
+        }
     }
 
     fn put_state(&mut self, key: Vec<u8>, value: Vec<u8>) {

@@ -20,17 +20,19 @@ pub struct Payload {
     /// Rides along on the node that appended the entry, so that the leader does not decode what
     /// it just encoded. `None` after replay or replication.
     pub decoded: Option<Arc<dyn Any + Send + Sync>>,
+    /// The record around `bytes`, where it came as one: it is stored as it came.
+    pub(crate) record: Option<Bytes>,
 }
 
 impl Payload {
     /// A payload of bytes alone.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: bytes.into(), decoded: None }
+        Self { bytes: bytes.into(), decoded: None, record: None }
     }
 
     /// A payload with its decoded form, for the `apply` of the node that appends it.
     pub fn with_decoded(bytes: impl Into<Bytes>, decoded: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { bytes: bytes.into(), decoded: Some(decoded) }
+        Self { bytes: bytes.into(), decoded: Some(decoded), record: None }
     }
 }
 

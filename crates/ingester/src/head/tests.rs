@@ -30,7 +30,7 @@ fn entry(time: i64) -> Bytes {
 
 fn payload(time: i64, decoded: bool) -> Payload {
     let staged = Staged::new(vec![name(time)], vec![(shop(), record(time))], vec![]);
-    Payload { bytes: entry(time), decoded: decoded.then(|| Arc::new(staged) as _) }
+    if decoded { Payload::with_decoded(entry(time), Arc::new(staged)) } else { Payload::new(entry(time)) }
 }
 
 fn leading(watermark: u64) -> (Head, Arc<HeadMemory>) {
@@ -197,7 +197,7 @@ fn memory_is_counted_from_admission_to_release_whoever_waits() {
     let before = memory.used();
     let staged = Arc::new(Staged::new(vec![None], vec![(shop(), record(5))], vec![memory.reserve(1_000_000)]));
     assert_eq!(memory.used(), before + 1_000_000, "counted while it is on its way");
-    let payload = Payload { bytes: entry(5), decoded: Some(staged.clone()) };
+    let payload = Payload::with_decoded(entry(5), staged.clone());
     head.apply(5, &payload);
     let held = memory.used() - before;
     assert!((1..10_000).contains(&held), "the head counts what it holds: {held}");
@@ -209,7 +209,7 @@ fn memory_is_counted_from_admission_to_release_whoever_waits() {
 fn an_entry_of_a_newer_version_is_told() {
     let (head, _) = head(0);
     assert_eq!(head.newer(), None);
-    head.apply(5, &Payload { bytes: Bytes::from_static(&[200, 1, 0]), decoded: None });
+    head.apply(5, &Payload::new(Bytes::from_static(&[200, 1, 0])));
     let said = head.newer().unwrap();
     assert!(said.contains("position 5") && said.contains("version 200"), "{said}");
     assert!(head.snapshot().is_err(), "the log keeps it");
@@ -218,7 +218,7 @@ fn an_entry_of_a_newer_version_is_told() {
 #[test]
 fn a_damaged_entry_hides_no_other() {
     let (head, _) = head(0);
-    head.apply(5, &Payload { bytes: Bytes::from_static(&[1, 1, 0]), decoded: None });
+    head.apply(5, &Payload::new(Bytes::from_static(&[1, 1, 0])));
     head.apply(6, &payload(6, false));
     assert_eq!(times(&head, 0), Ok(vec![1, 3, 4, 6]));
 }
