@@ -74,6 +74,25 @@ pub enum Column {
         /// The type asked for.
         value_type: ValueType,
     },
+    /// One of [`LISTS`]: a part of all samples of a series. Who asks for one gets a row per series and
+    /// part of its time, not one per sample, and no base column that samples differ in.
+    List(&'static str),
+}
+
+/// The parts of samples that can be had as lists, one item per sample, which may be null.
+/// A list is null where no sample of the series has that part.
+pub const LISTS: [&str; 9] =
+    ["times", "values", "ints", "start_times", "counts", "sums", "flags", "buckets", "exemplars"];
+
+/// The item's type.
+fn list_item(name: &str) -> DataType {
+    match name {
+        "times" | "start_times" => time_type(),
+        "values" | "sums" => DataType::Float64,
+        "ints" | "counts" => DataType::Int64,
+        "flags" => DataType::Int32,
+        _ => DataType::Utf8,
+    }
 }
 
 impl Column {
@@ -81,8 +100,10 @@ impl Column {
     pub fn to_proto(&self) -> v1::Column {
         match self {
             Column::Base(name) => v1::Column { base: (*name).to_owned(), ..Default::default() },
+            Column::List(name) => v1::Column { base: (*name).to_owned(), list: true, ..Default::default() },
             Column::Attribute { scope, key, value_type } => v1::Column {
                 base: String::new(),
+                list: false,
                 scope: match scope {
                     AttributeScope::Any => v1::AttributeScope::Unspecified,
                     AttributeScope::Resource => v1::AttributeScope::Resource,
@@ -101,6 +122,12 @@ impl Column {
 
     /// Reads a message; fails on a base column that the signal does not have.
     pub fn from_proto(signal: Signal, message: v1::Column) -> Result<Column, BlockError> {
+        if message.list {
+            let list = LISTS.iter().find(|name| **name == message.base && signal == Signal::Metrics);
+            return list.map(|name| Column::List(name)).ok_or_else(|| {
+                BlockError::Request(format!("{signal} has no list {:?}: metrics have {}", message.base, LISTS.join(", ")))
+            });
+        }
         if !message.base.is_empty() {
             return base_column(signal, &message.base).map(|c| Column::Base(c.name));
         }
@@ -284,7 +311,13 @@ pub fn field(signal: Signal, column: &Column) -> Field {
             base_column(signal, name).map_or_else(|_| Field::new(*name, DataType::Utf8, true), BaseColumn::field)
         }
         Column::Attribute { key, value_type, .. } => Field::new(&**key, value_type.data_type(), true),
+        Column::List(name) => list_field(name),
     }
+}
+
+/// The field of a list of samples' parts, physical and logical.
+pub(crate) fn list_field(name: &str) -> Field {
+    Field::new(name, DataType::List(Arc::new(Field::new("element", list_item(name), true))), true)
 }
 
 /// The schema of a batch with these columns.
@@ -328,6 +361,11 @@ mod tests {
                 let column = Column::Attribute { scope, key: "http.route".into(), value_type };
                 assert_eq!(Column::from_proto(Signal::Logs, column.to_proto()).unwrap(), column);
             }
+        }
+        for list in LISTS {
+            let column = Column::List(list);
+            assert_eq!(Column::from_proto(Signal::Metrics, column.to_proto()).unwrap(), column);
+            assert!(Column::from_proto(Signal::Logs, column.to_proto()).is_err());
         }
         let unknown = v1::Column { base: "colour".into(), ..Default::default() };
         let error = Column::from_proto(Signal::Logs, unknown).unwrap_err().to_string();

@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bonghwa_model::{Kind, Signal};
 use hashbrown::HashSet;
 
-use crate::column::{Column, ValueType, time_column, time_type};
+use crate::column::{Column, LISTS, ValueType, list_field, time_column, time_type};
 use crate::describe::{Describer, KeyStats};
 
 /// At most this many attributes get a column, those with the most bytes first.
@@ -302,21 +302,7 @@ fn scope_fields() -> Vec<Field> {
     ]
 }
 
-/// A list column; its items may be null where a sample has no such part.
-fn list(name: &str, item: DataType) -> Field {
-    optional(name, DataType::List(Arc::new(Field::new("element", item, true))))
-}
-
+/// The lists of samples' parts.
 fn sample_fields() -> Vec<Field> {
-    vec![
-        list("times", time_type()),
-        list("values", DataType::Float64),
-        list("ints", DataType::Int64),
-        list("start_times", time_type()),
-        list("counts", DataType::Int64),
-        list("sums", DataType::Float64),
-        list("flags", DataType::Int32),
-        list("buckets", DataType::Utf8),
-        list("exemplars", DataType::Utf8),
-    ]
+    LISTS.iter().map(|name| list_field(name)).collect()
 }

@@ -1,7 +1,7 @@
 //! Blocks: Parquet objects that hold a log range's rows, and the rows that are not
 //! in one yet, both seen through the same logical columns.
 //!
-//! Write: [`write_l0`]. Read: [`BlockReader`]. Tails: [`to_record_batch`]. Merge: [`Merge`].
+//! Write: [`write_l0`]. Read: [`BlockReader`]. Tails: [`to_record_batch`], [`to_series`]. Merge: [`Merge`].
 
 mod column;
 mod decode;
@@ -23,13 +23,13 @@ mod rows;
 mod write;
 
 pub use column::{
-    AttributeScope, BaseColumn, Column, ValueType, base_column, base_columns, field, schema, time_column, value_type,
+    AttributeScope, BaseColumn, Column, LISTS, ValueType, base_column, base_columns, field, schema, time_column, value_type,
 };
 pub use describe::{Describer, describe};
 pub use error::BlockError;
 pub use index::tokens;
 pub use inspect::{ColumnInspection, Inspection, RowGroupInspection, TenantInspection, inspect};
-pub use memory::to_record_batch;
+pub use memory::{to_record_batch, to_series};
 pub use merge::{BlockOrigin, Chunk, Merge, MergeOptions, MergeWriter, Survey, Window, WindowRows};
 pub use read::{
     BlockReader, CacheOptions, Comparison, FooterCache, Op, Predicate, PruneStats, RangeCache, Scalar, ScanPlan,

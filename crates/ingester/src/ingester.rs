@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use bonghwa_block::{Column, WriteOptions};
 use bonghwa_cluster::{ClusterView, seam};
 use bonghwa_model::TenantId;
+use bonghwa_model::batch::Batch;
+use bonghwa_model::prometheus_names::may_be_called;
 use bonghwa_protocol::{EncodedBatch, IngesterClient, MetaClient, RpcError, RpcErrorKind, v1};
 use bonghwa_replog::Host;
 use futures::stream::BoxStream;
@@ -151,11 +153,17 @@ impl IngesterClient for Ingester {
         let columns = columns.map_err(|e| invalid(e.to_string()))?;
         let (min, max) = (request.min_time, request.max_time);
         let services = request.services;
-        let wanted = move |batch: &bonghwa_model::batch::Batch| {
+        let wanted = move |batch: &Batch| {
             let in_time = batch.times().iter().any(|t| (min..=max).contains(t));
             let has = |name: &String| services.contains(name);
             in_time && (services.is_empty() || batch.common().resources.iter().any(|r| has(&r.service_name)))
         };
+        if columns.iter().any(|column| matches!(column, Column::List(_))) {
+            let names = request.metric_names;
+            let series = seam::blocking(move || series(&batches, &columns, &names, wanted));
+            let series = series.await.unwrap_or_else(|| Err(RpcError::internal("the node is stopping")))?;
+            return Ok(stream::iter(series.into_iter().map(Ok)).boxed());
+        }
         let records = batches.into_iter().filter(move |b| wanted(b)).map(move |batch| {
             bonghwa_block::to_record_batch(&batch, &columns)
                 .map_err(|e| RpcError::new(RpcErrorKind::Internal, e.to_string()))
@@ -171,6 +179,18 @@ impl IngesterClient for Ingester {
         Ok(self.partitions())
     }
 }
+/// The series of a tail that may be called one of these names, of those batches that are wanted.
+fn series(
+    batches: &[Arc<Batch>],
+    columns: &[Column],
+    names: &[String],
+    wanted: impl Fn(&Batch) -> bool,
+) -> Result<Vec<RecordBatch>, RpcError> {
+    let batches: Vec<&Batch> = batches.iter().map(|batch| &**batch).filter(|batch| wanted(batch)).collect();
+    let may_be = |metric: &str| names.is_empty() || names.iter().any(|name| may_be_called(metric, name));
+    bonghwa_block::to_series(&batches, columns, may_be).map_err(|e| RpcError::internal(e.to_string()))
+}
+
 /// Flushes what the partition holds now.
 async fn flush_all(flusher: Arc<Flusher>, partition: Arc<Partition>) -> Result<Vec<String>, IngesterError> {
     let target = partition.head.applied();

@@ -313,6 +313,7 @@ async fn rows(plan: &TablePlan, unit: &Unit, request: &ScanRequest) -> Result<Bo
                 min_time: plan.request.predicate.min_time,
                 max_time: plan.request.predicate.max_time,
                 services: plan.request.predicate.services.clone().unwrap_or_default(),
+                metric_names: plan.request.predicate.metric_names.clone().unwrap_or_default(),
                 columns: request.columns.iter().map(Column::to_proto).collect(),
             };
             let batches = tail.leader.tail(request).await.map_err(QueryError::from)?;

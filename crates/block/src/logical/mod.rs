@@ -62,7 +62,7 @@ enum Output {
 pub(crate) struct Mapping {
     schema: SchemaRef,
     outputs: Vec<Output>,
-    /// Of metrics: the list that tells how many samples a series has.
+    /// Of metrics, for a row per sample: the list that tells how many samples a series has.
     times: Option<usize>,
     /// Physical columns that must be read, by index.
     pub needed: BTreeSet<usize>,
@@ -81,6 +81,8 @@ impl Mapping {
         for column in columns {
             let output = match column {
                 Column::Base(name) => base(layout, name)?,
+                // As it lies in the block.
+                Column::List(name) => Output::Copy(layout.index(name).ok_or_else(|| missing(name))?),
                 Column::Attribute { scope, key, value_type } => {
                     let owners: &[Owner] = match scope {
                         AttributeScope::Any => &[Owner::Record, Owner::Resource],
@@ -93,8 +95,12 @@ impl Mapping {
             output.needs(&mut needed);
             outputs.push(output);
         }
+        let by_series = columns.iter().any(|column| matches!(column, Column::List(_)));
+        if by_series && outputs.iter().any(|output| matches!(output, Output::Sample(_))) {
+            return Err(BlockError::Request("rows of series have no columns of single samples: ask for lists".into()));
+        }
         let times = match layout.signal {
-            Signal::Metrics => Some(layout.index("times").ok_or_else(|| missing("times"))?),
+            Signal::Metrics if !by_series => Some(layout.index("times").ok_or_else(|| missing("times"))?),
             _ => None,
         };
         needed.extend(times);

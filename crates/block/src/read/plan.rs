@@ -72,6 +72,7 @@ pub struct ScanPlan {
     pub(super) row_groups: Vec<PlannedRowGroup>,
     pub(super) range: RangeInclusive<i64>,
     pub(super) ids: Option<IdTest>,
+    pub(super) metric_names: Option<Arc<[String]>>,
 }
 
 /// Which trace ids a scan is about: other rows are passed over without being decoded.
@@ -171,6 +172,7 @@ impl BlockReader {
             mapping,
             row_groups,
             range: predicate.min_time..=predicate.max_time,
+            metric_names: predicate.metric_names.as_deref().map(Arc::from),
             ids: predicate.trace_ids.as_ref().map(|ids| IdTest::OneOf(Arc::new(ids.iter().copied().collect()))),
         })
     }

@@ -12,6 +12,10 @@ pub struct Predicate {
     pub max_time: i64,
     /// `service_name` is one of these.
     pub services: Option<Vec<String>>,
+    /// The metric may be called one of these in Prometheus (see [`may_be_called`]).
+    ///
+    /// [`may_be_called`]: bonghwa_model::prometheus_names::may_be_called
+    pub metric_names: Option<Vec<String>>,
     /// The trace id is one of these.
     pub trace_ids: Option<Vec<[u8; 16]>>,
     /// Each occurs in the row as a token (see [`crate::tokens`]): in the body, severity
@@ -29,6 +33,7 @@ impl Default for Predicate {
             min_time: i64::MIN,
             max_time: i64::MAX,
             services: None,
+            metric_names: None,
             trace_ids: None,
             tokens: Vec::new(),
             comparisons: Vec::new(),

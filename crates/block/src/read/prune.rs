@@ -68,6 +68,7 @@ impl Resolved {
                     None => Resolved::Derived,
                 };
             }
+            Column::List(_) => return Resolved::Derived,
             Column::Attribute { scope, key, value_type } => (scope, key, value_type),
         };
         let owners: &[Owner] = match scope {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, BooleanArray, RecordBatch};
+use bonghwa_model::prometheus_names;
 use bonghwa_protocol::v1;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -110,6 +111,11 @@ impl BlockReader {
             let matches = move |batch: RecordBatch| Ok(with_ids(&batch, &test));
             builder = builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, matches))]));
         }
+        if let (Some(names), Some(index)) = (plan.metric_names.clone(), footer.layout.index("name")) {
+            let mask = ProjectionMask::roots(&schema, [index]);
+            let matches = move |batch: RecordBatch| Ok(may_be_called(&batch, &names));
+            builder = builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, matches))]));
+        }
         let stream = builder.build().map_err(|e| BlockError::parquet(&path, e))?;
         let columns = footer.layout.schema.fields().len();
         let needed: Vec<usize> = needed.iter().copied().collect();
@@ -147,6 +153,27 @@ impl BlockReader {
         if per_row == 1 { BATCH_ROWS } else { (BATCH_SAMPLES / per_row).clamp(1, BATCH_ROWS as u64) as usize }
             .min(plan.stats.rows_selected.max(1))
     }
+}
+
+/// The series whose metric may be called one of these in Prometheus.
+fn may_be_called(batch: &RecordBatch, wanted: &[String]) -> BooleanArray {
+    let Some(names) = batch.columns().first().and_then(|c| c.as_string_opt::<i32>()) else {
+        return BooleanArray::from(vec![true; batch.num_rows()]);
+    };
+    // Series are sorted by name: most have that of the one before.
+    let mut last = None;
+    let passes = |row: usize| {
+        let name = names.value(row);
+        match last {
+            Some((known, passes)) if known == name => passes,
+            _ => {
+                let passes = wanted.iter().any(|wanted| prometheus_names::may_be_called(name, wanted));
+                last = Some((name, passes));
+                passes
+            }
+        }
+    };
+    (0..names.len()).map(passes).map(Some).collect()
 }
 
 /// The rows whose trace id passes; one that is missing counts as zero.

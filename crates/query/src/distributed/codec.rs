@@ -174,13 +174,14 @@ fn write_partition(units: &[Arc<Unit>]) -> v1::ScanPartition {
 }
 
 fn write_predicate(predicate: &Predicate) -> v1::ScanPredicate {
-    let Predicate { min_time, max_time, services, trace_ids, tokens, comparisons } = predicate;
+    let Predicate { min_time, max_time, services, metric_names, trace_ids, tokens, comparisons } = predicate;
     let ids = |ids: &Vec<[u8; 16]>| ids.iter().map(|id| Bytes::copy_from_slice(id)).collect();
     v1::ScanPredicate {
         min_time: *min_time,
         max_time: *max_time,
         services: services.clone().map(|names| v1::ScanServices { names }),
         trace_ids: trace_ids.as_ref().map(|trace_ids| v1::ScanTraceIds { ids: ids(trace_ids) }),
+        metric_names: metric_names.clone().map(|names| v1::ScanMetricNames { names }),
         tokens: tokens.clone(),
         comparisons: comparisons.iter().map(write_comparison).collect(),
     }
@@ -194,6 +195,7 @@ fn read_predicate(signal: Signal, predicate: v1::ScanPredicate) -> Result<Predic
         min_time: predicate.min_time,
         max_time: predicate.max_time,
         services: predicate.services.map(|services| services.names),
+        metric_names: predicate.metric_names.map(|metrics| metrics.names),
         trace_ids: predicate.trace_ids.map(ids).transpose()?,
         tokens: predicate.tokens,
         comparisons: comparisons.collect::<Result<_>>()?,
