@@ -52,6 +52,33 @@ fn probes() -> Vec<Probe> {
         get("/tempo/api/traces/{id}", "/tempo/api/traces/1a2b", 404),
         get("/tempo/api/v2/traces/{id}", "/tempo/api/v2/traces/1a2b", 404),
     ]);
+    // Prometheus' API: the path, and whether it takes forms too.
+    let prometheus = [
+        ("/api/v1/query", "/api/v1/query?query=1", true),
+        ("/api/v1/query_range", "/api/v1/query_range?query=1&start=0&end=1&step=1", true),
+        ("/api/v1/labels", "/api/v1/labels", true),
+        ("/api/v1/label/{name}/values", "/api/v1/label/job/values", false),
+        ("/api/v1/series", "/api/v1/series?match[]=up", true),
+        ("/api/v1/metadata", "/api/v1/metadata", false),
+        ("/api/v1/format_query", "/api/v1/format_query?query=1", true),
+        ("/api/v1/parse_query", "/api/v1/parse_query?query=1", true),
+        ("/api/v1/status/buildinfo", "/api/v1/status/buildinfo", false),
+        ("/prometheus/api/v1/query", "/prometheus/api/v1/query?query=1", true),
+        ("/prometheus/api/v1/query_range", "/prometheus/api/v1/query_range?query=1&start=0&end=1&step=1", true),
+        ("/prometheus/api/v1/labels", "/prometheus/api/v1/labels", true),
+        ("/prometheus/api/v1/label/{name}/values", "/prometheus/api/v1/label/job/values", false),
+        ("/prometheus/api/v1/series", "/prometheus/api/v1/series?match[]=up", true),
+        ("/prometheus/api/v1/metadata", "/prometheus/api/v1/metadata", false),
+        ("/prometheus/api/v1/format_query", "/prometheus/api/v1/format_query?query=1", true),
+        ("/prometheus/api/v1/parse_query", "/prometheus/api/v1/parse_query?query=1", true),
+        ("/prometheus/api/v1/status/buildinfo", "/prometheus/api/v1/status/buildinfo", false),
+    ];
+    for (route, path, forms) in prometheus {
+        probes.push(get(route, path, 200));
+        if forms {
+            probes.push(probe(route, Method::POST, path, "", 200));
+        }
+    }
     let writes = [
         "/v1/logs",
         "/v1/metrics",

@@ -3,6 +3,7 @@
 mod compaction;
 mod limits;
 mod load;
+mod metrics;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
 pub use compaction::{Compaction, Keep};
+pub use metrics::Metrics;
 pub use limits::{Limits, TenantRates};
 pub use load::load;
 
@@ -76,6 +78,8 @@ pub struct Config {
     pub limits: Limits,
     /// Queries.
     pub query: Query,
+    /// How PromQL sees OpenTelemetry's metrics.
+    pub metrics: Metrics,
     /// Putting blocks together.
     pub compactor: Compaction,
     /// How long rows are kept; the compactor takes out what is older.
@@ -248,6 +252,7 @@ impl Default for Config {
             ingester: Ingester::default(),
             limits: Limits::default(),
             query: Query::default(),
+            metrics: Metrics::default(),
             compactor: Compaction::default(),
             retention: Keep::default(),
             telemetry: Telemetry::default(),
@@ -422,6 +427,7 @@ impl Config {
             timeout: self.query.timeout.0,
             memory_bytes: self.query.memory_bytes.0,
             footer_cache_bytes: self.query.footer_cache_bytes.0,
+            metrics: self.metrics.options(),
             ..EngineOptions::default()
         }
     }

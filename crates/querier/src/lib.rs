@@ -1,4 +1,4 @@
-//! The querier's HTTP APIs: SQL, and traces by their id. It reads what the request
+//! The querier's HTTP APIs: SQL, Prometheus' API, and traces by their id. It reads what the request
 //! asks, lets `query` answer, and writes the answer in the format that the caller
 //! accepts. No storage and no planning here.
 
@@ -8,6 +8,7 @@ mod error;
 mod formats;
 mod otlp_json;
 mod partial;
+mod prometheus;
 mod request;
 mod sql;
 mod traces;
@@ -45,6 +46,9 @@ impl Querier {
 pub fn router(querier: Querier) -> Router {
     let mut router =
         Router::new().route("/api/v1/sql", get(sql::get).post(sql::post)).route("/api/echo", get(|| async { "echo" }));
+    for prefix in ["", "/prometheus"] {
+        router = prometheus::routes(router, prefix);
+    }
     for prefix in ["", "/tempo"] {
         router = router
             .route(&format!("{prefix}/api/traces/{{id}}"), get(traces::v1))

@@ -24,6 +24,7 @@ use crate::distributed::{Distribution, Peers};
 use crate::mentions::Mentions;
 use crate::plan::Source;
 use crate::run::{Limits, Plan};
+use crate::series::MetricsOptions;
 use crate::table::{OneSchema, Part, SignalTable, Tables};
 use crate::view::{AttributeKinds, View};
 use crate::{QueryError, nearest, numeric, session, star, statement, table, trace};
@@ -41,6 +42,8 @@ pub struct EngineOptions {
     pub target_partitions: usize,
     /// Bytes of block footers and indexes that are kept.
     pub footer_cache_bytes: usize,
+    /// How PromQL sees OpenTelemetry's metrics.
+    pub metrics: MetricsOptions,
 }
 
 impl Default for EngineOptions {
@@ -51,6 +54,7 @@ impl Default for EngineOptions {
             concurrent: 16,
             target_partitions: std::thread::available_parallelism().map_or(1, usize::from),
             footer_cache_bytes: 64 * 1024 * 1024,
+            metrics: MetricsOptions::default(),
         }
     }
 }
@@ -62,7 +66,8 @@ pub struct Engine {
     store: Arc<dyn ObjectStore>,
     footers: Arc<FooterCache>,
     base: SessionState,
-    limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) metrics_options: Arc<MetricsOptions>,
     distribution: Option<Distribution>,
 }
 
@@ -88,16 +93,16 @@ pub struct TraceAnswer {
 
 /// The partitions that the last attempt at a query had to leave out.
 #[derive(Clone, Default)]
-struct Missing(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Missing(Arc<Mutex<Vec<String>>>);
 
 impl Missing {
-    fn note(&self, views: &Views) {
+    pub(crate) fn note(&self, views: &Views) {
         let missing: BTreeSet<&String> =
             views.iter().flat_map(|(_, views)| views.values()).flat_map(|view| &view.missing).collect();
         *self.0.lock() = missing.into_iter().cloned().collect();
     }
 
-    fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock())
     }
 }
@@ -117,6 +122,7 @@ impl Engine {
             footers: Arc::new(FooterCache::new(options.footer_cache_bytes)),
             base: session::base(options.target_partitions),
             limits: Arc::new(Limits::new(options.timeout, options.memory_bytes, options.concurrent)),
+            metrics_options: Arc::new(options.metrics),
             distribution: None,
         }
     }
@@ -292,7 +298,7 @@ impl Engine {
 
     /// What the query sees of each tenant, and where its rows come from. No record is of two
     /// tenants, so that each may have a view of its own.
-    async fn views(&self, tenants: &TenantSet, signals: &BTreeSet<Signal>, alive: &Alive) -> Result<Views, QueryError> {
+    pub(crate) async fn views(&self, tenants: &TenantSet, signals: &BTreeSet<Signal>, alive: &Alive) -> Result<Views, QueryError> {
         let of_tenant = |tenant: &TenantId| {
             let tenant = tenant.clone();
             async move {
@@ -315,7 +321,7 @@ impl Engine {
 }
 
 /// What a query sees, by tenant.
-type Views = Vec<(Arc<Source>, BTreeMap<Signal, Arc<View>>)>;
+pub(crate) type Views = Vec<(Arc<Source>, BTreeMap<Signal, Arc<View>>)>;
 
 struct QuerySession {
     session: SessionState,

@@ -150,6 +150,17 @@ impl From<BlockError> for QueryError {
     }
 }
 
+impl From<bonghwa_promql::Error> for QueryError {
+    fn from(error: bonghwa_promql::Error) -> Self {
+        use bonghwa_promql::Error;
+        match error {
+            Error::Parse(_) | Error::Params(_) => QueryError::Invalid(error.to_string()),
+            Error::Execution(_) | Error::Limit { .. } => QueryError::Execution(error.to_string()),
+            Error::Canceled => QueryError::Unavailable(error.to_string()),
+        }
+    }
+}
+
 impl From<QueryError> for DataFusionError {
     fn from(error: QueryError) -> Self {
         DataFusionError::External(Box::new(error))

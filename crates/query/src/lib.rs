@@ -1,6 +1,6 @@
 //! Answers questions about telemetry with DataFusion, from blocks and tails in one
-//! consistent view: SQL over the tables `logs`, `spans` and `metrics`, and traces
-//! by their id.
+//! consistent view: SQL over the tables `logs`, `spans` and `metrics`, PromQL ([`promql`],
+//! [`series`]), and traces by their id.
 //!
 //! The read path: [`Engine::sql`] parses ([`statement`]), finds what the query
 //! speaks of ([`mentions`]), takes a [`view`], gives the query its [`table`]s, and
@@ -26,8 +26,10 @@ mod numeric;
 mod plan;
 mod planner;
 mod predicate;
+mod promql;
 mod run;
 mod scan;
+mod series;
 mod session;
 mod star;
 mod statement;
@@ -43,4 +45,6 @@ mod tests;
 pub use distributed::{Peers, WorkerDoor};
 pub use engine::{Engine, EngineOptions, SqlAnswer, TraceAnswer};
 pub use error::QueryError;
+pub use promql::{MetricsAnswer, SeriesQuery};
+pub use series::{Metadata, MetricsOptions};
 pub use statement::MAX_QUERY_BYTES;

@@ -179,6 +179,18 @@ pub(crate) async fn plan(
     predicate: Predicate,
     filtered: bool,
 ) -> Result<TablePlan, QueryError> {
+    plan_with(source, view, columns.clone(), columns, predicate, filtered).await
+}
+
+/// The same, with other columns where rows may be deleted.
+pub(crate) async fn plan_with(
+    source: &Source,
+    view: &View,
+    columns: Vec<Column>,
+    where_deleted: Vec<Column>,
+    predicate: Predicate,
+    filtered: bool,
+) -> Result<TablePlan, QueryError> {
     let mut pruned = Pruned {
         blocks: view.blocks.len(),
         tails: view.tails.len(),
@@ -198,7 +210,7 @@ pub(crate) async fn plan(
         }
     }
     let request = Arc::new(ScanRequest { tenant: source.tenant.clone(), columns, predicate });
-    let with_deleted = deleted.request(&request);
+    let with_deleted = deleted.request(&ScanRequest { columns: where_deleted, ..ScanRequest::clone(&request) });
     let opening = candidates.into_iter().map(|block| {
         let may_hold = deleted.may_hold(block.rows(), block.block().deletes_through);
         open(source, block, if may_hold { &with_deleted } else { &request }, may_hold)

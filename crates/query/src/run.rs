@@ -90,6 +90,32 @@ impl Limits {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())))
     }
 
+    /// Runs a question of a tenant that has one answer, as one of the first: it ends when its future is
+    /// dropped. It begins again as [`Limits::run`]'s do.
+    pub(crate) async fn answer<T>(
+        &self,
+        tenant: &TenantId,
+        timeout: Duration,
+        ask: impl Fn(Arc<Alive>) -> BoxFuture<'static, Result<T, QueryError>>,
+    ) -> Result<T, QueryError> {
+        let timeout = timeout.min(self.timeout);
+        let alive = Alive::new(timeout);
+        let _waiting = Waiting(alive.clone());
+        let turn = seam::timeout(timeout, self.turns.take(tenant)).await;
+        let _turn = turn.unwrap_or_else(|_| Err(QueryError::Busy(self.turns.most())))?;
+        let asking = async {
+            let mut attempt = 1;
+            loop {
+                match ask(alive.clone()).await {
+                    Err(QueryError::Moved(_)) if attempt < ATTEMPTS => attempt += 1,
+                    Err(error) if alive.may_stay(&error) => tracing::debug!(%error, "a query is begun again"),
+                    answer => return answer,
+                }
+            }
+        };
+        seam::timeout(alive.left(), asking).await.unwrap_or(Err(QueryError::Timeout(timeout)))
+    }
+
     async fn deliver(
         &self,
         plan: Plan,

@@ -284,7 +284,8 @@ fn read(
     streams.try_flatten()
 }
 
-async fn open(plan: &Arc<TablePlan>, unit: &Unit) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+/// The rows of a unit, without deleted ones.
+pub(crate) async fn open(plan: &Arc<TablePlan>, unit: &Unit) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let deleted = unit.may_hold_deleted();
     let batches = rows(plan, unit, if deleted { &plan.with_deleted } else { &plan.request }).await?;
     if !deleted {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bonghwa_block::CacheOptions;
+use bonghwa_model::prometheus_names::Strategy;
 use serde_json::{Map, Value};
 
 use super::Config;
@@ -124,6 +125,11 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = "it has a character that Authorization cannot carry: use letters, digits and signs";
         return error("telemetry.otlp_token", message.into());
+    }
+    if config.metrics.strategy().is_none() {
+        let names = Strategy::ALL.map(|(name, _)| name).join(", ");
+        let message = format!("{:?} is no strategy: it is one of {names}", config.metrics.translation_strategy);
+        return error("metrics.translation_strategy", message);
     }
     let disk = config.query.cache_disk_bytes;
     if (1..CacheOptions::MIN_DISK_BYTES).contains(&disk.0) {

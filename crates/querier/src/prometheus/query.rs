@@ -1,0 +1,58 @@
+//! `query` and `query_range`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bonghwa_promql::{Params as Evaluated, Query};
+use http::Request;
+
+use super::answers::{self, Shape};
+use super::params::{Params, invalid, now};
+use crate::error::ApiError;
+use crate::partial::Partial;
+use crate::{Querier, request};
+
+/// Points of a series in one answer, as many as Prometheus gives.
+const MOST_POINTS: i64 = 11_000;
+
+/// Values at one time.
+pub(crate) async fn instant(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
+    let params = Params::read(request).await?;
+    let time = params.time("time")?.unwrap_or_else(now);
+    answer(&querier, &params, Evaluated::instant(time)).await
+}
+
+/// Values at the steps of a range.
+pub(crate) async fn range(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
+    let params = Params::read(request).await?;
+    let (start, end) = (params.required_time("start")?, params.required_time("end")?);
+    if end < start {
+        return Err(invalid("end", "end timestamp must not be before start time".to_owned()));
+    }
+    let step = params.duration("step")?.ok_or_else(|| invalid("step", "it is missing: send a duration".to_owned()))?;
+    if step <= 0 {
+        let message = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(invalid("step", message.to_owned()));
+    }
+    if (end - start) / step > MOST_POINTS {
+        return Err(ApiError::bad(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    answer(&querier, &params, Evaluated::range(start, end, step)).await
+}
+
+async fn answer(querier: &Querier, params: &Params, mut evaluated: Evaluated) -> Result<Response, ApiError> {
+    let tenants = request::tenants(&params.headers)?;
+    let query = Query::parse(params.query()?).map_err(|error| invalid("query", error.to_string()))?;
+    if let Some(lookback) = params.duration("lookback_delta")? {
+        evaluated.lookback_ms = lookback;
+    }
+    let shape = Shape { time: evaluated.start_ms, limit: params.limit()?, stats: params.get("stats").is_some() };
+    let stale = querier.stale();
+    let answer = querier.engine.promql(&tenants, Arc::new(query), evaluated, params.timeout()?).await?;
+    let partial = Partial { missing: answer.missing, stale: stale.max(querier.stale()) };
+    Ok(answers::query(&answer.answer, &shape, &partial))
+}

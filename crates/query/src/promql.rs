@@ -1,0 +1,225 @@
+//! PromQL, and what Prometheus' API tells of series: the language evaluates what `series` reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bonghwa_cluster::seam;
+use bonghwa_model::{Signal, TenantSet};
+use bonghwa_promql::{Answer, Evaluation, Fold, Labels, Matcher, Params, Query, Series};
+use futures::future::{BoxFuture, try_join_all};
+
+use crate::alive::Alive;
+use crate::engine::{Missing, Views};
+use crate::series::{self, Bounds, Found, Metadata, Wanted};
+use crate::{Engine, QueryError};
+
+/// The label that tells tenants apart where several are read.
+const TENANT_LABEL: &str = "__tenant_id__";
+
+/// The answer to a question about metrics, and whether that is all of it.
+#[derive(Debug)]
+pub struct MetricsAnswer<T> {
+    /// The answer.
+    pub answer: T,
+    /// As of [`crate::SqlAnswer::missing`].
+    pub missing: Vec<String>,
+}
+
+/// A series without its samples is wanted where one of these sets of matchers selects it, in a range of
+/// Unix milliseconds, both inclusive.
+#[derive(Clone, Debug)]
+pub struct SeriesQuery {
+    /// Sets of matchers; one without any selects all.
+    pub matchers: Vec<Vec<Matcher>>,
+    /// Unix milliseconds, both inclusive.
+    pub range: (i64, i64),
+}
+
+impl Engine {
+    /// Evaluates a query within `timeout`, or the time that one may take if that is shorter.
+    pub fn promql(
+        self: &Arc<Self>,
+        tenants: impl Into<TenantSet>,
+        query: Arc<Query>,
+        params: Params,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<MetricsAnswer<Answer>, QueryError>> {
+        let tenants = tenants.into();
+        self.ask(tenants, timeout, move |engine, tenants, missing, alive| {
+            let (query, params) = (query.clone(), params.clone());
+            Box::pin(async move { engine.evaluate(&tenants, &query, params, &missing, &alive).await })
+        })
+    }
+
+    /// The labels of series, sorted.
+    pub fn series(
+        self: &Arc<Self>,
+        tenants: impl Into<TenantSet>,
+        query: SeriesQuery,
+    ) -> BoxFuture<'_, Result<MetricsAnswer<Vec<Labels>>, QueryError>> {
+        self.ask(tenants.into(), Duration::MAX, move |engine, tenants, missing, alive| {
+            let query = query.clone();
+            Box::pin(async move {
+                let views = engine.metrics(&tenants, &missing, &alive).await?;
+                let mut all = BTreeSet::new();
+                for matchers in &query.matchers {
+                    let wanted = Wanted { matchers: matchers.clone().into(), range: query.range, samples: false };
+                    let found = engine.read_series(&views, &wanted, &alive).await?;
+                    all.extend(found.into_iter().map(|(labels, _)| labels));
+                }
+                Ok(all.into_iter().collect())
+            })
+        })
+    }
+
+    /// What metrics say of themselves, by their names in Prometheus.
+    pub fn metadata(
+        self: &Arc<Self>,
+        tenants: impl Into<TenantSet>,
+    ) -> BoxFuture<'_, Result<MetricsAnswer<BTreeMap<String, BTreeSet<Metadata>>>, QueryError>> {
+        self.ask(tenants.into(), Duration::MAX, move |engine, tenants, missing, alive| {
+            Box::pin(async move {
+                let views = engine.metrics(&tenants, &missing, &alive).await?;
+                let mut all: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
+                for (source, views) in &views {
+                    let Some(view) = views.get(&Signal::Metrics) else { continue };
+                    for (name, metadata) in series::metadata(source, view, &engine.metrics_options, &alive).await? {
+                        all.entry(name).or_default().insert(metadata);
+                    }
+                }
+                Ok(all)
+            })
+        })
+    }
+
+    fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        tenants: TenantSet,
+        timeout: Duration,
+        ask: impl Fn(Arc<Engine>, TenantSet, Missing, Arc<Alive>) -> BoxFuture<'static, Result<T, QueryError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> BoxFuture<'_, Result<MetricsAnswer<T>, QueryError>> {
+        let engine = self.clone();
+        Box::pin(async move {
+            let missing = Missing::default();
+            let (of, left_out) = (tenants.clone(), missing.clone());
+            let asking = engine.clone();
+            let ask = move |alive| ask(asking.clone(), of.clone(), left_out.clone(), alive);
+            let answer = engine.limits.answer(tenants.first(), timeout, ask).await?;
+            Ok(MetricsAnswer { answer, missing: missing.take() })
+        })
+    }
+
+    async fn metrics(&self, tenants: &TenantSet, missing: &Missing, alive: &Alive) -> Result<Views, QueryError> {
+        let views = self.views(tenants, &BTreeSet::from([Signal::Metrics]), alive).await?;
+        missing.note(&views);
+        Ok(views)
+    }
+
+    async fn evaluate(
+        &self,
+        tenants: &TenantSet,
+        query: &Query,
+        params: Params,
+        missing: &Missing,
+        alive: &Arc<Alive>,
+    ) -> Result<Answer, QueryError> {
+        let evaluation = Evaluation::new(query, params)?;
+        let views = self.metrics(tenants, missing, alive).await?;
+        let reading = evaluation.selections().iter().enumerate().map(|(number, selection)| {
+            let range = (selection.min_ms, selection.max_ms);
+            let wanted = Wanted { matchers: selection.matchers.clone().into(), range, samples: true };
+            let (views, evaluation) = (&views, &evaluation);
+            async move {
+                let found = self.read_series(views, &wanted, alive).await?;
+                fold(evaluation, number, found, self.tasks(), alive).await
+            }
+        });
+        let folds = try_join_all(reading).await?;
+        let folds = folds.into_iter().flatten().collect();
+        let finished = seam::blocking(move || evaluation.finish(folds)).await;
+        Ok(finished.ok_or_else(stopped)??)
+    }
+
+    /// The series of all tenants; their tenant is a label where there are several.
+    async fn read_series(
+        &self,
+        views: &Views,
+        wanted: &Wanted,
+        alive: &Arc<Alive>,
+    ) -> Result<Vec<(Labels, Found)>, QueryError> {
+        let bounds = Bounds { memory_bytes: self.limits.memory_bytes, tasks: self.tasks() };
+        let mut all = Vec::new();
+        for (source, of_signals) in views {
+            let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
+            let found = series::read(source, view, wanted, &self.metrics_options, bounds, alive).await?;
+            if views.len() == 1 {
+                return Ok(found);
+            }
+            all.extend(found.into_iter().map(|(labels, found)| {
+                let labels = labels.builder().set(TENANT_LABEL, source.tenant.as_str()).build();
+                (labels, found)
+            }));
+        }
+        Ok(all)
+    }
+
+    fn tasks(&self) -> usize {
+        self.base().config().target_partitions()
+    }
+}
+
+/// Folds the series that one selector selected, on several threads.
+async fn fold(
+    evaluation: &Evaluation,
+    number: usize,
+    mut found: Vec<(Labels, Found)>,
+    tasks: usize,
+    alive: &Arc<Alive>,
+) -> Result<Option<Fold>, QueryError> {
+    let share = found.len().div_ceil(tasks.max(1)).max(1);
+    let mut folding = Vec::new();
+    while !found.is_empty() {
+        let share = found.split_off(found.len().saturating_sub(share));
+        let Some(mut fold) = evaluation.fold(number) else { return Ok(None) };
+        let alive = alive.clone();
+        folding.push(async move {
+            let folded = seam::blocking(move || {
+                for (labels, found) in share {
+                    alive.check()?;
+                    push(&mut fold, &labels, found)?;
+                }
+                Ok::<_, QueryError>(fold)
+            });
+            folded.await.unwrap_or_else(|| Err(stopped()))
+        });
+    }
+    let mut folds = try_join_all(folding).await?.into_iter();
+    let mut all = folds.next();
+    if let Some(all) = &mut all {
+        for fold in folds {
+            all.merge(fold)?;
+        }
+    }
+    Ok(all)
+}
+
+fn push(fold: &mut Fold, labels: &Labels, mut found: Found) -> Result<(), QueryError> {
+    found.finish();
+    let (times, histograms): (Vec<i64>, Vec<_>) = found.histograms.into_iter().unzip();
+    fold.push(&Series {
+        labels,
+        timestamps: &found.times,
+        values: &found.values,
+        histogram_timestamps: &times,
+        histograms: &histograms,
+    })?;
+    Ok(())
+}
+
+fn stopped() -> QueryError {
+    QueryError::Internal("the evaluation of the query was stopped".to_owned())
+}

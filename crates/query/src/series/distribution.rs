@@ -1,0 +1,144 @@
+//! Distributions from the JSON in which they are stored: see `MetricBatch::buckets`.
+
+use bonghwa_promql::{CUSTOM_BUCKETS, Histogram, ResetHint};
+use serde::Deserialize;
+
+/// The finest schema that Prometheus knows; finer OpenTelemetry scales are merged down to it.
+const FINEST: i32 = 8;
+const COARSEST: i32 = -4;
+
+/// A histogram with explicit bounds.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Explicit {
+    /// Upper bounds, without +Inf.
+    pub bounds: Vec<f64>,
+    /// One more than bounds.
+    pub counts: Vec<f64>,
+    /// Came as a native histogram with custom buckets.
+    #[serde(default)]
+    pub native: bool,
+    #[serde(default)]
+    hint: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Exponential {
+    scale: i32,
+    #[serde(default)]
+    zero_count: f64,
+    #[serde(default)]
+    zero_threshold: f64,
+    #[serde(default)]
+    positive: Buckets,
+    #[serde(default)]
+    negative: Buckets,
+    #[serde(default)]
+    hint: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Buckets {
+    #[serde(default)]
+    offset: i32,
+    #[serde(default)]
+    counts: Vec<f64>,
+}
+
+/// A summary.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Summary {
+    pub quantiles: Vec<Quantile>,
+}
+
+/// One quantile of a summary.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Quantile {
+    pub quantile: f64,
+    pub value: f64,
+}
+
+/// Reads explicit buckets. None where a point has none.
+pub(super) fn explicit(text: &str) -> Option<Explicit> {
+    serde_json::from_str(text).ok()
+}
+
+/// Reads a summary.
+pub(super) fn summary(text: &str) -> Option<Summary> {
+    serde_json::from_str(text).ok()
+}
+
+/// An explicit histogram as a native one with custom buckets.
+pub(super) fn custom(explicit: &Explicit, count: f64, sum: f64) -> Histogram {
+    let buckets = explicit.counts.iter().enumerate().filter(|(_, count)| **count != 0.0);
+    Histogram {
+        schema: CUSTOM_BUCKETS,
+        count,
+        sum,
+        positive: buckets.map(|(index, count)| (index as i32, *count)).collect(),
+        custom_values: explicit.bounds.clone(),
+        hint: hint(explicit.hint.as_deref()),
+        ..Default::default()
+    }
+}
+
+/// An exponential histogram as a native one. None for scales that are coarser than Prometheus has.
+pub(super) fn exponential(text: &str, count: f64, sum: f64) -> Option<Histogram> {
+    let read: Exponential = serde_json::from_str(text).ok()?;
+    if read.scale < COARSEST {
+        return None;
+    }
+    let merge = (read.scale - FINEST).max(0);
+    Some(Histogram {
+        schema: read.scale - merge,
+        count,
+        sum,
+        zero_threshold: read.zero_threshold,
+        zero_count: read.zero_count,
+        positive: buckets(&read.positive, merge),
+        negative: buckets(&read.negative, merge),
+        custom_values: Vec::new(),
+        hint: hint(read.hint.as_deref()),
+    })
+}
+
+/// OpenTelemetry's bucket `i` begins at base^i, Prometheus' ends there; each step down in scale
+/// merges two neighbours.
+fn buckets(buckets: &Buckets, merge: i32) -> Vec<(i32, f64)> {
+    let mut merged: Vec<(i32, f64)> = Vec::new();
+    for (at, count) in buckets.counts.iter().enumerate().filter(|(_, count)| **count != 0.0) {
+        let index = ((i64::from(buckets.offset) + at as i64) >> merge.min(62)) as i32 + 1;
+        match merged.last_mut() {
+            Some((last, sum)) if *last == index => *sum += count,
+            _ => merged.push((index, *count)),
+        }
+    }
+    merged
+}
+
+fn hint(text: Option<&str>) -> ResetHint {
+    match text {
+        Some("gauge") => ResetHint::Gauge,
+        Some("reset") => ResetHint::Reset,
+        Some("no_reset") => ResetHint::NotReset,
+        _ => ResetHint::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn scales_finer_than_prometheus_has_are_merged() {
+        let read = |scale: i32| {
+            let text =
+                format!(r#"{{"scale":{scale},"zero_count":1,"zero_threshold":0,"positive":{{"offset":-2,"counts":[1,2,3,4]}}}}"#);
+            exponential(&text, 11.0, 5.0)
+        };
+        assert_eq!(read(8).unwrap().positive, [(-1, 1.0), (0, 2.0), (1, 3.0), (2, 4.0)]);
+        let merged = read(9).unwrap();
+        assert_eq!((merged.schema, merged.positive), (8, vec![(0, 3.0), (1, 7.0)]));
+        assert!(read(-5).is_none());
+    }
+}

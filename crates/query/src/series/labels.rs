@@ -1,0 +1,159 @@
+//! The labels of a metric's series, as Prometheus' OTLP receiver makes them.
+
+use std::collections::HashMap;
+
+use bonghwa_model::prometheus_names::{self as names, Strategy};
+use bonghwa_model::{Value, json};
+
+/// How OpenTelemetry's metrics are shown.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsOptions {
+    /// How names are made.
+    pub strategy: Strategy,
+    /// Resource attributes that become labels of every series, besides `job` and `instance`.
+    pub promote_resource_attributes: Vec<String>,
+    /// Whether scope name and version become the labels `otel_scope_name` and `otel_scope_version`.
+    pub promote_scope: bool,
+}
+
+/// The service of resources that name none.
+pub(super) const UNKNOWN_SERVICE: &str = "unknown_service";
+
+/// Labels without the metric's name, by name; a name may come twice.
+pub(super) type Pairs = Vec<(String, String)>;
+
+/// What a resource says of all its series.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resource {
+    /// `job`, `instance`, and promoted attributes.
+    pub labels: Pairs,
+    /// All others: they are labels of `target_info`.
+    pub info: Pairs,
+}
+
+/// Turns attributes into labels; what resources became is kept.
+pub(super) struct Labeller<'a> {
+    options: &'a MetricsOptions,
+    resources: HashMap<String, Resource>,
+}
+
+impl<'a> Labeller<'a> {
+    pub fn new(options: &'a MetricsOptions) -> Self {
+        Labeller { options, resources: HashMap::new() }
+    }
+
+    /// What a resource, given as JSON, says of its series. Its service is known to all signals, even where
+    /// it is not called `service.name`.
+    pub fn resource(&mut self, text: &str, service: &str) -> &Resource {
+        if !self.resources.contains_key(text) {
+            let resource = self.read_resource(text, service);
+            self.resources.insert(text.to_owned(), resource);
+        }
+        &self.resources[text]
+    }
+
+    fn read_resource(&self, text: &str, service: &str) -> Resource {
+        let attributes = json::parse_object(text);
+        let find = |key: &str| attributes.iter().find(|(k, _)| k == key).map(|(_, value)| label_value(value));
+        let mut labels = Pairs::new();
+        if service != UNKNOWN_SERVICE {
+            let job = match find("service.namespace").filter(|namespace| !namespace.is_empty()) {
+                Some(namespace) => format!("{namespace}/{service}"),
+                None => service.to_owned(),
+            };
+            labels.push(("job".to_owned(), job));
+        }
+        if let Some(instance) = find("service.instance.id") {
+            labels.push(("instance".to_owned(), instance));
+        }
+        let mut info = Pairs::new();
+        for (key, value) in &attributes {
+            let pair = || (names::label_name(key, self.options.strategy), label_value(value));
+            if self.options.promote_resource_attributes.contains(key) {
+                labels.push(pair());
+            }
+            if !matches!(key.as_str(), "service.name" | "service.namespace" | "service.instance.id") {
+                info.push(pair());
+            }
+        }
+        Resource { labels, info: joined(info) }
+    }
+
+    /// The labels of a point's attributes, given as JSON.
+    pub fn attributes(&self, text: &str) -> Pairs {
+        let attributes = json::parse_object(text);
+        let pairs = attributes.iter().map(|(key, value)| {
+            let name = names::label_name(key, self.options.strategy);
+            (name, label_value(value))
+        });
+        joined(pairs.collect())
+    }
+
+    /// The labels of a scope, where they are asked for.
+    pub fn scope(&self, name: &str, version: &str) -> Pairs {
+        let labels = [("otel_scope_name", name), ("otel_scope_version", version)];
+        let labels = labels.into_iter().filter(|(_, value)| self.options.promote_scope && !value.is_empty());
+        labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+}
+
+/// The labels of a series that came with Prometheus' own: its attributes as they are.
+pub(super) fn verbatim(attributes: &str) -> Pairs {
+    json::parse_object(attributes).into_iter().map(|(key, value)| (key, label_value(&value))).collect()
+}
+
+/// An attribute's value as a label: text as it is, all else as JSON.
+fn label_value(value: &Value) -> String {
+    match value {
+        Value::Str(text) => text.clone(),
+        Value::Null => String::new(),
+        other => {
+            let mut text = Vec::new();
+            json::write_value(&mut text, other);
+            String::from_utf8_lossy(&text).into_owned()
+        }
+    }
+}
+
+/// Attributes whose keys became one name share a label: their values, joined by `;` in the order of
+/// their keys (which come sorted).
+fn joined(pairs: Pairs) -> Pairs {
+    let mut joined: Pairs = Vec::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        match joined.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, values)) => *values = format!("{values};{value}"),
+            None => joined.push((name, value)),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Pairs {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn resources_become_job_and_instance() {
+        let promoted = MetricsOptions { promote_resource_attributes: vec!["k8s.pod.name".into()], ..Default::default() };
+        let mut labeller = Labeller::new(&promoted);
+        let resource = labeller.resource(
+            r#"{"k8s.pod.name":"p","service.instance.id":"i","service.name":"s","service.namespace":"n","zone":1}"#,
+            "s",
+        );
+        assert_eq!(resource.labels, pairs(&[("job", "n/s"), ("instance", "i"), ("k8s_pod_name", "p")]));
+        assert_eq!(resource.info, pairs(&[("k8s_pod_name", "p"), ("zone", "1")]));
+        assert!(labeller.resource("{}", UNKNOWN_SERVICE).labels.is_empty());
+    }
+
+    #[test]
+    fn attributes_whose_names_meet_are_joined() {
+        let options = MetricsOptions::default();
+        let labeller = Labeller::new(&options);
+        let labels = labeller.attributes(r#"{"a.b":"1","a_b":"2","c":true,"d":1.5}"#);
+        assert_eq!(labels, pairs(&[("a_b", "1;2"), ("c", "true"), ("d", "1.5")]));
+    }
+}

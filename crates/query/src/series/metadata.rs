@@ -1,0 +1,77 @@
+//! What metrics say of themselves: type, unit, help.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use bonghwa_block::{Column, Predicate};
+use bonghwa_model::metrics::{Metric, MetricType};
+use bonghwa_model::prometheus_names::metric_name;
+use futures::TryStreamExt;
+
+use super::gather::kind;
+use super::labels::MetricsOptions;
+use super::{PROMETHEUS_SCOPE, read};
+use crate::alive::Alive;
+use crate::plan::Source;
+use crate::view::View;
+use crate::{QueryError, scan};
+
+/// A metric's type, help and unit, as Prometheus names them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Metadata {
+    /// `counter`, `gauge`, `histogram`, `summary` or `unknown`.
+    pub metric_type: &'static str,
+    /// Help text.
+    pub help: String,
+    /// Unit.
+    pub unit: String,
+}
+
+const COLUMNS: [&str; 6] = ["name", "type", "unit", "description", "monotonic", "scope_name"];
+
+/// All distinct ones, with the names of their metrics.
+pub(crate) async fn metadata(
+    source: &Source,
+    view: &View,
+    options: &MetricsOptions,
+    alive: &Arc<Alive>,
+) -> Result<BTreeSet<(String, Metadata)>, QueryError> {
+    // A list that is nearly always empty makes rows those of series.
+    let columns = COLUMNS.iter().map(|name| Column::Base(name)).chain([Column::List("flags")]).collect();
+    let plan = Arc::new(read::plan(source, view, columns, Predicate::default()).await?);
+    let mut all = BTreeSet::new();
+    for unit in &plan.units {
+        let batches = scan::open(&plan, unit).await.map_err(|error| QueryError::of_stream(&error))?;
+        let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
+        while let Some(batch) = batches.try_next().await? {
+            alive.check()?;
+            let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+            let monotonic = batch.column_by_name("monotonic").and_then(|column| column.as_boolean_opt());
+            let texts = (text("name"), text("type"), text("unit"), text("description"), text("scope_name"));
+            let ((Some(names), Some(kinds), Some(units), Some(helps), Some(scopes)), Some(monotonic)) =
+                (texts, monotonic)
+            else {
+                return Err(QueryError::Internal("metrics came without what they say of themselves".to_owned()));
+            };
+            for row in (0..batch.num_rows()).filter(|row| scopes.value(*row) != PROMETHEUS_SCOPE) {
+                let metric = Metric {
+                    name: names.value(row).to_owned(),
+                    unit: units.value(row).to_owned(),
+                    metric_type: kind(kinds.value(row)),
+                    monotonic: monotonic.value(row),
+                    ..Default::default()
+                };
+                let metric_type = match metric.metric_type {
+                    MetricType::Sum if metric.monotonic => "counter",
+                    MetricType::Gauge | MetricType::Sum => "gauge",
+                    MetricType::Histogram | MetricType::ExponentialHistogram => "histogram",
+                    MetricType::Summary => "summary",
+                };
+                let (help, unit) = (helps.value(row).to_owned(), metric.unit.clone());
+                all.insert((metric_name(&metric, options.strategy), Metadata { metric_type, help, unit }));
+            }
+        }
+    }
+    Ok(all)
+}
