@@ -1,0 +1,222 @@
+//! What a query's answer leaves to be said: warnings and infos, each once, with its place in the query.
+
+use crate::number::{format, format_g};
+use crate::syntax::{Span, quote};
+
+/// Warnings and infos of an answer, as Prometheus words them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// `PromQL warning: ... (1:8)`
+    pub warnings: Vec<String>,
+    /// `PromQL info: ... (1:8)`
+    pub infos: Vec<String>,
+}
+
+/// What can be said. The detail of a note, mostly the metric's name, comes beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    InvalidQuantile,
+    InvalidRatio,
+    InvalidStrategy,
+    BadBucket,
+    Mixed,
+    MixedAggregation,
+    MixedClassicNative,
+    NotCounter,
+    NotGauge,
+    MixedBuckets,
+    IncompatibleBuckets,
+    SortInRange,
+    NonCounter,
+    Monotonicity,
+    IncompatibleTypes,
+    IgnoredInAggregation,
+    IgnoredInRange,
+    NanResult,
+    NanSkew,
+    NanFraction,
+    ResetCollision,
+    BucketsReconciled,
+}
+
+impl Note {
+    fn is_info(self) -> bool {
+        use Note::{
+            BucketsReconciled, IgnoredInAggregation, IgnoredInRange, IncompatibleTypes, Monotonicity, NanFraction,
+            NanResult, NanSkew, NonCounter,
+        };
+        matches!(
+            self,
+            NonCounter
+                | Monotonicity
+                | IncompatibleTypes
+                | IgnoredInAggregation
+                | IgnoredInRange
+                | NanResult
+                | NanSkew
+                | NanFraction
+                | BucketsReconciled
+        )
+    }
+
+    fn text(self, detail: &str) -> String {
+        let named = |text: &str| if detail.is_empty() { text.into() } else { format!("{text} for metric name {}", quote(detail)) };
+        let quoted = |text: &str| format!("{text} {}", quote(detail));
+        match self {
+            Self::InvalidQuantile => format!("quantile value should be between 0 and 1, got {detail}"),
+            Self::InvalidRatio => format!("ratio value should be between -1 and 1, got {detail}"),
+            Self::InvalidStrategy => format!("strategy should be 0, 1, or 2 (default), using 2, got {detail}"),
+            Self::BadBucket => {
+                let (name, label) = detail.split_once('\n').unwrap_or(("", detail));
+                let text = format!("bucket label \"le\" is missing or has a malformed value of {}", quote(label));
+                if name.is_empty() { text } else { format!("{text} for metric name {}", quote(name)) }
+            }
+            Self::Mixed => quoted("encountered a mix of histograms and floats for metric name"),
+            Self::MixedAggregation => "encountered a mix of histograms and floats for aggregation".into(),
+            Self::MixedClassicNative => named("vector contains a mix of classic and native histograms"),
+            Self::NotCounter => quoted("this native histogram metric is not a counter:"),
+            Self::NotGauge => quoted("this native histogram metric is not a gauge:"),
+            Self::MixedBuckets => {
+                quoted("vector contains a mix of histograms with exponential and custom buckets schemas for metric name")
+            }
+            Self::IncompatibleBuckets => {
+                format!("incompatible bucket layout encountered for binary operator {detail}")
+            }
+            Self::SortInRange => {
+                "sort is ineffective for range queries since results are always ordered by labels".into()
+            }
+            Self::NonCounter => {
+                quoted("metric might not be a counter, name does not end in _total/_sum/_count/_bucket:")
+            }
+            Self::Monotonicity => named(
+                "input to histogram_quantile needed to be fixed for monotonicity (see \
+                 https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
+            ),
+            Self::IncompatibleTypes => format!("incompatible sample types encountered for binary operator {detail}"),
+            Self::IgnoredInAggregation => format!("ignored histogram in {detail} aggregation"),
+            Self::IgnoredInRange => {
+                quoted("ignored histograms in a range containing both floats and histograms for metric name")
+            }
+            Self::NanResult => named("input to histogram_quantile has NaN observations, result is NaN"),
+            Self::NanSkew => named("input to histogram_quantile has NaN observations, result is skewed higher"),
+            Self::NanFraction => {
+                named("input to histogram_fraction has NaN observations, which are excluded from all fractions")
+            }
+            Self::ResetCollision => format!("conflicting counter resets during histogram {detail}"),
+            Self::BucketsReconciled => format!("mismatched custom buckets were reconciled during {detail}"),
+        }
+    }
+}
+
+/// Where counts of classic buckets had to be raised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Raised {
+    pub from_ms: i64,
+    pub to_ms: i64,
+    pub min_bucket: f64,
+    pub max_bucket: f64,
+    pub max_diff: f64,
+    pub samples: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    note: Note,
+    span: Span,
+    detail: String,
+    raised: Option<Raised>,
+}
+
+/// Notes while they are gathered: few of them, looked through one by one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    entries: Vec<Entry>,
+}
+
+impl Notes {
+    pub(crate) fn add(&mut self, note: Note, span: Span, detail: &str) {
+        self.insert(note, span, detail, None);
+    }
+
+    /// A note with a number in it.
+    pub(crate) fn add_number(&mut self, note: Note, span: Span, value: f64) {
+        self.insert(note, span, &format_g(value), None);
+    }
+
+    /// Counts of buckets that had to be raised.
+    pub(crate) fn add_raised(&mut self, span: Span, name: &str, raised: Raised) {
+        self.insert(Note::Monotonicity, span, name, Some(raised));
+    }
+
+    fn insert(&mut self, note: Note, span: Span, detail: &str, raised: Option<Raised>) {
+        let same = |e: &&mut Entry| e.note == note && e.detail == detail && e.span == span;
+        match self.entries.iter_mut().find(same) {
+            Some(entry) => {
+                if let (Some(a), Some(b)) = (&mut entry.raised, raised) {
+                    a.from_ms = a.from_ms.min(b.from_ms);
+                    a.to_ms = a.to_ms.max(b.to_ms);
+                    a.min_bucket = a.min_bucket.min(b.min_bucket);
+                    a.max_bucket = a.max_bucket.max(b.max_bucket);
+                    a.max_diff = a.max_diff.max(b.max_diff);
+                    a.samples += b.samples;
+                }
+            }
+            None => self.entries.push(Entry { note, span, detail: detail.to_owned(), raised }),
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        for entry in other.entries {
+            self.insert(entry.note, entry.span, &entry.detail, entry.raised);
+        }
+    }
+
+    /// The notes as text, sorted, with their places in `query`.
+    pub(crate) fn finish(self, query: &str) -> Annotations {
+        let mut annotations = Annotations::default();
+        for entry in &self.entries {
+            let mut text = entry.note.text(&entry.detail);
+            if let Some(raised) = &entry.raised {
+                text.push_str(&raised.describe());
+            }
+            let (line, column) = entry.span.position(query);
+            if entry.note.is_info() {
+                annotations.infos.push(format!("PromQL info: {text} ({line}:{column})"));
+            } else {
+                annotations.warnings.push(format!("PromQL warning: {text} ({line}:{column})"));
+            }
+        }
+        for texts in [&mut annotations.warnings, &mut annotations.infos] {
+            texts.sort();
+            texts.dedup();
+        }
+        annotations
+    }
+}
+
+impl Raised {
+    fn describe(&self) -> String {
+        format!(
+            ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
+            format_g(self.min_bucket),
+            format_g(self.max_bucket),
+            two_digits(self.max_diff),
+            self.samples,
+            super::dates::rfc3339(self.from_ms),
+            super::dates::rfc3339(self.to_ms),
+        )
+    }
+}
+
+/// Go's `%.2g`.
+fn two_digits(value: f64) -> String {
+    let scientific = format!("{value:.1e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let rounded: f64 = scientific.parse().unwrap_or(value);
+    if (-4..2).contains(&exponent) {
+        return format(rounded);
+    }
+    let digits = digits.trim_end_matches(".0");
+    format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
+}

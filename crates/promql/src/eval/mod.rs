@@ -1,0 +1,199 @@
+//! Evaluation: plan, folds, answer.
+//!
+//! `compile` (with `calls`) turns the tree into a `plan` whose leaves are selectors. A `fold` turns each series into
+//! a row of values by step (`window`, `range`, `rate`, `range_histogram`, `widened`), changes it (`maps`) and adds
+//! it to its group (`group`). `run` evaluates what stands above the leaves (`binary`, `topk`, `names`,
+//! `histograms`, `info`), `answer` is what comes out, with its `annotations`.
+
+mod annotations;
+mod answer;
+mod binary;
+mod calls;
+mod compile;
+mod dates;
+mod fold;
+mod group;
+mod histograms;
+mod info;
+mod maps;
+mod names;
+mod ops;
+mod plan;
+mod range;
+mod range_histogram;
+mod rate;
+mod rows;
+mod run;
+mod selection;
+mod sums;
+mod topk;
+mod widened;
+mod window;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+pub use annotations::Annotations;
+pub use answer::{Answer, Point, Sample, SeriesPoints, Stats, Value};
+pub use fold::Fold;
+pub(crate) use ops::float_op;
+pub use selection::{STALE_BITS, Selection, SelectionKind, Series, Wanted};
+
+use crate::error::Error;
+use crate::syntax::{AggregateOp, Expr, Function, Kind, Query, Type};
+use fold::Usage;
+use plan::Plan;
+
+/// What a query may use; more ends it with [`Error::Limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Samples that are pushed.
+    pub samples: u64,
+    /// Series that are pushed.
+    pub series: u64,
+    /// Values that are kept: series or groups, times steps.
+    pub points: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { samples: u64::MAX, series: u64::MAX, points: u64::MAX }
+    }
+}
+
+/// When a query is evaluated, and within which limits.
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// The first time, milliseconds since the epoch.
+    pub start_ms: i64,
+    /// The last time at most; the same as the first for an instant query.
+    pub end_ms: i64,
+    /// From one time to the next; nothing for an instant query.
+    pub step_ms: i64,
+    /// How old a sample may be to count as the present value.
+    pub lookback_ms: i64,
+    /// The step of subqueries that name none.
+    pub subquery_step_ms: i64,
+    /// Limits.
+    pub limits: Limits,
+    /// Raised by the caller to end the query.
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Whether the answer of one step is a matrix all the same: a range query whose end is its start.
+    pub range_query: bool,
+}
+
+/// The longest time there is, in milliseconds: offsets must not overflow.
+const MAX_TIME: i64 = 9_000_000_000_000_000;
+
+impl Params {
+    /// An instant query with Prometheus' lookback of 5 minutes.
+    pub fn instant(time_ms: i64) -> Self {
+        Self {
+            start_ms: time_ms,
+            end_ms: time_ms,
+            step_ms: 0,
+            lookback_ms: 300_000,
+            subquery_step_ms: 60_000,
+            limits: Limits::default(),
+            cancel: None,
+            range_query: false,
+        }
+    }
+
+    /// A range query with Prometheus' lookback of 5 minutes.
+    pub fn range(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
+        Self { end_ms, step_ms, range_query: true, ..Self::instant(start_ms) }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let wrong = |message: &str| Err(Error::Params(message.to_owned()));
+        if self.end_ms < self.start_ms {
+            return wrong("end timestamp must not be before start time");
+        }
+        if self.range_query && self.step_ms <= 0 || self.end_ms > self.start_ms && self.step_ms <= 0 {
+            return wrong("zero or negative query resolution step widths are not accepted. Try a positive integer");
+        }
+        if self.lookback_ms <= 0 || self.subquery_step_ms <= 0 {
+            return wrong("lookback and the step of subqueries must be greater than 0");
+        }
+        if self.start_ms.abs() > MAX_TIME || self.end_ms.abs() > MAX_TIME {
+            return wrong("start and end must lie within 285,000 years of 1970");
+        }
+        Ok(())
+    }
+}
+
+/// A query at its times: what it reads, and what comes of that.
+#[derive(Debug)]
+pub struct Evaluation {
+    query: Query,
+    plan: Arc<Plan>,
+    usage: Arc<Usage>,
+    selections: Vec<Selection>,
+    is_range: bool,
+}
+
+impl Evaluation {
+    /// Plans a query.
+    pub fn new(query: &Query, params: Params) -> Result<Self, Error> {
+        params.check()?;
+        let kind = query.value_type();
+        let is_range = params.range_query || params.end_ms > params.start_ms;
+        if is_range && matches!(kind, Type::String | Type::Matrix) {
+            let kind = kind.name();
+            let message = format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
+            return Err(Error::Params(message));
+        }
+        let plan = compile::compile(query, &params)?;
+        let steps = plan.grid.len as u64;
+        if steps > params.limits.points {
+            return Err(Error::Limit { what: "points", limit: params.limits.points });
+        }
+        let usage = Usage { limits: params.limits, cancel: params.cancel, ..Usage::default() };
+        let selections = plan.leaves.iter().map(|leaf| leaf.selection.clone()).collect();
+        Ok(Self { query: query.clone(), plan: Arc::new(plan), usage: Arc::new(usage), selections, is_range })
+    }
+
+    /// What to read, each to be folded; an empty list for `1 + 1`.
+    pub fn selections(&self) -> &[Selection] {
+        &self.selections
+    }
+
+    /// A fold for selection `selection`, as many as there are threads. Whoever asks for one that is not there gets
+    /// none.
+    pub fn fold(&self, selection: usize) -> Option<Fold> {
+        (selection < self.plan.leaves.len()).then(|| Fold::new(self.plan.clone(), self.usage.clone(), selection))
+    }
+
+    /// The answer, from folds of all selections; a selection without series needs none.
+    pub fn finish(self, folds: Vec<Fold>) -> Result<Answer, Error> {
+        let mut run = run::Run::new(&self.plan, &self.usage, folds)?;
+        let value = if let Some(series) = run.matrix(&self.plan.grid)? {
+            answer::samples(series)
+        } else {
+            let data = run.root()?;
+            if self.is_range {
+                answer::range(data, self.query.value_type(), &self.plan.grid)?
+            } else {
+                answer::instant(data, is_ordered(self.query.expr()))?
+            }
+        };
+        let stats = Stats {
+            samples: self.usage.samples.load(Relaxed),
+            series: self.usage.series.load(Relaxed),
+            peak_points: self.usage.points.load(Relaxed),
+        };
+        Ok(Answer { value, annotations: run.notes.finish(self.query.text()), stats })
+    }
+}
+
+/// Whether the order of an instant answer is the query's own.
+fn is_ordered(expr: &Expr) -> bool {
+    match &expr.unwrapped().kind {
+        Kind::Call { function, .. } => {
+            matches!(function, Function::Sort | Function::SortDesc | Function::SortByLabel | Function::SortByLabelDesc)
+        }
+        Kind::Aggregate { op, .. } => matches!(op, AggregateOp::Topk | AggregateOp::Bottomk),
+        _ => false,
+    }
+}

@@ -1,0 +1,34 @@
+//! PromQL: the whole language of Prometheus 3, parsed and evaluated without I/O, clocks or async.
+//!
+//! ```text
+//! Query::parse -> Evaluation::new -> selections()        what to read from storage
+//!                                 -> fold(i).push(..)    one fold per thread, series in any order
+//!                                 -> finish(folds)       Answer
+//! ```
+//!
+//! A fold turns each series into its values at the query's steps at once, and adds those up where an
+//! aggregation stands above, so that memory is series x steps (or groups x steps), never all samples.
+//!
+//! - [`syntax`]: lexer, parser, types, printer, the tree as JSON.
+//! - [`Labels`], [`Matcher`]: series and how they are chosen.
+//! - [`Histogram`]: native histograms and their arithmetic.
+//! - [`Evaluation`], [`Fold`], [`Answer`]: evaluation.
+//! - [`number`]: values as Prometheus writes them.
+
+mod error;
+mod eval;
+mod histogram;
+mod labels;
+mod matcher;
+pub mod number;
+pub mod syntax;
+
+pub use error::{Error, ParseError};
+pub use eval::{
+    Annotations, Answer, Evaluation, Fold, Limits, Params, Point, Sample, Selection, SelectionKind, Series,
+    SeriesPoints, STALE_BITS, Stats, Value, Wanted,
+};
+pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, ResetHint};
+pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher};
+pub use syntax::Query;

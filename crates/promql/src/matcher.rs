@@ -1,0 +1,115 @@
+//! Label matchers, compiled.
+
+use std::fmt;
+use std::sync::Arc;
+
+use regex::Regex;
+
+/// How a matcher compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MatchOp {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `=~`: the whole value matches, and `.` matches a newline too.
+    Regex,
+    /// `!~`
+    NotRegex,
+}
+
+impl MatchOp {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Regex => "=~",
+            Self::NotRegex => "!~",
+        }
+    }
+}
+
+/// A condition on one label. A label that is not there has an empty value.
+#[derive(Clone, Debug)]
+pub struct Matcher {
+    /// The label.
+    pub name: String,
+    /// The comparison.
+    pub op: MatchOp,
+    /// The value or pattern as it was written.
+    pub value: String,
+    regex: Option<Arc<Regex>>,
+}
+
+impl Matcher {
+    /// A matcher; an error is the regular expression's.
+    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, String> {
+        let value = value.into();
+        let regex = match op {
+            MatchOp::Equal | MatchOp::NotEqual => None,
+            MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(anchored(&value)?)),
+        };
+        Ok(Self { name: name.into(), op, value, regex })
+    }
+
+    /// `name="value"`.
+    pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+    }
+
+    /// Whether a value of the label fulfils it.
+    pub fn matches(&self, value: &str) -> bool {
+        let regex = || self.regex.as_ref().is_some_and(|regex| regex.is_match(value));
+        match self.op {
+            MatchOp::Equal => self.value == value,
+            MatchOp::NotEqual => self.value != value,
+            MatchOp::Regex => regex(),
+            MatchOp::NotRegex => !regex(),
+        }
+    }
+
+    /// The anchored regular expression, where it is one.
+    pub fn regex(&self) -> Option<&Regex> {
+        self.regex.as_deref()
+    }
+}
+
+/// A regular expression over a whole value, as Prometheus 3 reads it: `.` matches a newline.
+pub(crate) fn anchored(pattern: &str) -> Result<Regex, String> {
+    // Compiled alone first: `a)(b` would be valid inside the parentheses below.
+    let check = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
+    check(pattern)?;
+    check(&format!("^(?s:{pattern})$"))
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.op, &self.value) == (&other.name, other.op, &other.value)
+    }
+}
+
+impl Eq for Matcher {}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let name = crate::syntax::quoted_label(&self.name);
+        write!(f, "{name}{}{}", self.op.as_str(), crate::syntax::quote(&self.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regular_expressions_are_anchored_and_dots_match_newlines() -> Result<(), String> {
+        let cases = [("a.c", "a\nc", true), ("a", "ab", false), ("a|b", "b", true), ("", "", true), ("a$", "a", true)];
+        for (pattern, value, expected) in cases {
+            assert_eq!(Matcher::new("x", MatchOp::Regex, pattern)?.matches(value), expected, "{pattern}");
+            assert_eq!(Matcher::new("x", MatchOp::NotRegex, pattern)?.matches(value), !expected, "{pattern}");
+        }
+        assert!(Matcher::new("x", MatchOp::Regex, "a)(b").is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Numbers and times as Prometheus writes them.
+
+use std::fmt::Write;
+
+/// A value as Prometheus' JSON has it: Go's `strconv.FormatFloat(v, 'f', -1, 64)`, `+Inf`, `-Inf`, `NaN`.
+pub fn format(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".into()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf".into() } else { "-Inf".into() }
+    } else {
+        // Rust writes the shortest digits that read back, without an exponent, as Go's 'f' -1 does.
+        std::format!("{value}")
+    }
+}
+
+/// Go's `%g`: the shortest digits, with an exponent below 1e-4 and from 1e21 on.
+pub fn format_g(value: f64) -> String {
+    let magnitude = value.abs();
+    if value.is_finite() && magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+        let text = std::format!("{value:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, exponent) = exponent.strip_prefix('-').map_or(("+", exponent), |e| ("-", e));
+        return std::format!("{digits}e{sign}{exponent:0>2}");
+    }
+    format(value)
+}
+
+/// Seconds with at most three decimals: a timestamp in Prometheus' JSON.
+pub fn format_seconds(ms: i64) -> String {
+    let mut text = String::new();
+    if ms < 0 {
+        text.push('-');
+    }
+    let (whole, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
+    // Writing into a String cannot fail.
+    let _ = if rest == 0 { write!(text, "{whole}") } else { write!(text, "{whole}.{rest:03}") };
+    if rest != 0 {
+        while text.ends_with('0') {
+            text.pop();
+        }
+    }
+    text
+}
+
+/// A float as text, as Go's `strconv.ParseFloat` reads it.
+pub(crate) fn parse_float(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let negative = text.starts_with('-');
+    let lower = unsigned.to_ascii_lowercase();
+    match lower.as_str() {
+        "inf" | "infinity" => return Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY }),
+        "nan" => return Some(f64::NAN),
+        _ => {}
+    }
+    let digits = !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
+    if digits { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_go_does() {
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.5, "1.5"),
+            (1e21, "1000000000000000000000"),
+            (1e-7, "0.0000001"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(format(value), expected);
+        }
+        assert_eq!(format_g(1e21), "1e+21");
+        assert_eq!(format_g(1e-7), "1e-07");
+        assert_eq!(format_g(0.25), "0.25");
+        assert_eq!(format_seconds(1_500), "1.5");
+        assert_eq!(format_seconds(-1_000), "-1");
+    }
+}

@@ -1,0 +1,241 @@
+//! Runs the queries of a script and compares.
+
+use std::sync::Arc;
+
+use bonghwa_promql::{
+    Answer, Error, Evaluation, Fold, Histogram, Labels, Params, Point, Query, Sample, Series, SeriesPoints, Value,
+    Wanted,
+};
+
+use super::series::Point as Given;
+use super::{Case, Expected, Shared, Store, Text};
+
+/// Evaluates a query over the store; series are spread over `threads` folds.
+pub fn evaluate(store: &Store, text: &str, params: Params, threads: usize) -> Result<Answer, Error> {
+    let query = Query::parse(text)?;
+    let evaluation = Evaluation::new(&query, params)?;
+    let mut folds = vec![];
+    for (i, selection) in evaluation.selections().iter().enumerate() {
+        let mut own: Vec<Fold> = (0..threads).filter_map(|_| evaluation.fold(i)).collect();
+        // Series may come in any order.
+        let matching = store.series.iter().filter(|(labels, _)| selection.matchers.iter().all(|m| m.matches(labels.get(&m.name))));
+        for (n, (labels, samples)) in matching.enumerate() {
+            let inside = samples.range(selection.min_ms..=selection.max_ms.max(selection.min_ms));
+            let (mut times, mut values, mut histogram_times, mut histograms) = (vec![], vec![], vec![], vec![]);
+            for (time, point) in inside {
+                match point {
+                    Given::Float(value) => {
+                        times.push(*time);
+                        values.push(*value);
+                    }
+                    Given::Histogram(histogram) => {
+                        histogram_times.push(*time);
+                        histograms.push(Arc::clone(histogram));
+                    }
+                }
+            }
+            let labels = match &selection.wanted {
+                Wanted::All => labels.clone(),
+                Wanted::Only(names) => labels.filter(|name| names.contains(name)),
+            };
+            let series = Series {
+                labels: &labels,
+                timestamps: &times,
+                values: &values,
+                histogram_timestamps: &histogram_times,
+                histograms: &histograms,
+            };
+            own[n % threads].push(&series)?;
+        }
+        folds.extend(own.into_iter().rev());
+    }
+    evaluation.finish(folds)
+}
+
+/// What is wrong with the answers to a case.
+pub fn check(store: &Store, case: &Case) -> Result<(), String> {
+    let params = match case.step {
+        0 => Params::instant(case.start),
+        step => Params::range(case.start, case.end, step),
+    };
+    let answer = evaluate(store, &case.query, params, 1);
+    let fails = case.expected.says.iter().find(|(what, _)| what == "fail");
+    let answer = match (answer, fails) {
+        (Ok(answer), Some(_)) => return Err(format!("expected a failure, got {:?}", answer.value)),
+        (Err(error), None) => return Err(format!("failed: {error}")),
+        (Err(error), Some((_, text))) => {
+            let message = error.to_string();
+            return if text.fits(&message) { Ok(()) } else { Err(format!("failed with {message:?}, not {text:?}")) };
+        }
+        (Ok(answer), None) => answer,
+    };
+    says(&case.expected, &answer)?;
+    compare(case, &answer.value)?;
+    if case.step == 0 {
+        as_range(store, case, &answer.value)?;
+    }
+    Ok(())
+}
+
+/// An instant query is a step of a range query, and the number of folds does not matter.
+fn as_range(store: &Store, case: &Case, value: &Value) -> Result<(), String> {
+    if case.expected.range.is_some() || case.expected.string.is_some() {
+        return Ok(());
+    }
+    let query = &case.query;
+    // Their values depend on the query's own start and end.
+    if ["start()", "end()", "step()", "range()"].iter().any(|word| query.contains(word)) {
+        return Ok(());
+    }
+    let params = Params::range(case.start - 60_000, case.start + 60_000, 60_000);
+    let answer = match evaluate(store, query, params, 3) {
+        Ok(answer) => answer,
+        // Other steps may fail where this one does not.
+        Err(_) => return Ok(()),
+    };
+    let Value::Matrix(series) = answer.value else { return Err("a range query gave no matrix".into()) };
+    let at_step = |one: &SeriesPoints| {
+        let float = one.floats.iter().find(|(t, _)| *t == case.start).map(|(_, v)| Point::Float(*v));
+        let histogram = one.histograms.iter().find(|(t, _)| *t == case.start).map(|(_, h)| Point::Histogram(h.clone()));
+        Some(Sample { labels: one.labels.clone(), point: float.or(histogram)? })
+    };
+    let middle: Vec<Sample> = series.iter().filter_map(at_step).collect();
+    let value = match value {
+        Value::Vector(samples) => samples.clone(),
+        Value::Scalar(value) => vec![Sample { labels: Labels::empty(), point: Point::Float(*value) }],
+        _ => return Ok(()),
+    };
+    let same = value.len() == middle.len()
+        && value.iter().all(|sample| middle.iter().any(|m| m.labels == sample.labels && near(&m.point, &sample.point)));
+    if same { Ok(()) } else { Err(format!("as a range query, with three folds: {middle:?}, not {value:?}")) }
+}
+
+fn near(a: &Point, b: &Point) -> bool {
+    match (a, b) {
+        (Point::Float(a), Point::Float(b)) => close(*a, *b),
+        (Point::Histogram(a), Point::Histogram(b)) => same_histogram(a, b, false),
+        _ => false,
+    }
+}
+
+fn says(expected: &Expected, answer: &Answer) -> Result<(), String> {
+    let notes = &answer.annotations;
+    for (name, found) in [("warn", &notes.warnings), ("info", &notes.infos)] {
+        let wanted: Vec<&Text> = expected.says.iter().filter(|(what, _)| what == name).map(|(_, text)| text).collect();
+        let none = expected.says.iter().any(|(what, _)| *what == format!("no_{name}"));
+        if none && !found.is_empty() {
+            return Err(format!("unexpected {name}: {found:?}"));
+        }
+        if wanted.is_empty() {
+            continue;
+        }
+        if let Some(missing) = wanted.iter().find(|text| !found.iter().any(|message| text.fits(message))) {
+            return Err(format!("expected {name} {missing:?}, found {found:?}"));
+        }
+        if let Some(other) = found.iter().find(|message| !wanted.iter().any(|text| text.fits(message))) {
+            return Err(format!("unexpected {name}: {other:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn compare(case: &Case, value: &Value) -> Result<(), String> {
+    let expected = &case.expected;
+    match value {
+        Value::Scalar(value) => match expected.scalar {
+            Some(wanted) if close(wanted, *value) => Ok(()),
+            wanted => Err(format!("expected {wanted:?}, got scalar {value}")),
+        },
+        Value::String(text) if expected.string.as_ref() == Some(text) => Ok(()),
+        Value::String(text) => Err(format!("expected {:?}, got {text:?}", expected.string)),
+        Value::Vector(samples) => compare_vector(expected, samples),
+        Value::Matrix(series) => compare_matrix(case, series),
+    }
+}
+
+fn compare_vector(expected: &Expected, samples: &[Sample]) -> Result<(), String> {
+    if expected.scalar.is_some() {
+        return Err(format!("expected a scalar, got {samples:?}"));
+    }
+    for (place, sample) in samples.iter().enumerate() {
+        let found = expected.series.iter().position(|(labels, _)| *labels == sample.labels);
+        let Some(at) = found else { return Err(format!("unexpected {}: {:?}", sample.labels, sample.point)) };
+        if expected.ordered && at != place {
+            return Err(format!("{} is at place {place}, not {at}", sample.labels));
+        }
+        let wanted = expected.series[at].1.first().cloned().flatten();
+        let fits = match (&wanted, &sample.point) {
+            (Some((Given::Float(a), _)), Point::Float(b)) => close(*a, *b),
+            (Some((Given::Histogram(a), hinted)), Point::Histogram(b)) => same_histogram(a, b, *hinted),
+            _ => false,
+        };
+        if !fits {
+            return Err(format!("{}: expected {wanted:?}, got {:?}", sample.labels, sample.point));
+        }
+    }
+    match expected.series.iter().find(|(labels, _)| !samples.iter().any(|s| s.labels == *labels)) {
+        Some((labels, values)) => Err(format!("missing {labels}: {values:?}; got {samples:?}")),
+        None => Ok(()),
+    }
+}
+
+fn compare_matrix(case: &Case, series: &[SeriesPoints]) -> Result<(), String> {
+    let expected = &case.expected;
+    let (start, _, step) = expected.range.unwrap_or((case.start, case.end, case.step));
+    if expected.scalar.is_some() {
+        return Err("expected a scalar, got a matrix".into());
+    }
+    for one in series {
+        let wanted = expected.series.iter().find(|(labels, _)| *labels == one.labels);
+        let Some((_, wanted)) = wanted else { return Err(format!("unexpected {one:?}")) };
+        let (mut floats, mut histograms): (Vec<(i64, f64)>, Vec<(i64, Shared, bool)>) = (vec![], vec![]);
+        for (i, point) in wanted.iter().enumerate() {
+            match point {
+                Some((Given::Float(value), _)) => floats.push((start + i as i64 * step, *value)),
+                Some((Given::Histogram(h), hinted)) => histograms.push((start + i as i64 * step, h.clone(), *hinted)),
+                None => {}
+            }
+        }
+        let same_floats = floats.len() == one.floats.len()
+            && floats.iter().zip(&one.floats).all(|(a, b)| a.0 == b.0 && close(a.1, b.1));
+        let same_histograms = histograms.len() == one.histograms.len()
+            && histograms.iter().zip(&one.histograms).all(|(a, b)| a.0 == b.0 && same_histogram(&a.1, &b.1, a.2));
+        if !same_floats || !same_histograms {
+            return Err(format!("{}: expected {floats:?} {histograms:?}, got {one:?}", one.labels));
+        }
+    }
+    let missing = expected.series.iter().find(|(labels, values)| {
+        values.iter().any(Option::is_some) && !series.iter().any(|s| s.labels == *labels)
+    });
+    missing.map_or(Ok(()), |(labels, _)| Err(format!("missing {labels}; got {series:?}")))
+}
+
+/// As near as Prometheus' tests want it.
+fn close(a: f64, b: f64) -> bool {
+    if a.is_nan() && b.is_nan() || a == b {
+        return true;
+    }
+    let (size, difference) = (a.abs() + b.abs(), (a - b).abs());
+    if a == 0.0 || b == 0.0 || size < f64::MIN_POSITIVE {
+        return difference < 1e-6 * f64::MIN_POSITIVE;
+    }
+    difference / size.min(f64::MAX) < 1e-6
+}
+
+fn same_histogram(a: &Histogram, b: &Histogram, hinted: bool) -> bool {
+    let buckets = |h: &Histogram| {
+        let populated = |b: &[(i32, f64)]| b.iter().copied().filter(|b| b.1 != 0.0).collect::<Vec<_>>();
+        [populated(&h.positive), populated(&h.negative)]
+    };
+    let same_buckets = buckets(a).iter().zip(&buckets(b)).all(|(a, b)| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && close(a.1, b.1))
+    });
+    a.schema == b.schema
+        && close(a.count, b.count)
+        && close(a.sum, b.sum)
+        && a.zero_threshold == b.zero_threshold
+        && close(a.zero_count, b.zero_count)
+        && a.custom_values == b.custom_values
+        && (!hinted || a.hint == b.hint)
+        && same_buckets
+}
