@@ -25,6 +25,7 @@ pub struct Bonghwa {
     dir: TempDir,
     http: reqwest::Client,
     api: String,
+    port: u16,
     otlp: u16,
 }
 
@@ -32,10 +33,10 @@ impl Bonghwa {
     /// Starts a server on an empty directory and waits until it is ready.
     pub async fn start(cores: &'static str) -> Result<Bonghwa> {
         let dir = tempfile::Builder::new().prefix("bonghwa-bench-").tempdir()?;
-        let (api, otlp) = (free_port()?, free_port()?);
+        let (port, otlp) = (free_port()?, free_port()?);
         let mut args = vec!["serve".into(), "--data-dir".into(), dir.path().join("data").into()];
         for (flag, port) in [
-            ("--http-listen", api),
+            ("--http-listen", port),
             ("--otlp-http-listen", otlp),
             ("--grpc-listen", free_port()?),
             ("--otlp-grpc-listen", free_port()?),
@@ -45,9 +46,9 @@ impl Bonghwa {
         let log = dir.path().join("server.log");
         let mut process = Process::start(Program { name: NAME, file: tools::bonghwa()?, args, cores, log })?;
         let http = reqwest::Client::builder().timeout(FLUSH).no_proxy().build()?;
-        let api = format!("http://127.0.0.1:{api}");
+        let api = format!("http://127.0.0.1:{port}");
         process.ready(&http, &format!("{api}/ready"), START).await?;
-        Ok(Bonghwa { process, dir, http, api, otlp })
+        Ok(Bonghwa { process, dir, http, api, port, otlp })
     }
 
     pub fn usage(&self) -> Result<Usage> {
@@ -63,6 +64,22 @@ impl Bonghwa {
     pub async fn send(&self, set: &Set) -> Result<Replay> {
         let target = Target { port: self.otlp, path: set.signal.path(), dialect: Dialect::Otlp(set.signal) };
         replay(&target, &set.requests).await
+    }
+
+    /// Sends metrics by remote write; every request is acked.
+    pub async fn send_remote_write(&self, set: &Set) -> Result<Replay> {
+        let target = Target { port: self.port, path: "/api/v1/write", dialect: Dialect::RemoteWrite };
+        replay(&target, &set.requests).await
+    }
+
+    /// The client of its API.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// The address of a path of its API.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.api)
     }
 
     /// Writes everything in memory to blocks.

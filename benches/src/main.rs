@@ -11,6 +11,7 @@ mod compaction;
 mod ingest;
 mod peers;
 mod process;
+mod queries;
 mod report;
 mod sender;
 mod setup;
@@ -40,6 +41,8 @@ enum Command {
     Storage(Options),
     /// Bytes, files and query times before and after a compaction, and its own cost
     Compaction(Options),
+    /// Time of PromQL's usual shapes over 20,000 series
+    Queries(Options),
 }
 
 /// What to measure.
@@ -113,6 +116,7 @@ async fn run(command: &Command) -> Result<()> {
         Command::Ingest(options) => ingest::run(options).await,
         Command::Storage(options) => storage::run(options).await,
         Command::Compaction(options) => compaction::run(options).await,
+        Command::Queries(options) => queries::run(options).await,
     }
 }
 

@@ -201,7 +201,13 @@ impl MetricStore {
         Ok(self.http.get(self.url(path)).send().await?.error_for_status()?.text().await?)
     }
 
-    fn url(&self, path: &str) -> String {
+    /// The client of its API.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// The address of a path of its API.
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
