@@ -1,7 +1,7 @@
 //! Why a whole request was refused, with the status that HTTP and gRPC callers get.
 
 /// Why nothing of a request was taken. The same bytes never get a better answer.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum WireError {
     /// The bytes are no protobuf message of this kind.
     #[error("{path} {detail} (byte {offset} of the request): send the whole message, encoded as protobuf")]
