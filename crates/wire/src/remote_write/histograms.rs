@@ -3,7 +3,7 @@
 use bonghwa_model::json;
 use bonghwa_model::metrics::{MetricRow, MetricType, PointKind};
 use bonghwa_model::prometheus::RESET_HINTS;
-use bonghwa_model::refs::Arena;
+use bonghwa_model::refs::{Arena, Ref};
 
 use super::schema::{histogram, span};
 use crate::cursor::Cursor;
@@ -202,23 +202,19 @@ impl Histogram {
 
     /// The histogram's type and what it adds to its row, its buckets written into `arena`.
     pub fn take(&self, arena: &mut Arena, limit: usize) -> Result<(MetricType, MetricRow)> {
+        let row = MetricRow { point_kind: PointKind::Distribution, sum: self.sum, ..Default::default() };
         match self.count {
             Count::Int(count) => {
-                let (positive, negative) = (self.positive.integers(), self.negative.integers());
-                let (positive, negative) =
-                    (positive.map_err(|f| f.under("positive"))?, negative.map_err(|f| f.under("negative"))?);
                 let zero = match self.zero_count {
                     Count::Int(zero) => zero,
                     Count::Float(zero) => return Err(mixed("zero_count_float", zero)),
                 };
-                self.adds_up(count, zero, &positive, &negative)?;
-                let (kind, buckets) =
-                    self.write(arena, limit, (zero, &positive, &negative), |out, v| json::write_u64(out, *v))?;
-                Ok((kind, MetricRow { count, buckets, ..self.row() }))
+                let sides = self.sides(|side| side.spread(&side.integers()?, limit))?;
+                self.adds_up(count, zero, &sides)?;
+                let (kind, buckets) = self.write(arena, zero, sides, |out, v| json::write_u64(out, *v))?;
+                Ok((kind, MetricRow { count, buckets, ..row }))
             }
             Count::Float(count) => {
-                let positive = self.positive.floats().map_err(|f| f.under("positive"))?;
-                let negative = self.negative.floats().map_err(|f| f.under("negative"))?;
                 let zero = match self.zero_count {
                     Count::Float(zero) => zero,
                     Count::Int(0) => 0.0,
@@ -226,24 +222,28 @@ impl Histogram {
                 };
                 for (field, value) in [("count_float", count), ("zero_count_float", zero)] {
                     if !matches!(value, 0.0..) {
-                        return Err(negative_count(field, value));
+                        return Err(invalid(field, format!("is {value}: counts are not negative")));
                     }
                 }
-                let (kind, buckets) =
-                    self.write(arena, limit, (zero, positive, negative), |out, v| json::write_f64(out, *v))?;
+                let sides = self.sides(|side| side.spread(side.floats()?, limit))?;
+                let (kind, buckets) = self.write(arena, zero, sides, |out, v| json::write_f64(out, *v))?;
                 // Saturates: the exact count is in the buckets' JSON.
-                Ok((kind, MetricRow { count: count as u64, buckets, ..self.row() }))
+                Ok((kind, MetricRow { count: count as u64, buckets, ..row }))
             }
         }
     }
 
-    fn row(&self) -> MetricRow {
-        MetricRow { point_kind: PointKind::Distribution, sum: self.sum, ..Default::default() }
+    /// Positive and negative buckets.
+    fn sides<T>(&self, read: impl Fn(&Side) -> Result<Buckets<T>>) -> Result<[Buckets<T>; 2]> {
+        let positive = read(&self.positive).map_err(|f| f.under("positive"))?;
+        let negative = read(&self.negative).map_err(|f| f.under("negative"))?;
+        Ok([positive, negative])
     }
 
     /// Prometheus' own rule: buckets are all observations, but those that are not a number.
-    fn adds_up(&self, count: u64, zero: u64, positive: &[u64], negative: &[u64]) -> Result<()> {
-        let in_buckets = positive.iter().chain(negative).fold(zero, |sum, bucket| sum.saturating_add(*bucket));
+    fn adds_up(&self, count: u64, zero: u64, sides: &[Buckets<u64>; 2]) -> Result<()> {
+        let buckets = sides.iter().flat_map(|side| &side.counts);
+        let in_buckets = buckets.fold(zero, |sum, bucket| sum.saturating_add(*bucket));
         if in_buckets == count || (self.sum.is_nan() && in_buckets < count) {
             return Ok(());
         }
@@ -254,12 +254,10 @@ impl Histogram {
     fn write<T: Copy + Default + PartialEq>(
         &self,
         arena: &mut Arena,
-        limit: usize,
-        (zero, positive, negative): (T, &[T], &[T]),
+        zero: T,
+        [positive, negative]: [Buckets<T>; 2],
         number: impl Fn(&mut Vec<u8>, &T) + Copy,
-    ) -> Result<(MetricType, bonghwa_model::refs::Ref)> {
-        let positive = self.positive.spread(positive, limit).map_err(|f| f.under("positive"))?;
-        let negative = self.negative.spread(negative, limit).map_err(|f| f.under("negative"))?;
+    ) -> Result<(MetricType, Ref)> {
         if self.schema == CUSTOM_BOUNDS {
             if zero != T::default() || !negative.counts.is_empty() {
                 return Err(invalid("schema", "is -53, whose histograms have no zero bucket and no negative ones"));
@@ -366,11 +364,6 @@ fn invalid(field: impl Into<String>, text: impl Into<String>) -> Box<Fault> {
 #[cold]
 fn negative(field: String, count: impl std::fmt::Display) -> Box<Fault> {
     invalid(field, format!("makes a count of {count}: counts are not negative"))
-}
-
-#[cold]
-fn negative_count(field: &str, count: f64) -> Box<Fault> {
-    invalid(field, format!("is {count}: counts are not negative"))
 }
 
 #[cold]

@@ -64,7 +64,10 @@ impl<'a> Families<'a> {
         let family = |family: Family<'a>| {
             Ok(Metadata {
                 family: own(family.name)?,
-                metric_type: u8::try_from(family.metric_type).ok().filter(|t| usize::from(*t) < TYPES.len()).unwrap_or(0),
+                metric_type: u8::try_from(family.metric_type)
+                    .ok()
+                    .filter(|t| usize::from(*t) < TYPES.len())
+                    .unwrap_or(0),
                 help: own(family.help)?,
                 unit: own(family.unit)?,
             })

@@ -362,8 +362,7 @@ impl<'a> Sink<'a> {
         let sender = self.senders.hashes[self.current.resource as usize];
         let name = self.labels.get(self.current.name).value;
         let types = [MetricType::Gauge, MetricType::ExponentialHistogram, MetricType::Histogram];
-        let identities =
-            types.map(|t| series::identity(series::metric(sender, &metric(name, t)), self.current.hash));
+        let identities = types.map(|t| series::identity(series::metric(sender, &metric(name, t)), self.current.hash));
         self.exemplars.add(&exemplar, time, identities, labels, self.options)?;
         let bytes = self.exemplars.bytes() + self.batch.common.arena.len();
         if bytes > self.options.max_text_bytes {
@@ -381,8 +380,7 @@ impl<'a> Sink<'a> {
             // The labels were valid when the exemplar came.
             self.open(&orphans.labels)?;
             let exemplars = self.batch.common.arena.push(&orphans.json);
-            let row =
-                MetricRow { time: orphans.time, exemplars, point_kind: PointKind::None, ..Default::default() };
+            let row = MetricRow { time: orphans.time, exemplars, point_kind: PointKind::None, ..Default::default() };
             self.push(MetricType::Gauge, row)?;
             let resource = self.current.resource;
             self.batch.common.close_group(resource, 0, self.batch.rows() as u32);

@@ -46,12 +46,7 @@ pub(crate) fn walk<'a>(bytes: &'a [u8], sink: &mut Sink<'a>) -> Result<()> {
     Ok(())
 }
 
-fn read_series<'a>(
-    bytes: &'a [u8],
-    labels: &mut Labels<'a>,
-    items: &mut Items<'a>,
-    sink: &mut Sink<'a>,
-) -> Result<()> {
+fn read_series<'a>(bytes: &'a [u8], labels: &mut Labels<'a>, items: &mut Items<'a>, sink: &mut Sink<'a>) -> Result<()> {
     labels.current.clear();
     items.clear();
     let mut invalid: Option<Box<Fault>> = None;

@@ -236,8 +236,7 @@ impl Labels {
                 // `get` found it.
                 let slot = &mut self.stored[value as usize];
                 let stored = Some(*slot).filter(|stored| !stored.is_empty());
-                let number =
-                    sink.labels.add(name_text, value_text, stored, &mut sink.batch.common, sink.options)?;
+                let number = sink.labels.add(name_text, value_text, stored, &mut sink.batch.common, sink.options)?;
                 *slot = sink.labels.get(number).stored;
                 self.known.insert(key, number);
                 number
