@@ -89,8 +89,14 @@ fn probes() -> Vec<Probe> {
         "/api/v1/otlp/v1/metrics",
     ];
     probes.extend(writes.map(|route| probe(route, Method::POST, route, "{}", 200)));
+    // Who is let in is told that this is no JSON.
+    probes.extend(REMOTE_WRITE.map(|route| probe(route, Method::POST, route, "{}", 415)));
     probes
 }
+
+/// Served on the API's port alone.
+const REMOTE_WRITE: [&str; 4] =
+    ["/api/v1/write", "/api/v1/push", "/prometheus/api/v1/write", "/prometheus/api/v1/push"];
 
 /// OTLP's calls over gRPC.
 const CALLS: [&str; 3] = [
@@ -204,7 +210,8 @@ async fn every_caller_at_every_endpoint_for_every_tenant() -> Result<()> {
     for probe in &probes {
         let needs = &rights[probe.route];
         let (api, otlp) = (server.url(""), server.otlp_http());
-        let listeners = if needs == "write" { vec![("api", api), ("otlp", otlp)] } else { vec![("api", api)] };
+        let otlp_too = needs == "write" && !REMOTE_WRITE.contains(&probe.route);
+        let listeners = if otlp_too { vec![("api", api), ("otlp", otlp)] } else { vec![("api", api)] };
         for (listener, base) in listeners {
             let what = format!("{listener} {} {}", probe.method, probe.route);
             let ask = async |headers: &[(&str, &str)]| -> Result<u16> {

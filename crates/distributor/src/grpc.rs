@@ -24,7 +24,7 @@ use http_body_util::{BodyExt, StreamBody};
 
 use crate::http::{describe, request_key, tenant};
 use crate::metrics;
-use crate::receive::{Outcome, ReceiveError, Receiver, Request};
+use crate::receive::{Message, Outcome, ReceiveError, Receiver, Request};
 
 /// Bytes before a message: a flag and its length.
 const PREFIX: usize = 5;
@@ -114,8 +114,8 @@ async fn export(receiver: &Receiver, signal: Signal, headers: HeaderMap, body: B
         let tenant = tenant(&headers).map_err(|e| (Code::InvalidArgument, None, e.to_string()))?;
         let encoding = headers.get("grpc-encoding").and_then(|v| v.to_str().ok()).unwrap_or_default();
         let encoding = Encoding::parse(encoding).map_err(|e| (Code::Unimplemented, None, e.to_string()))?;
-        let (format, key) = (Format::Protobuf, request_key(&headers));
-        let request = Request { signal, tenant, format, encoding, body, content_length: None, framed: true, key };
+        let (message, key) = (Message::Otlp(Format::Protobuf), request_key(&headers));
+        let request = Request { signal, tenant, message, encoding, body, content_length: None, framed: true, key };
         receiver.receive(request).await.map_err(|error| {
             let (status, retry_after, message) = describe(&error);
             (code(&error, status), retry_after, message)

@@ -17,7 +17,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::body::BodyError;
 use crate::metrics;
-use crate::receive::{Outcome, ReceiveError, Receiver, Request};
+use crate::receive::{Message, Outcome, ReceiveError, Receiver, Request};
+use crate::remote_write;
 
 /// The routes: `/v1/...`, `/otlp/v1/...`, and Mimir's `/api/v1/otlp/v1/metrics`.
 pub fn router(receiver: Arc<Receiver>) -> Router {
@@ -50,6 +51,9 @@ pub(crate) fn request_key(headers: &HeaderMap) -> Option<Bytes> {
 
 /// The answer to a request that is refused before it is received, in the format of its answers.
 pub fn refuse(headers: &HeaderMap, status: StatusCode, message: &str) -> Response {
+    if remote_write::is_sender(headers) {
+        return remote_write::failure(status, None, message);
+    }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     failure(Format::parse(content_type).unwrap_or(Format::Protobuf), status, None, message)
 }
@@ -65,7 +69,8 @@ async fn export(receiver: &Receiver, signal: Signal, headers: HeaderMap, body: a
         let encoding = Encoding::parse(text(header::CONTENT_ENCODING)).map_err(|e| describe(&ReceiveError::Wire(e)))?;
         let content_length = text(header::CONTENT_LENGTH).parse().ok();
         let key = request_key(&headers);
-        let request = Request { signal, tenant, format, encoding, body, content_length, framed: false, key };
+        let message = Message::Otlp(format);
+        let request = Request { signal, tenant, message, encoding, body, content_length, framed: false, key };
         receiver.receive(request).await.map_err(|e| describe(&e))
     };
     let response = match answer.await {

@@ -1,16 +1,18 @@
-//! The distributor: receives OTLP, checks limits, splits by tenant and service,
+//! The distributor: receives OTLP and Prometheus' remote write, checks limits, splits by tenant and service,
 //! sends to the partitions' leaders, and acks when they acked.
 //!
-//! The write path: [`http::router`] or [`grpc::router`] -> `receive::Receiver::receive`
-//! -> `limits::Limits::admit` -> `wire::decode` -> `route::Router::split` ->
+//! The write path: [`http::router`], [`grpc::router`] or [`remote_write::router`] ->
+//! `receive::Receiver::receive` -> `limits::Limits::admit` -> `wire::decode` -> `route::Router::split` ->
 //! `protocol::IngesterClient::append`.
 
 mod body;
 pub mod grpc;
 pub mod http;
 mod limits;
+mod metadata;
 mod metrics;
 mod receive;
+pub mod remote_write;
 mod route;
 
 pub use limits::{Rate, SignalLimits, TenantLimits};

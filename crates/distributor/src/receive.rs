@@ -9,16 +9,17 @@ use bonghwa_model::batch::Batch;
 use bonghwa_model::{Signal, TenantId, TenantLabels};
 use bonghwa_protocol::{BatchId, EncodedBatch, RpcError, RpcErrorKind};
 use bonghwa_ring::ShardWidthOptions;
-use bonghwa_wire::Format;
 use bonghwa_wire::compress::{Encoding, decompress};
-use bonghwa_wire::{DecodeOptions, Decoded, WireError};
+use bonghwa_wire::remote_write::{self, Received, Version, Written};
+use bonghwa_wire::{DecodeOptions, Decoded, Format, WireError};
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use crate::body::{BodyError, Inflight};
 use crate::limits::{Limited, Limits};
+use crate::metadata::Described;
 use crate::route::{Part, Router};
 use crate::{TenantLimits, metrics};
 
@@ -62,7 +63,7 @@ impl Default for Options {
 pub(crate) struct Request {
     pub signal: Signal,
     pub tenant: TenantId,
-    pub format: Format,
+    pub message: Message,
     pub encoding: Encoding,
     pub body: axum::body::Body,
     pub content_length: Option<u64>,
@@ -73,11 +74,35 @@ pub(crate) struct Request {
     pub key: Option<Bytes>,
 }
 
+/// What a body holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Message {
+    /// An export request of the signal.
+    Otlp(Format),
+    /// Prometheus' metrics.
+    RemoteWrite(Version),
+}
+
+impl Message {
+    /// Decodes a request; only remote write has metadata, and counts what it wrote.
+    fn decode(self, signal: Signal, bytes: &[u8], options: &DecodeOptions) -> Result<Received, WireError> {
+        match self {
+            Message::Otlp(format) => {
+                let decoded = bonghwa_wire::decode_as(format, signal, bytes, options)?;
+                Ok(Received { decoded, written: Written::default(), metadata: Vec::new() })
+            }
+            Message::RemoteWrite(version) => remote_write::decode(version, bytes, options),
+        }
+    }
+}
+
 /// What was accepted, and what was not.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub rejected: u64,
     pub message: String,
+    /// What remote write took.
+    pub written: Written,
 }
 
 /// Why nothing was accepted.
@@ -105,6 +130,7 @@ pub struct Receiver {
     large: Semaphore,
     labels: TenantLabels,
     limits: Limits,
+    described: Described,
     router: Router,
     view: Arc<ClusterView>,
     directory: Arc<dyn Directory>,
@@ -118,6 +144,7 @@ impl Receiver {
             large: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
             labels: TenantLabels::default(),
             limits: Limits::new(options.limits.clone()),
+            described: Described::default(),
             router: Router::new(options.widths, seam::now()),
             options,
             view,
@@ -149,20 +176,31 @@ impl Receiver {
                 .inc_by(message.len() as u64);
             let options = DecodeOptions { now_ns: seam::unix_nanos(), ..self.options.decode.clone() };
             let name = request_name(&tenant, signal, key.as_deref().unwrap_or(&message));
-            let decoded = bonghwa_wire::decode_as(request.format, signal, &message, &options)?;
+            let mut received = request.message.decode(signal, &message, &options)?;
+            received.metadata.retain(|metadata| self.described.is_new(&tenant, metadata, seam::now()));
             if Limits::counts_items(signal) {
-                self.admit(&tenant, signal, decoded.batch.rows())?;
+                self.admit(&tenant, signal, received.decoded.batch.rows() + received.metadata.len())?;
             }
-            Ok((name, decoded))
+            Ok((name, received))
         };
-        let (name, decoded) = if large {
+        let (name, received) = if large {
             // The semaphore is never closed.
             let _turn = self.large.acquire().await;
             seam::in_place(decode)?
         } else {
             decode()?
         };
-        self.accept(&tenant, name, decoded).await
+        let Received { decoded, written, metadata } = received;
+        let outcome = self.accept(&tenant, name, decoded).await?;
+        if !metadata.is_empty() {
+            // A request of its own: whether metadata is new must not change what the samples are called. The
+            // same bytes say it anew an hour later.
+            let arrival = seam::unix_nanos();
+            let name = xxh3_128_with_seed(&name.to_le_bytes(), Described::period(arrival));
+            self.append(&tenant, name, remote_write::metadata_batch(&metadata, arrival)).await?;
+            self.described.remember(&tenant, &metadata, seam::now());
+        }
+        Ok(Outcome { written, ..outcome })
     }
 
     fn admit(&self, tenant: &TenantId, signal: Signal, cost: usize) -> Result<(), ReceiveError> {
@@ -179,7 +217,7 @@ impl Receiver {
                 .with_label_values(&[&self.labels.of(tenant), signal.as_str(), reason])
                 .inc_by(rejection.count);
         }
-        let outcome = Outcome { rejected: decoded.rejected, message: decoded.message() };
+        let outcome = Outcome { rejected: decoded.rejected, message: decoded.message(), ..Default::default() };
         let rows = decoded.batch.rows() as u64;
         if rows > 0 {
             self.append(tenant, name, decoded.batch).await?;

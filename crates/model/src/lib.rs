@@ -8,6 +8,7 @@ pub mod json;
 mod labels;
 pub mod logs;
 pub mod metrics;
+pub mod prometheus;
 pub mod prometheus_names;
 pub mod refs;
 pub mod spans;

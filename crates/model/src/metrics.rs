@@ -67,7 +67,8 @@ pub enum PointKind {
     /// `value` holds the bits of a float.
     #[default]
     Double = 1,
-    /// No recorded value: the series ended here (staleness).
+    /// No recorded value: the series ended here (staleness). Without flags it is no sample, see
+    /// [`crate::prometheus::is_sample`].
     None = 2,
     /// `count`, `sum` and `buckets` hold a distribution.
     Distribution = 3,
@@ -109,7 +110,8 @@ batch! {
         refs {
             /// JSON of a distribution: histogram `{"bounds":[],"counts":[],"min":,"max":}`, exponential
             /// `{"scale":,"zero_count":,"zero_threshold":,"positive":{"offset":,"counts":[]},"negative":{..},"min":,"max":}`,
-            /// summary `{"quantiles":[{"quantile":,"value":}]}`; empty for a number.
+            /// summary `{"quantiles":[{"quantile":,"value":}]}`; empty for a number. Prometheus' native histograms
+            /// add `"reset_hint"` and `"float_count"`, see [`crate::prometheus`].
             buckets,
             /// JSON array of `{"time_unix_nano":N,"value":,"trace_id":"hex","span_id":"hex","attributes":{}}`; empty for none.
             exemplars,

@@ -179,7 +179,7 @@ impl<'a> Cursor<'a> {
             1 => self.fixed64().map(drop),
             2 => self.bytes().map(drop),
             5 => self.fixed32().map(drop),
-            3 | 4 => Err(self.malformed("is a group, which OTLP has none of")),
+            3 | 4 => Err(self.malformed("is a group, which no message here has")),
             other => Err(self.malformed(format!("has the invalid wire type {other}"))),
         }
     }

@@ -62,6 +62,10 @@ pub enum Reason {
     MissingValue,
     /// A histogram, exponential histogram or summary that contradicts itself.
     InvalidDistribution,
+    /// A label without a name, or a reference to no label.
+    InvalidLabel,
+    /// Two labels of one name.
+    DuplicateLabel,
 }
 
 impl Reason {
@@ -82,6 +86,8 @@ impl Reason {
             Reason::MissingName => "missing_name",
             Reason::MissingValue => "missing_value",
             Reason::InvalidDistribution => "invalid_distribution",
+            Reason::InvalidLabel => "invalid_label",
+            Reason::DuplicateLabel => "duplicate_label",
         }
     }
 }

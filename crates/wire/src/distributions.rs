@@ -233,7 +233,7 @@ fn read_quantile(bytes: &[u8]) -> Result<(f64, f64)> {
 }
 
 /// A packed list of values of eight bytes.
-fn eights<'a>(c: &mut Cursor<'a>) -> Result<impl Iterator<Item = [u8; 8]> + use<'a>> {
+pub(crate) fn eights<'a>(c: &mut Cursor<'a>) -> Result<impl Iterator<Item = [u8; 8]> + use<'a>> {
     let (values, rest) = c.bytes()?.as_chunks::<8>();
     if rest.is_empty() {
         return Ok(values.iter().copied());
@@ -242,12 +242,13 @@ fn eights<'a>(c: &mut Cursor<'a>) -> Result<impl Iterator<Item = [u8; 8]> + use<
 }
 
 #[cold]
-fn too_many(field: &str, what: &str, limit: usize) -> Box<Fault> {
+pub(crate) fn too_many(field: &str, what: &str, limit: usize) -> Box<Fault> {
     let text = format!("has more than {limit} {what}: send fewer, or raise max_buckets");
     Fault::rejected(Reason::InvalidDistribution, field, text)
 }
 
-fn write_list<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
+/// Writes a JSON array.
+pub(crate) fn write_list<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
     out.push(b'[');
     for (i, item) in items.iter().enumerate() {
         if i > 0 {

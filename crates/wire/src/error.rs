@@ -1,10 +1,10 @@
 //! Why a whole request was refused, with the status that HTTP and gRPC callers get.
 
 /// Why nothing of a request was taken. The same bytes never get a better answer.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum WireError {
     /// The bytes are no protobuf message of this kind.
-    #[error("{path} {detail} (byte {offset} of the request): send a whole OTLP message, encoded as protobuf")]
+    #[error("{path} {detail} (byte {offset} of the request): send the whole message, encoded as protobuf")]
     Malformed {
         /// Field, as a path from the request.
         path: String,
@@ -45,6 +45,12 @@ pub enum WireError {
     /// No such Content-Type.
     #[error("Content-Type {0:?} is not supported: use application/x-protobuf or application/json")]
     UnsupportedMediaType(String),
+    /// No message of remote write.
+    #[error(
+        "Content-Type {0:?} is not supported: use application/x-protobuf, with proto=prometheus.WriteRequest \
+         or proto=io.prometheus.write.v2.Request"
+    )]
+    UnsupportedMessage(String),
 }
 
 /// The gRPC status codes that requests end with.
@@ -65,7 +71,9 @@ impl WireError {
         match self {
             WireError::Malformed { .. } | WireError::Json { .. } | WireError::Compression { .. } => 400,
             WireError::TooLarge { .. } => 413,
-            WireError::UnsupportedEncoding(_) | WireError::UnsupportedMediaType(_) => 415,
+            WireError::UnsupportedEncoding(_)
+            | WireError::UnsupportedMediaType(_)
+            | WireError::UnsupportedMessage(_) => 415,
         }
     }
 
@@ -76,7 +84,9 @@ impl WireError {
                 GrpcCode::InvalidArgument
             }
             WireError::TooLarge { .. } => GrpcCode::ResourceExhausted,
-            WireError::UnsupportedEncoding(_) | WireError::UnsupportedMediaType(_) => GrpcCode::Unimplemented,
+            WireError::UnsupportedEncoding(_)
+            | WireError::UnsupportedMediaType(_)
+            | WireError::UnsupportedMessage(_) => GrpcCode::Unimplemented,
         }
     }
 
@@ -88,7 +98,7 @@ impl WireError {
             WireError::TooLarge { .. } => "too_large",
             WireError::Compression { .. } => "malformed_compression",
             WireError::UnsupportedEncoding(_) => "unsupported_encoding",
-            WireError::UnsupportedMediaType(_) => "unsupported_media_type",
+            WireError::UnsupportedMediaType(_) | WireError::UnsupportedMessage(_) => "unsupported_media_type",
         }
     }
 }

@@ -1,9 +1,9 @@
-//! OTLP on the wire: from bytes to columnar batches, and back to responses.
+//! OTLP and Prometheus' remote write on the wire: from bytes to columnar batches, and back to responses.
 //!
 //! Pure: no I/O, no clock, no async. A request goes through [`compress::decompress`],
 //! then [`decode`] (protobuf) or [`decode_json`], and ends as a [`Decoded`]: the batch of
 //! valid records, with a count and a sentence for those that were rejected. A request that
-//! makes no sense as a whole is a [`WireError`].
+//! makes no sense as a whole is a [`WireError`]. Remote write has [`remote_write::decode`].
 //!
 //! Protobuf is walked by hand, straight into the columns: message structs would cost four
 //! times as much. Fields that OTLP does not define are passed over; a field that must
@@ -29,6 +29,7 @@ mod series;
 mod traces;
 
 pub mod compress;
+pub mod remote_write;
 pub mod response;
 
 pub use content::Format;

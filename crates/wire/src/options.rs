@@ -28,6 +28,9 @@ pub struct DecodeOptions {
     pub max_keys: usize,
     /// Records in one request. More, and the request is refused. Default 1,000,000.
     pub max_records: usize,
+    /// Attributes of all records of one request together, where records share them on the wire (remote
+    /// write). More, and the request is refused. Default 16,777,216.
+    pub max_entries: usize,
     /// Distinct resources, and distinct scopes, in one request. More, and the request is refused.
     /// Default 100,000.
     pub max_senders: usize,
@@ -49,6 +52,7 @@ impl Default for DecodeOptions {
             max_buckets: 16_384,
             max_keys: 32_768,
             max_records: 1_000_000,
+            max_entries: 1 << 24,
             max_senders: 100_000,
             max_text_bytes: 256 << 20,
         }

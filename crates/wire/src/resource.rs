@@ -123,6 +123,9 @@ const SERVICE_NAMES: [&str; 13] = [
     "k8s_job_name",
 ];
 
+/// The service of a resource that names none.
+pub(crate) const UNKNOWN_SERVICE: &str = "unknown_service";
+
 /// The service that a resource speaks for: `service.name`, else the first of Loki's list, else
 /// `unknown_service`. Only texts count.
 fn service_name(attributes: &[(String, Value)]) -> String {
@@ -134,7 +137,7 @@ fn service_name(attributes: &[(String, Value)]) -> String {
     let own = attributes.iter().find(|(key, _)| key == "service.name").and_then(|(_, v)| text(v));
     own.or_else(|| named("service_name"))
         .or_else(|| SERVICE_NAMES.iter().find_map(|name| named(name)))
-        .unwrap_or_else(|| "unknown_service".to_owned())
+        .unwrap_or_else(|| UNKNOWN_SERVICE.to_owned())
 }
 
 /// Whether an attribute has this name once all but letters, digits and `_` became `_`.

@@ -1,4 +1,5 @@
-//! OTLP's messages as tables: field numbers and types (opentelemetry-proto 1.x).
+//! OTLP's messages as tables: field numbers and types (opentelemetry-proto 1.x); those of remote write
+//! are in `remote_write::schema`.
 //!
 //! The walkers match on the tags, errors take the names, and the JSON converter
 //! runs on the whole table.
@@ -104,6 +105,7 @@ macro_rules! messages {
         )*
     };
 }
+pub(crate) use messages;
 
 messages! {
     any_value {

@@ -38,6 +38,12 @@ impl KeyHashes {
     }
 }
 
+/// The hash of an attribute that is text.
+#[inline(always)]
+pub(crate) fn text(key: &str, value: &str) -> u128 {
+    entry(xxh3_64(key.as_bytes()), Kind::Str as u8, value.as_bytes())
+}
+
 #[inline(always)]
 fn entry(key: u64, kind: u8, value: &[u8]) -> u128 {
     xxh3_128_with_seed(value, key.wrapping_add(u64::from(kind)))

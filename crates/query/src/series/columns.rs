@@ -1,7 +1,7 @@
 //! A batch of metrics by its columns, whether a row is a series or a single sample.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampNanosecondType};
+use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray};
 use bonghwa_block::Column;
 
@@ -22,13 +22,14 @@ const IDENTITY: [&str; 9] = [
 /// What labels are made of.
 const SOURCES: [&str; 2] = ["resource", "attributes"];
 /// What samples are made of: the list, and the column of a single one.
-const SAMPLES: [(&str, &str); 6] = [
+const SAMPLES: [(&str, &str); 7] = [
     ("times", "time"),
     ("values", "value"),
     ("ints", "value_int"),
     ("counts", "count"),
     ("sums", "sum"),
     ("buckets", "buckets"),
+    ("flags", "flags"),
 ];
 
 /// The columns of rows of series.
@@ -73,6 +74,8 @@ pub(super) struct Samples<'a> {
     pub ints: Part<'a, Int64Type>,
     pub counts: Part<'a, Int64Type>,
     pub sums: Part<'a, Float64Type>,
+    /// OTLP DataPointFlags; null for none.
+    pub flags: Part<'a, Int32Type>,
     buckets: Texts<'a>,
 }
 
@@ -134,6 +137,7 @@ impl<'a> Samples<'a> {
             ints: Part::new(&columns[2])?,
             counts: Part::new(&columns[3])?,
             sums: Part::new(&columns[4])?,
+            flags: Part::new(&columns[6])?,
             buckets: {
                 let list = columns[5].as_list_opt::<i32>();
                 let items = list.map_or(&columns[5], |list| list.values());

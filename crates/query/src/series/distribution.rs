@@ -1,4 +1,5 @@
-//! Distributions from the JSON in which they are stored: see `MetricBatch::buckets`.
+//! Distributions from the JSON in which they are stored: see `bonghwa_model::metrics`, and
+//! `bonghwa_model::prometheus` for what Prometheus adds to it.
 
 use bonghwa_promql::{CUSTOM_BUCKETS, Histogram, ResetHint};
 use serde::Deserialize;
@@ -14,11 +15,10 @@ pub(super) struct Explicit {
     pub bounds: Vec<f64>,
     /// One more than bounds.
     pub counts: Vec<f64>,
-    /// Came as a native histogram with custom buckets.
     #[serde(default)]
-    pub native: bool,
+    reset_hint: Option<String>,
     #[serde(default)]
-    hint: Option<String>,
+    float_count: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -33,7 +33,9 @@ struct Exponential {
     #[serde(default)]
     negative: Buckets,
     #[serde(default)]
-    hint: Option<String>,
+    reset_hint: Option<String>,
+    #[serde(default)]
+    float_count: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,11 +74,11 @@ pub(super) fn custom(explicit: &Explicit, count: f64, sum: f64) -> Histogram {
     let buckets = explicit.counts.iter().enumerate().filter(|(_, count)| **count != 0.0);
     Histogram {
         schema: CUSTOM_BUCKETS,
-        count,
+        count: explicit.float_count.unwrap_or(count),
         sum,
         positive: buckets.map(|(index, count)| (index as i32, *count)).collect(),
         custom_values: explicit.bounds.clone(),
-        hint: hint(explicit.hint.as_deref()),
+        hint: hint(explicit.reset_hint.as_deref()),
         ..Default::default()
     }
 }
@@ -90,14 +92,14 @@ pub(super) fn exponential(text: &str, count: f64, sum: f64) -> Option<Histogram>
     let merge = (read.scale - FINEST).max(0);
     Some(Histogram {
         schema: read.scale - merge,
-        count,
+        count: read.float_count.unwrap_or(count),
         sum,
         zero_threshold: read.zero_threshold,
         zero_count: read.zero_count,
         positive: buckets(&read.positive, merge),
         negative: buckets(&read.negative, merge),
         custom_values: Vec::new(),
-        hint: hint(read.hint.as_deref()),
+        hint: hint(read.reset_hint.as_deref()),
     })
 }
 
@@ -118,8 +120,8 @@ fn buckets(buckets: &Buckets, merge: i32) -> Vec<(i32, f64)> {
 fn hint(text: Option<&str>) -> ResetHint {
     match text {
         Some("gauge") => ResetHint::Gauge,
-        Some("reset") => ResetHint::Reset,
-        Some("no_reset") => ResetHint::NotReset,
+        Some("yes") => ResetHint::Reset,
+        Some("no") => ResetHint::NotReset,
         _ => ResetHint::Unknown,
     }
 }

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bonghwa_model::metrics::{Metric, MetricType};
+use bonghwa_model::prometheus;
 use bonghwa_model::prometheus_names::metric_name;
 use bonghwa_promql::number;
 use bonghwa_promql::{Histogram, Labels, METRIC_NAME, Matcher, STALE_BITS};
 
 use super::columns::{Columns, Samples};
 use super::labels::{Labeller, MetricsOptions, Pairs, Resource, verbatim};
-use super::{PROMETHEUS_SCOPE, distribution};
+use super::distribution;
 use crate::QueryError;
 
 /// The series that describes each resource.
@@ -145,7 +146,10 @@ impl<'a> Gather<'a> {
         let info = self.may_be_named(TARGET_INFO);
         for at in 0..columns.rows {
             let scope = columns.scope_name.value(at);
-            let verbatim = scope == PROMETHEUS_SCOPE;
+            let verbatim = scope == prometheus::SCOPE;
+            if scope == prometheus::METADATA_SCOPE {
+                continue;
+            }
             let row = Row {
                 id: columns.id.value(at),
                 kind: kind(columns.metric_type.value(at)),
@@ -232,7 +236,7 @@ impl<'a> Gather<'a> {
             };
             let (count, sum) = (count as u64 as f64, samples.sums.get(row.at, at));
             let explicit = samples.buckets(row.at, at).and_then(distribution::explicit).unwrap_or_default();
-            if explicit.native {
+            if row.verbatim {
                 parts.native(time, distribution::custom(&explicit, count, sum.unwrap_or(f64::NAN)));
                 continue;
             }
@@ -435,7 +439,11 @@ fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Fou
     } else {
         for at in 0..samples.len(row) {
             let Some(time) = samples.times.get(row, at).map(to_millis).filter(in_range) else { continue };
-            found.push(time, values(at).or_else(|| ints(at)).unwrap_or(STALE));
+            // A row without a number ends the series, unless it is there for its exemplars alone.
+            let ended = || samples.flags.get(row, at).is_some_and(|flags| flags & 1 != 0).then_some(STALE);
+            if let Some(value) = values(at).or_else(|| ints(at)).or_else(ended) {
+                found.push(time, value);
+            }
         }
     }
     (found.times.len() - before) as u64

@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use bonghwa_block::{Column, Predicate};
 use bonghwa_model::metrics::{Metric, MetricType};
+use bonghwa_model::prometheus;
 use bonghwa_model::prometheus_names::metric_name;
+use bonghwa_model::{Value, json};
 use futures::TryStreamExt;
 
 use super::gather::kind;
 use super::labels::MetricsOptions;
-use super::{PROMETHEUS_SCOPE, read};
+use super::read;
 use crate::alive::Alive;
 use crate::plan::Source;
 use crate::view::View;
@@ -28,7 +31,7 @@ pub struct Metadata {
     pub unit: String,
 }
 
-const COLUMNS: [&str; 6] = ["name", "type", "unit", "description", "monotonic", "scope_name"];
+const COLUMNS: [&str; 7] = ["name", "type", "unit", "description", "monotonic", "scope_name", "metadata"];
 
 /// All distinct ones, with the names of their metrics.
 pub(crate) async fn metadata(
@@ -48,13 +51,14 @@ pub(crate) async fn metadata(
             alive.check()?;
             let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
             let monotonic = batch.column_by_name("monotonic").and_then(|column| column.as_boolean_opt());
-            let texts = (text("name"), text("type"), text("unit"), text("description"), text("scope_name"));
-            let ((Some(names), Some(kinds), Some(units), Some(helps), Some(scopes)), Some(monotonic)) =
-                (texts, monotonic)
+            let texts = (text("name"), text("type"), text("unit"), text("description"));
+            let of_scope = (text("scope_name"), text("metadata"), monotonic);
+            let ((Some(names), Some(kinds), Some(units), Some(helps)), (Some(scopes), Some(metadata), Some(monotonic))) =
+                (texts, of_scope)
             else {
                 return Err(QueryError::Internal("metrics came without what they say of themselves".to_owned()));
             };
-            for row in (0..batch.num_rows()).filter(|row| scopes.value(*row) != PROMETHEUS_SCOPE) {
+            for row in (0..batch.num_rows()).filter(|row| scopes.value(*row) != prometheus::SCOPE) {
                 let metric = Metric {
                     name: names.value(row).to_owned(),
                     unit: units.value(row).to_owned(),
@@ -62,16 +66,29 @@ pub(crate) async fn metadata(
                     monotonic: monotonic.value(row),
                     ..Default::default()
                 };
+                let (help, unit) = (helps.value(row).to_owned(), metric.unit.clone());
+                if scopes.value(row) == prometheus::METADATA_SCOPE {
+                    let metric_type = told_type(metadata.is_valid(row).then(|| metadata.value(row)));
+                    all.insert((metric.name, Metadata { metric_type, help, unit }));
+                    continue;
+                }
                 let metric_type = match metric.metric_type {
                     MetricType::Sum if metric.monotonic => "counter",
                     MetricType::Gauge | MetricType::Sum => "gauge",
                     MetricType::Histogram | MetricType::ExponentialHistogram => "histogram",
                     MetricType::Summary => "summary",
                 };
-                let (help, unit) = (helps.value(row).to_owned(), metric.unit.clone());
                 all.insert((metric_name(&metric, options.strategy), Metadata { metric_type, help, unit }));
             }
         }
     }
     Ok(all)
+}
+
+/// The type that Prometheus told.
+fn told_type(metadata: Option<&str>) -> &'static str {
+    let metadata = json::parse_object(metadata.unwrap_or_default());
+    let told = metadata.iter().find(|(key, _)| key == prometheus::TYPE_KEY);
+    let known = |value: &Value| prometheus::TYPES.into_iter().find(|name| matches!(value, Value::Str(v) if v == name));
+    told.and_then(|(_, value)| known(value)).unwrap_or("unknown")
 }

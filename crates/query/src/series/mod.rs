@@ -13,6 +13,3 @@ pub use labels::MetricsOptions;
 pub use metadata::Metadata;
 pub(crate) use metadata::metadata;
 pub(crate) use read::{Bounds, Wanted, read};
-
-/// The scope of series that came with Prometheus' labels: their attributes are the labels as they are.
-pub(crate) const PROMETHEUS_SCOPE: &str = "io.bonghwa.prometheus";
