@@ -57,6 +57,9 @@ pub struct Options {
     /// Only this signal; may be repeated [default: all]
     #[arg(long = "signal", value_name = "logs|spans|metrics", value_parser = signal)]
     signals: Vec<Signal>,
+    /// Only queries whose names contain this text
+    #[arg(long, default_value = "")]
+    query: String,
     /// Only Bonghwa
     #[arg(long)]
     no_peers: bool,

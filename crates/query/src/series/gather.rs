@@ -41,6 +41,13 @@ impl Found {
     }
 
     fn extend(&mut self, nanos: &[i64], values: impl Iterator<Item = f64>, in_range: impl Fn(&i64) -> bool) {
+        let ends = (nanos.first(), nanos.last());
+        if matches!(ends, (Some(first), Some(last)) if in_range(&to_millis(*first)) && in_range(&to_millis(*last))) {
+            // Samples of a row are sorted: all of them are in range.
+            self.times.extend(nanos.iter().map(|nanos| to_millis(*nanos)));
+            self.values.extend(values);
+            return;
+        }
         for (time, value) in nanos.iter().map(|nanos| to_millis(*nanos)).zip(values) {
             if in_range(&time) {
                 self.push(time, value);
@@ -133,9 +140,15 @@ impl<'a> Gather<'a> {
             let at = self.place(labels);
             let own = &mut self.series[at].1;
             self.samples += (found.times.len() + found.histograms.len()) as u64;
-            own.times.extend(found.times);
-            own.values.extend(found.values);
-            own.histograms.extend(found.histograms);
+            if own.times.is_empty() && own.histograms.is_empty() {
+                own.times = found.times;
+                own.values = found.values;
+                own.histograms = found.histograms;
+            } else {
+                own.times.extend(found.times);
+                own.values.extend(found.values);
+                own.histograms.extend(found.histograms);
+            }
             own.delta |= found.delta;
         }
     }

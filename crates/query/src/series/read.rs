@@ -12,7 +12,7 @@ use super::columns::{self, Columns};
 use super::gather::{Found, Gather};
 use super::labels::{MetricsOptions, UNKNOWN_SERVICE};
 use crate::alive::Alive;
-use crate::plan::{self, Source, TablePlan};
+use crate::plan::{self, Source, TablePlan, Unit};
 use crate::view::View;
 use crate::{QueryError, scan};
 
@@ -80,7 +80,7 @@ pub(crate) async fn read(
 ) -> Result<Vec<(Labels, Found)>, QueryError> {
     let columns = columns::of_series(wanted.samples);
     let plan = Arc::new(plan(source, view, columns, wanted.predicate()).await?);
-    let shares = plan::share_out(&plan.units, bounds.tasks);
+    let shares = by_time(&plan, bounds.tasks);
     let reading = shares.into_iter().map(|units| {
         let (plan, wanted, options, alive) = (plan.clone(), wanted.clone(), options.clone(), alive.clone());
         // Of its own, so that decoding uses more than one core; it ends with the query.
@@ -121,6 +121,28 @@ pub(super) async fn plan(
     predicate: Predicate,
 ) -> Result<TablePlan, QueryError> {
     plan::plan_with(source, view, columns, columns::of_samples(), predicate, true).await
+}
+
+/// The units in the order of time, shared out over so many tasks, so that samples of a series come
+/// nearly sorted, and those of one task before those of the next.
+fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Arc<Unit>>> {
+    let mut units = plan.units.clone();
+    units.sort_by_key(|unit| unit.time());
+    let total: u64 = units.iter().map(|unit| unit.rows()).sum();
+    let each = (total / tasks.max(1) as u64).max(1);
+    let mut shares: Vec<Vec<Arc<Unit>>> = vec![Vec::new()];
+    let mut rows = 0;
+    for unit in units {
+        if rows >= each && shares.len() < tasks {
+            shares.push(Vec::new());
+            rows = 0;
+        }
+        rows += unit.rows();
+        if let Some(share) = shares.last_mut() {
+            share.push(unit);
+        }
+    }
+    shares
 }
 
 fn check((series, samples): (usize, u64), bounds: Bounds) -> Result<(), QueryError> {
