@@ -13,6 +13,11 @@ pub(crate) fn is_metadata(name: &str) -> bool {
     matches!(name, METRIC_NAME | "__type__" | "__unit__")
 }
 
+/// Whether a text can name a label: bytes that were no UTF-8 became U+FFFD when the query was read.
+pub(crate) fn is_label_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('\u{fffd}')
+}
+
 /// A set of labels, sorted by name, without empty values. Cloning costs a counter.
 #[derive(Clone)]
 pub struct Labels(Arc<Inner>);

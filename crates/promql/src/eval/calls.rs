@@ -159,27 +159,80 @@ impl Compiler<'_> {
             _ => vec![],
         };
         let info = Info::new(&matchers);
-        // Info series are looked at when the others are, where those are all of one time.
-        let mut shifts = vec![];
-        let mut wrong = None;
-        args[0].walk(&mut |expr| {
-            if let Kind::Selector(s) | Kind::Range { selector: s, .. } = &expr.kind {
-                match self.shift(&s.modifiers) {
-                    Ok(shift) => shifts.push((shift.at, shift.offset)),
-                    Err(error) => wrong = Some(error),
-                }
-            }
-        });
-        if let Some(error) = wrong {
-            return Err(error);
-        }
-        let uniform = shifts.windows(2).all(|pair| pair[0] == pair[1]);
-        let (at, offset) = shifts.first().copied().filter(|_| uniform).unwrap_or((None, 0));
+        let (at, offset) = self.reference(&args[0])?;
         let before = self.params.lookback_ms;
         let window = Window { grid, at, offset, before, after: 0 };
         let span = args.get(1).unwrap_or(&args[0]).span;
         let leaf = self.add_leaf(info.matchers(), span, window, Read::InfoTime, before);
         Ok(Node::Info { info, leaf, node })
+    }
+}
+
+/// When a selector looks, with the subqueries around it counted in.
+#[derive(Clone, Copy)]
+struct Reference {
+    at: Option<i64>,
+    offset: i64,
+}
+
+impl Reference {
+    fn same(self, other: Self) -> bool {
+        match (self.at, other.at) {
+            (None, None) => self.offset == other.offset,
+            (Some(a), Some(b)) => a - self.offset == b - other.offset,
+            _ => false,
+        }
+    }
+}
+
+impl Compiler<'_> {
+    /// When info series are looked at: with the others, where those are all looked at at one time; else at the
+    /// time of the step.
+    fn reference(&self, expr: &Expr) -> Result<(Option<i64>, i64), Error> {
+        let (mut found, mut free) = (vec![], false);
+        self.references(expr, &mut vec![], &mut found, &mut free)?;
+        let Some(first) = found.first().copied() else { return Ok((None, 0)) };
+        let uniform = !free && found.iter().all(|other| first.same(*other));
+        Ok(if uniform { (first.at, first.offset) } else { (None, 0) })
+    }
+
+    /// Gathers the references of an expression; `free` tells that a vector in it comes from no series.
+    fn references(
+        &self,
+        expr: &Expr,
+        around: &mut Vec<Reference>,
+        found: &mut Vec<Reference>,
+        free: &mut bool,
+    ) -> Result<bool, Error> {
+        if !matches!(expr.value_type(), Type::Vector | Type::Matrix) {
+            return Ok(false);
+        }
+        if let Kind::Selector(selector) | Kind::Range { selector, .. } = &expr.kind {
+            let shift = self.shift(&selector.modifiers)?;
+            let mut reference = Reference { at: shift.at, offset: shift.offset };
+            for outer in around.iter().rev() {
+                if reference.at.is_some() {
+                    break;
+                }
+                reference.offset += outer.offset;
+                reference.at = outer.at;
+            }
+            found.push(reference);
+            return Ok(true);
+        }
+        let subquery = if let Kind::Subquery { modifiers, .. } = &expr.kind { Some(self.shift(modifiers)?) } else { None };
+        around.extend(subquery.map(|shift| Reference { at: shift.at, offset: shift.offset }));
+        let mut any = false;
+        // Of an inner info, what it enriches counts.
+        let inner_info = matches!(&expr.kind, Kind::Call { function: Function::Info, .. });
+        for child in expr.children().into_iter().take(if inner_info { 1 } else { usize::MAX }) {
+            any |= self.references(child, around, found, free)?;
+        }
+        if subquery.is_some() {
+            around.pop();
+        }
+        *free |= !any;
+        Ok(any)
     }
 }
 

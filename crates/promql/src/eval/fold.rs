@@ -157,6 +157,10 @@ impl Fold {
     fn read(&mut self, leaf: &Leaf, series: &Series, row: &mut Row) -> Result<(), Error> {
         let window = &leaf.window;
         match &leaf.read {
+            Read::InfoTime if !series.histograms.is_empty() => {
+                let labels = series.labels;
+                Err(Error::Execution(format!("this should be an info metric, with float samples: {labels}")))
+            }
             Read::Latest | Read::Time | Read::InfoTime => {
                 latest(leaf, series, row);
                 Ok(())

@@ -378,15 +378,21 @@ impl HistogramCell {
 
     fn merge(&mut self, other: Self, mean: bool) -> Result<(), crate::histogram::Incompatible> {
         let count = self.count + other.count;
-        if mean && (self.incremental || other.incremental) {
-            self.total.scale(if self.incremental { self.count / count } else { 1.0 / count });
-            let mut part = other.total.finish(1.0);
-            part.scale(if other.incremental { other.count / count } else { 1.0 / count });
-            (self.incremental, self.count) = (true, count);
-            return self.total.add(&part).map(|_| ());
+        let (other_incremental, other_count) = (other.incremental, other.count);
+        let mut theirs = other.total.finish(1.0);
+        if !mean || !self.incremental && !other_incremental {
+            let mut next = self.total.clone();
+            next.add(&theirs)?;
+            if !mean || !next.has_overflow() {
+                (self.total, self.count) = (next, count);
+                return Ok(());
+            }
         }
-        self.count = count;
-        self.total.add(&other.total.finish(1.0)).map(|_| ())
+        // The sum would overflow: both become their part of the mean.
+        self.total.scale(if self.incremental { self.count / count } else { 1.0 / count });
+        theirs.scale(if other_incremental { other_count / count } else { 1.0 / count });
+        (self.incremental, self.count) = (true, count);
+        self.total.add(&theirs).map(|_| ())
     }
 }
 

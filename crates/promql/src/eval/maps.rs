@@ -189,8 +189,27 @@ fn clamp(value: f64, least: f64, most: f64) -> f64 {
     if most < least {
         return ABSENT;
     }
-    if value.is_nan() || least.is_nan() || most.is_nan() {
-        return f64::NAN;
+    greater(least, lesser(most, value))
+}
+
+/// Infinity wins over NaN, as in Go.
+pub(crate) fn greater(a: f64, b: f64) -> f64 {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
     }
-    value.min(most).max(least)
+}
+
+/// Infinity wins over NaN, as in Go.
+pub(crate) fn lesser(a: f64, b: f64) -> f64 {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.min(b)
+    }
 }

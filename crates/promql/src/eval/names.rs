@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::rows::{Row, is_absent, merge_same};
 use crate::error::Error;
-use crate::labels::{Labels, METRIC_NAME, is_metadata};
+use crate::labels::{Labels, METRIC_NAME, is_label_name, is_metadata};
 use crate::matcher::{MatchOp, Matcher, anchored};
 use crate::syntax::Function;
 
@@ -13,7 +13,7 @@ pub(crate) fn label_replace(mut rows: Vec<Row>, texts: &[String]) -> Result<Vec<
     let [to, replacement, from, pattern] = texts else { return Ok(rows) };
     let regex = anchored(pattern)
         .map_err(|_| Error::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
-    if to.is_empty() {
+    if !is_label_name(to) {
         return Err(Error::execution(format!("invalid destination label name in label_replace(): {to}")));
     }
     for row in &mut rows {
@@ -68,10 +68,10 @@ fn set_label(row: &mut Row, name: &str, value: &str) {
 /// `label_join(rows, to, separator, from...)`.
 pub(crate) fn label_join(mut rows: Vec<Row>, texts: &[String]) -> Result<Vec<Row>, Error> {
     let [to, separator, from @ ..] = texts else { return Ok(rows) };
-    if let Some(wrong) = from.iter().find(|name| name.is_empty()) {
+    if let Some(wrong) = from.iter().find(|name| !is_label_name(name)) {
         return Err(Error::execution(format!("invalid source label name in label_join(): {wrong}")));
     }
-    if to.is_empty() {
+    if !is_label_name(to) {
         return Err(Error::execution(format!("invalid destination label name in label_join(): {to}")));
     }
     for row in &mut rows {

@@ -113,15 +113,9 @@ impl Node {
     }
 }
 
-/// The greater or the lesser of two; NaN if one is.
+/// The greater or the lesser of two.
 pub(crate) fn best(greatest: bool, a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
-        f64::NAN
-    } else if greatest {
-        a.max(b)
-    } else {
-        a.min(b)
-    }
+    if greatest { super::maps::greater(a, b) } else { super::maps::lesser(a, b) }
 }
 
 /// Leaves and the tree above them.

@@ -13,6 +13,7 @@ use super::rows::{Data, Grid, Row, Steps, is_absent};
 use super::window::Window;
 use super::{dates, names, ops, topk};
 use crate::error::Error;
+use crate::histogram::{Histogram, ResetHint};
 use crate::labels::Labels;
 use crate::syntax::{AggregateOp, BinaryOp, Function};
 
@@ -307,13 +308,23 @@ fn format_quantile(q: f64) -> String {
     if q.is_finite() && !text.contains(['.', 'e']) { format!("{text}.0") } else { text }
 }
 
-/// What a row has at the steps of its grid, as samples.
+/// What a row has at the steps of its grid, as samples. What histograms say of resets does not hold any more: a
+/// subquery may pass over samples, or see one twice.
 fn samples_of(row: Row, grid: &Grid) -> RawSeries {
     let present = || (0..grid.len).filter(|step| !is_absent(row.floats[*step]));
     let (times, values) = present().map(|step| (grid.time(step), row.floats[step])).unzip();
-    let histograms = || (0..grid.len).filter_map(|step| Some((grid.time(step), row.histogram(step)?.clone())));
+    let histograms = || (0..grid.len).filter_map(|step| Some((grid.time(step), unhinted(row.histogram(step)?))));
     let (histogram_times, histograms) = histograms().unzip();
     RawSeries { labels: row.labels.clone(), times, values, histogram_times, histograms }
+}
+
+fn unhinted(histogram: &Arc<Histogram>) -> Arc<Histogram> {
+    match histogram.hint {
+        ResetHint::Reset | ResetHint::NotReset => {
+            Arc::new(Histogram { hint: ResetHint::Unknown, ..(**histogram).clone() })
+        }
+        ResetHint::Unknown | ResetHint::Gauge => histogram.clone(),
+    }
 }
 
 fn now(function: Function, ms: i64) -> f64 {

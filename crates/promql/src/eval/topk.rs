@@ -250,7 +250,7 @@ pub(crate) fn quantiles(
 
 /// `count_values`: how many series of a group have each value, with the value as a label.
 pub(crate) fn count_values(aggregation: &Aggregation, label: &str, rows: &[Row], len: usize) -> Result<Vec<Row>, Error> {
-    if label.is_empty() {
+    if !crate::labels::is_label_name(label) {
         return Err(Error::execution(format!("invalid label name {}", crate::syntax::quote(label))));
     }
     let mut by = aggregation.by.clone();

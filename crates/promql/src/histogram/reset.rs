@@ -4,7 +4,7 @@ use super::{Histogram, ResetHint};
 
 impl Histogram {
     /// Whether this cannot follow `previous` without a reset.
-    pub(crate) fn is_reset_after(&self, previous: &Self) -> bool {
+    pub fn is_reset_after(&self, previous: &Self) -> bool {
         match self.hint {
             ResetHint::Reset => return true,
             ResetHint::NotReset => return false,

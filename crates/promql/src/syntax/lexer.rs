@@ -109,8 +109,7 @@ impl<'a> Lexer<'a> {
         } else if is_name_start(first, self.braces || self.brackets) {
             let colon = self.braces || self.brackets;
             let length = rest.find(|c| !is_name_part(c, colon)).unwrap_or(rest.len());
-            // A dot at the end belongs to nothing.
-            let word = rest[..length].trim_end_matches('.');
+            let word = &rest[..length];
             let number = !self.braces && ["inf", "nan"].iter().any(|n| word.eq_ignore_ascii_case(n));
             self.push(if number { TokenKind::Number } else { TokenKind::Word }, word.len());
         } else if first.is_ascii_digit() || first == '.' && rest[1..].starts_with(|c: char| c.is_ascii_digit()) {
@@ -208,13 +207,13 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Letters of any script may stand in names without quotes; colons only outside of braces and brackets.
+/// Names of other letters need quotes; colons stand outside of braces and brackets only.
 fn is_name_start(c: char, no_colon: bool) -> bool {
-    c.is_alphabetic() || c == '_' || c == ':' && !no_colon
+    c.is_ascii_alphabetic() || c == '_' || c == ':' && !no_colon
 }
 
 fn is_name_part(c: char, no_colon: bool) -> bool {
-    is_name_start(c, no_colon) || c.is_ascii_digit() || c == '.'
+    is_name_start(c, no_colon) || c.is_ascii_digit()
 }
 
 /// How many bytes at the start are a number; 0 if none is there.

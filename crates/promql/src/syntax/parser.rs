@@ -64,6 +64,11 @@ impl<'a> Parser<'a> {
         self.tokens[self.at.saturating_sub(1)].span
     }
 
+    /// The text of the token before the last one.
+    pub(super) fn second_last_text(&self) -> &'a str {
+        self.tokens[self.at.saturating_sub(2)].text
+    }
+
     pub(super) fn is(&self, symbol: &str) -> bool {
         self.peek().kind == TokenKind::Symbol && self.peek().text == symbol
     }
@@ -213,8 +218,8 @@ impl<'a> Parser<'a> {
                 TokenKind::String => {
                     self.take();
                     let label = self.unquoted(token)?;
-                    if label.is_empty() {
-                        return Err(self.error(token.span, "invalid label name for grouping: \"\""));
+                    if !crate::labels::is_label_name(&label) {
+                        return Err(self.error(token.span, format!("invalid label name for grouping: {label:?}")));
                     }
                     labels.push(label);
                 }

@@ -14,7 +14,7 @@ impl Parser<'_> {
         let mut span = name.map_or(self.peek().span, |token| token.span);
         let mut matchers = vec![];
         if self.is("{") {
-            span = span.to(self.matchers(&mut matchers)?);
+            span.end = self.matchers(&mut matchers)?.end;
         }
         if let Some(name) = name {
             matchers.push(Matcher::equal(METRIC_NAME, name.text));
@@ -23,16 +23,36 @@ impl Parser<'_> {
         Ok(Expr { kind: Kind::Selector(Selector { name, matchers, modifiers: Modifiers::default() }), span })
     }
 
-    /// `{a="b", "c.d"=~"e"}`; gives the closing brace.
+    /// `{a="b", "c.d"=~"e"}`; gives where it stands.
     fn matchers(&mut self, matchers: &mut Vec<Matcher>) -> Result<Span, ParseError> {
-        self.take();
+        let open = self.take();
+        let mut quoted = None;
         while !self.is("}") {
-            matchers.push(self.matcher()?);
+            let is_string = self.peek().kind == TokenKind::String;
+            let matcher = self.matcher()?;
+            if is_string && matcher.name == METRIC_NAME && self.last_is_name() {
+                quoted = Some(matcher.value.clone());
+            }
+            matchers.push(matcher);
             if !self.accept(",") && !self.is("}") {
                 return Err(self.unexpected("label matching", "\",\" or \"}\""));
             }
         }
-        Ok(self.take().span)
+        let span = open.span.to(self.take().span);
+        if let Some(name) = quoted {
+            let mut others = matchers.iter().filter(|m| m.name == METRIC_NAME);
+            let second = others.next().filter(|m| m.value != name).or_else(|| others.next());
+            if let Some(second) = second {
+                let message = format!("metric name must not be set twice: {name:?} or {:?}", second.value);
+                return Err(self.error(span, message));
+            }
+        }
+        Ok(span)
+    }
+
+    /// Whether the token before is the text that names the metric, and not the value of a condition.
+    fn last_is_name(&self) -> bool {
+        !["=", "!=", "=~", "!~"].contains(&self.second_last_text())
     }
 
     fn matcher(&mut self) -> Result<Matcher, ParseError> {

@@ -1,12 +1,13 @@
 //! Scripts of the promqltest format: data that is loaded, queries, what is expected of them.
 
 pub mod check;
+mod custom;
 pub mod series;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bonghwa_promql::{Histogram, Labels, syntax::parse_duration};
+use bonghwa_promql::{Histogram, Labels, ResetHint, STALE_BITS, syntax::parse_duration};
 use series::{Point, parse_series};
 
 /// The samples of a series by time.
@@ -67,7 +68,7 @@ pub enum Command {
 pub fn parse(text: &str) -> Result<Vec<Command>, String> {
     let lines: Vec<&str> = text
         .lines()
-        .map(|line| if line.trim_start().starts_with('#') { "#" } else { line.trim() })
+        .map(|line| if line.trim_start().starts_with('#') { "" } else { line.trim() })
         .collect();
     let mut commands = vec![];
     let mut at = 0;
@@ -75,15 +76,13 @@ pub fn parse(text: &str) -> Result<Vec<Command>, String> {
         let (line, number) = (lines[at], at + 1);
         at += 1;
         let wrong = |message: String| format!("{number}: {message}");
-        if line.is_empty() || line == "#" {
+        if line.is_empty() {
             continue;
         }
         let mut block = vec![];
         if line != "clear" {
             while at < lines.len() && !lines[at].is_empty() {
-                if lines[at] != "#" {
-                    block.push((at + 1, lines[at]));
-                }
+                block.push((at + 1, lines[at]));
                 at += 1;
             }
         }
@@ -91,6 +90,10 @@ pub fn parse(text: &str) -> Result<Vec<Command>, String> {
             commands.push(Command::Clear);
         } else if let Some(step) = line.strip_prefix("load ") {
             commands.push(Command::Load(load(step.trim(), &block).map_err(wrong)?));
+        } else if let Some(step) = line.strip_prefix("load_with_nhcb ") {
+            let mut loaded = load(step.trim(), &block).map_err(wrong)?;
+            loaded.extend(custom::histograms(&loaded));
+            commands.push(Command::Load(loaded));
         } else if line.starts_with("eval") {
             commands.push(Command::Eval(Box::new(eval(line, number, &block).map_err(wrong)?)));
         } else {
@@ -208,7 +211,28 @@ pub struct Store {
 impl Store {
     pub fn load(&mut self, loaded: Vec<(Labels, Samples)>) {
         for (labels, samples) in loaded {
-            self.series.entry(labels).or_default().extend(samples);
+            let series = self.series.entry(labels).or_default();
+            series.extend(samples);
+            hint(series);
+        }
+    }
+}
+
+/// Says of a histogram that its counter was not reset, as a storage does that has seen the one before.
+fn hint(series: &mut Samples) {
+    let mut before: Option<Shared> = None;
+    for point in series.values_mut() {
+        let Point::Histogram(histogram) = point else {
+            before = None;
+            continue;
+        };
+        let unknown = histogram.hint == ResetHint::Unknown && histogram.sum.to_bits() != STALE_BITS;
+        let follows = |before: &Shared| before.hint == ResetHint::Gauge || !histogram.is_reset_after(before);
+        if unknown && before.as_ref().is_some_and(follows) {
+            *point = Point::Histogram(Arc::new(Histogram { hint: ResetHint::NotReset, ..(**histogram).clone() }));
+        }
+        if let Point::Histogram(histogram) = point {
+            before = Some(histogram.clone());
         }
     }
 }
