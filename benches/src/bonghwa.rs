@@ -90,6 +90,16 @@ impl Bonghwa {
         Ok(())
     }
 
+    /// Compacts what there is to compact, level by level.
+    pub async fn compact(&self) -> Result<()> {
+        for _ in 0..3 {
+            let answer = self.http.post(format!("{}/admin/compact", self.api)).send().await?;
+            let status = answer.status();
+            ensure!(status.is_success(), "POST /admin/compact answers {status}: {}", answer.text().await?);
+        }
+        Ok(())
+    }
+
     /// Rows that SQL counts.
     pub async fn count(&self, signal: Signal) -> Result<u64> {
         let query = json!({ "query": format!("SELECT count(*) AS n FROM {}", signal.table()) });

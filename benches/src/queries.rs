@@ -96,6 +96,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let server = Bonghwa::start(SERVER).await?;
     server.send_remote_write(&set).await?;
     server.flush().await?;
+    server.compact().await?;
     let answers = bench.ask(&ours, Server::Ours(server), steps, runs, None).await?;
     for kind in Kind::ALL.into_iter().filter(|_| !options.no_peers) {
         let asked = bench.peer(kind, &set, steps, runs, &answers).await;
