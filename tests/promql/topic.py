@@ -1,0 +1,80 @@
+"""What the tables of cases are written with: a topic gathers loads and evals, and asks the reference for the answers."""
+
+import script
+from functions import Failed
+from reference import Storage, instant, ranged
+from script import Clear, Eval, Load
+from syntax import Refused
+
+TOPICS = {}
+
+
+class Topic:
+    """One file of the corpus.
+
+    `at` and `over` take the answer from the reference; where `gives` stands, the answer was derived by hand, `why`
+    says from what rule, and the reference must agree.
+    """
+
+    def __init__(self, name, about):
+        self.name, self.commands, self.storage = name, [about, ""], Storage()
+        self.disagreements, self.count, self.loaded = [], 0, False
+        TOPICS[name] = self
+
+    def load(self, interval, text):
+        """Fresh data: what was loaded before is cleared."""
+        if self.loaded:
+            self.commands.append(Clear())
+        load = Load(interval, [line.strip() for line in text.strip().splitlines() if line.strip()])
+        self.commands.append(load)
+        self.storage, self.loaded = Storage(load.series()), True
+
+    def say(self, text):
+        self.commands.append(text)
+
+    def at(self, time, *queries, gives=None, expects=(), why=""):
+        for query in queries:
+            self.add(Eval((time,), query, list(expects), why=why), gives)
+
+    def over(self, times, *queries, gives=None, expects=(), why=""):
+        """`times` is "START END STEP"."""
+        for query in queries:
+            self.add(Eval(tuple(times.split()), query, list(expects), why=why), gives)
+
+    def fails(self, *queries, time="5m", why="", times=None):
+        for query in queries:
+            self.add(Eval(tuple(times.split()) if times else (time,), query, ["fail"], why=why), None)
+
+    def answer(self, case):
+        if case.is_range:
+            return ranged(self.storage, case.query, *case.milliseconds())
+        return instant(self.storage, case.query, *case.milliseconds())
+
+    def add(self, case, gives):
+        self.count += 1
+        self.commands.append(case)
+        try:
+            answer = self.answer(case)
+        except (Refused, Failed) as error:
+            if not case.expects_failure():
+                self.disagreements.append((case, f"fails: {error}"))
+            return
+        if case.expects_failure():
+            self.disagreements.append((case, f"answers {answer.value!r}"))
+            return
+        if answer.kind == "string":
+            case.expects.append(f"string {script.quote(answer.value)}")
+        lines = script.result_lines(answer, case.milliseconds())
+        for level in ("warn", "info"):
+            if level in case.expects and not any(note[0] == level for note in answer.notes):
+                self.disagreements.append((case, f"no {level}"))
+        if gives is None:
+            case.results = lines
+            return
+        wanted = [line.strip() for line in gives.strip().splitlines() if line.strip()]
+        case.results = wanted
+        if not script.same_rows(script.rows_of_lines(lines), script.rows_of_lines(wanted), case.ordered()):
+            self.disagreements.append((case, "answers\n    " + "\n    ".join(lines or ["nothing"])))
+
+    def text(self):
+        return script.render(self.commands).rstrip() + "\n"
