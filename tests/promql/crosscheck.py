@@ -46,21 +46,29 @@ def merged(loads):
 
 
 def ask(server, case, query, tolerance):
-    """(equal, what the server said)."""
+    """(equal, what the server said, the labels of the rows that differ)."""
     times = case.milliseconds()
     try:
         answer = server.ranged(query, *times) if case.is_range else server.instant(query, *times)
     except QueryFailed as error:
-        return case.expects_failure(), f"refused: {error}"
+        return case.expects_failure(), f"refused: {error}", []
     if case.expects_failure():
-        return False, "answered"
+        return False, "answered", []
     strings = [e.removeprefix("string ") for e in case.expects if e.startswith("string ")]
     if strings:
-        return strings == [script.quote(str(answer.value))], str(answer.value)
+        return strings == [script.quote(str(answer.value))], str(answer.value), []
     got = script.rows_of_answer(answer, times)
     wanted = script.rows_of_lines(case.results)
     said = "\n        ".join(script.result_lines(answer, times)) or "nothing"
-    return script.same_rows(got, wanted, case.ordered(), tolerance), said
+    return script.same_rows(got, wanted, case.ordered(), tolerance), said, differing(got, wanted, tolerance)
+
+
+def differing(got, wanted, tolerance):
+    """The labels, as text, of the rows that differ or stand on one side only."""
+    rows = lambda answer: {key: row for key, row in answer if key is not None}
+    a, b = rows(got), rows(wanted)
+    equal = lambda key: key in a and key in b and script.same_rows([(key, a[key])], [(key, b[key])], False, tolerance)
+    return [script.labels_text(dict(key)) for key in a.keys() | b.keys() if not equal(key)]
 
 
 def in_old_words(case):
@@ -79,16 +87,16 @@ class Tally:
         row[what] += 1
 
     def check(self, server, topic, case):
-        equal, said = ask(server, case, case.query, 1e-6)
+        equal, said, rows = ask(server, case, case.query, 1e-6)
         if equal:
             return self.count(topic, "equal")
         if not case.expects_failure():
             query, tolerance = in_old_words(case)
-            equal, reworded = ask(server, case, query, tolerance)
+            equal, reworded, rows = ask(server, case, query, tolerance)
             if equal:
                 return self.count(topic, "reworded")
             said = f"{said}\n      in its words: {query}\n        {reworded}"
-        if self.rules.explain(case.query, topic, said):
+        if self.rules.explain(case.query, topic, said, rows):
             return self.count(topic, "expected")
         self.count(topic, "unexpected")
         self.unexpected.append((topic, case, said))

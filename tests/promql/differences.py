@@ -23,10 +23,15 @@ class Rules:
         self.rules = tomllib.loads(path.read_text())["difference"]
         self.used = {rule["name"]: 0 for rule in self.rules}
 
-    def explain(self, query, where="", error=""):
-        """The name of the first rule that covers a difference, or None."""
+    def explain(self, query, where="", error="", differing=()):
+        """The name of the first rule that covers a difference, or None.
+
+        `differing` are the label sets (as text) of the rows that differ; a rule with `rows` must match every one.
+        """
         for rule in self.rules:
             fits = re.search(rule.get("query", ""), query) and re.search(rule.get("file", ""), where)
+            if "rows" in rule and not (differing and all(re.search(rule["rows"], row) for row in differing)):
+                continue
             if fits and re.search(rule.get("error", ""), error):
                 self.used[rule["name"]] += 1
                 return rule["name"]

@@ -1,0 +1,3 @@
+"""The tables of cases; importing this package fills `topic.TOPICS`."""
+
+from cases import aggregation, counters, errors, histograms, labels, modifiers, operators, over_time, values  # noqa: F401
