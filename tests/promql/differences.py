@@ -108,4 +108,4 @@ def shorter(span, seconds):
 
 def plain_offset(node, seconds):
     if node.offset is not None:
-        node.offset = plain(seconds(node.offset))
+        node.offset = plain(seconds(node.offset)) if seconds(node.offset) else None

@@ -28,7 +28,7 @@ GAUGES = """
     level{is="nan"} 1 2 3 4 5 NaN 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22
     level{is="inf"} 1 2 3 4 5 6 7 8 9 10 Inf 12 13 14 15 16 17 18 19 20 21 22
     level{is="tiny"} 0+0.001x60
-    level{is="vast"} 1e15+1x60
+    level{is="vast"} 1e9+1x60
 """
 SPANS = ["45s", "1m", "2m30s", "5m", "10m", "1h"]
 
