@@ -102,11 +102,14 @@ def round_(x, nearest=1.0):
 
 
 def clamped_min(x, low):
+    """An infinity that wins is stronger than NaN, as in Go's math.Max."""
+    if math.inf in (x, low):
+        return math.inf
     return NAN if math.isnan(x) or math.isnan(low) else max(x, low)
 
 
 def clamped_max(x, high):
-    return NAN if math.isnan(x) or math.isnan(high) else min(x, high)
+    return -clamped_min(-x, -high)
 
 
 for _name in "exp sqrt acos acosh asin asinh atan cos sin tan tanh cosh".split():

@@ -397,9 +397,8 @@ class Parser:
                 if op not in ("=", "!=", "=~", "!~") or self.kind != "string":
                     raise Refused("bad matcher")
                 value = unquote(self.next()[1])
-                if label == "__name__" and op == "=":
-                    if named:
-                        raise Refused("metric name set twice")
+                if label == "__name__" and named:
+                    raise Refused("metric name set twice")
                 matchers.append((label, op, value))
             if not self.is_op("}"):
                 self.take(",")
@@ -474,6 +473,8 @@ def modifiable(expr):
 def regex(pattern):
     """A matcher's regular expression: anchored, `.` matches a newline; RE2's syntax is close enough to Python's."""
     try:
+        if re.search(r"\(\?(<?[=!]|>|\()|\\[1-9]", pattern):
+            raise re.error("RE2 has no lookaround and no references")
         return re.compile(pattern, re.S)
     except re.error as error:
         raise Refused(f"bad regular expression {pattern!r}: {error}") from error
