@@ -84,13 +84,16 @@ def histogram(h, at):
 
 
 def time_series(series):
-    out = b"".join(label(name, value) for name, value in sorted(series.labels.items()))
+    """A message for each stretch of floats or of histograms: within one, a reader takes all floats first."""
+    labels = b"".join(label(name, value) for name, value in sorted(series.labels.items()))
+    out, body, kind = b"", b"", None
     for at, value in series.points:
-        if value is STALE or is_float(value):
-            out += message(2, double(1, value) + integer(2, at))
-        else:
-            out += histogram(value, at)
-    return message(1, out)
+        floating = value is STALE or is_float(value)
+        if body and floating != kind:
+            out, body = out + message(1, labels + body), b""
+        kind = floating
+        body += message(2, double(1, value) + integer(2, at)) if floating else histogram(value, at)
+    return out + message(1, labels + body)
 
 
 def snappy(body):
