@@ -145,7 +145,8 @@ def date(name, compute):
         if vector is None:
             vector = [Sample({}, frame.time / 1000)]
         epoch = datetime.datetime(1970, 1, 1)
-        of = lambda x: float(compute(epoch + datetime.timedelta(seconds=math.trunc(x))))
+        # Beyond the calendar Go answers with whatever its conversion to an integer makes of the value.
+        of = lambda x: float(compute(epoch + datetime.timedelta(seconds=math.trunc(x)))) if abs(x) < 6e10 else NAN
         return [replace(s, value=of(s.value), drop=True, time=frame.time) for s in vector if is_float(s.value)]
 
     FUNCTIONS[name] = call

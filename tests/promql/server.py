@@ -41,7 +41,7 @@ class Server:
         self.url, self.headers = url.rstrip("/"), dict(headers)
 
     def ask(self, path, **params):
-        body = urllib.parse.urlencode(params).encode()
+        body = urllib.parse.urlencode(params).encode() or None
         request = urllib.request.Request(f"{self.url}/api/v1/{path}", body, self.headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
