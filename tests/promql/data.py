@@ -134,16 +134,19 @@ def data_series(base):
         for instance in ("a:1", "b:2", "c:3"):
             common = {"job": job, "instance": instance}
             out.append(Series({"__name__": "up", **common}, gapped(rng, [(t, 1.0) for t in times])))
-            out.append(Series({"__name__": "memory_bytes", **common}, gapped(rng, walk(rng, times, 1e8, 1e6))))
+            out.append(Series({"__name__": "memory_bytes", **common}, gapped(rng, walk(rng, times, 1e5, 1e3))))
             out.append(Series({"__name__": "temperature", **common}, walk(rng, times, 10, 4)))
-            out.append(Series({"__name__": "target_info", **common, "version": f"v{len(out) % 3}"}, [(t, 1.0) for t in times]))
+            out.append(Series({"__name__": "target_info", **common, "version": f"v{len(out) % 3}"},
+                              [(t, 1.0) for t in times]))
             for code in ("200", "404", "500"):
                 labels = {"__name__": "requests_total", **common, "code": code, "method": rng.choice(["GET", "PUT"])}
                 out.append(Series(labels, gapped(rng, counter(rng, times))))
             out += buckets(rng, times, common)
     out.append(Series({"__name__": "flapping", "job": "api"}, stale_now_and_then(rng, times)))
-    out.append(Series({"__name__": "odd_values", "kind": "nan"}, [(t, math.nan if i % 7 else 1.0) for i, t in enumerate(times)]))
-    out.append(Series({"__name__": "odd_values", "kind": "inf"}, [(t, math.inf if i % 5 else 2.0) for i, t in enumerate(times)]))
+    out.append(Series({"__name__": "odd_values", "kind": "nan"},
+                      [(t, math.nan if i % 7 else 1.0) for i, t in enumerate(times)]))
+    out.append(Series({"__name__": "odd_values", "kind": "inf"},
+                      [(t, math.inf if i % 5 else 2.0) for i, t in enumerate(times)]))
     out.append(Series({"__name__": "odd_values", "kind": "zero"}, [(t, 0.0) for t in times]))
     out.append(Series({"__name__": "odd_values", "kind": "small"}, [(t, 1e-300 * i) for i, t in enumerate(times)]))
     return out

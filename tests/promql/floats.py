@@ -1,6 +1,7 @@
 """Arithmetic as IEEE 754 and Go's math have it, where Python raises instead; sums; quantiles."""
 
 import math
+from decimal import Decimal
 from fractions import Fraction
 
 NAN, INF = math.nan, math.inf
@@ -145,12 +146,4 @@ def text(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    if value == int(value):
-        return f"{'-' if math.copysign(1, value) < 0 else ''}{abs(int(value))}" if abs(value) < 1e17 else long_text(value)
-    return long_text(value)
-
-
-def long_text(value):
-    from decimal import Decimal
-
     return format(Decimal(repr(value)), "f").removesuffix(".0")

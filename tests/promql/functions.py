@@ -84,7 +84,8 @@ def function(call):
 def each(name, compute):
     def call(frame, vector, *scalars):
         return [
-            replace(s, value=compute(s.value, *scalars), drop=True, time=frame.time) for s in vector if is_float(s.value)
+            replace(s, value=compute(s.value, *scalars), drop=True,
+                    time=frame.time) for s in vector if is_float(s.value)
         ]
 
     FUNCTIONS[name] = call

@@ -119,8 +119,10 @@ class Generator:
         if depth <= 0:
             return self.selector() if self.chance(0.95) else Call("vector", [self.number()])
         makers = [
-            (20, self.ranged), (15, self.aggregate), (12, self.with_scalar), (10, self.with_vector), (8, self.maths), (5, self.sets),
-            (4, self.relabelled), (4, self.histogram), (3, self.top), (3, self.other), (6, lambda depth: self.selector()),
+            (20, self.ranged), (15, self.aggregate), (12, self.with_scalar), (10, self.with_vector), (8, self.maths),
+            (5, self.sets),
+            (4, self.relabelled), (4, self.histogram), (3, self.top), (3, self.other),
+            (6, lambda depth: self.selector()),
         ]  # fmt: skip
         make = self.rng.choices([m for _, m in makers], [weight for weight, _ in makers])[0]
         return make(depth)
@@ -155,8 +157,10 @@ class Generator:
     def top(self, depth):
         inner = self.selector(DISTINCT)
         if self.chance(0.4):
-            inner = Call("avg_over_time", [Matrix(Selector(self.matchers(self.rng.choice(DISTINCT))), self.duration(SPANS))])
-        return Aggregate(self.pick("topk", "bottomk"), inner, Number(0.0, self.pick("1", "2", "3")), ["job"], False, self.chance(0.4))
+            inner = Call("avg_over_time",
+                         [Matrix(Selector(self.matchers(self.rng.choice(DISTINCT))), self.duration(SPANS))])
+        return Aggregate(self.pick("topk", "bottomk"), inner, Number(0.0, self.pick("1", "2", "3")), ["job"], False,
+                         self.chance(0.4))
 
     def with_scalar(self, depth):
         op = self.pick("+", "-", "*", "/", "%", "^", "atan2", *sorted(COMPARISONS))
@@ -200,7 +204,8 @@ class Generator:
         inner, label = self.instant(depth - 1), self.rng.choice(list(VALUES))
         if self.chance(0.3):
             return Call("label_join", [inner, String("joined"), String("-"), String(label), String("job")])
-        target, template, pattern = self.pick(("new", "$1", "(.).*"), ("job", "x", ".*"), (label, "", ".+"), ("new", "$1$2", "(.*):(.*)"))
+        target, template, pattern = self.pick(("new", "$1", "(.).*"), ("job", "x", ".*"), (label, "", ".+"),
+                                              ("new", "$1$2", "(.*):(.*)"))
         return Call("label_replace", [inner, String(target), String(template), String(label), String(pattern)])
 
     def histogram(self, depth):
@@ -228,7 +233,8 @@ class Generator:
         nodes = [node for node in walk(tree) if isinstance(node, (Call, Binary, Aggregate))]
         if not nodes:
             return
-        node, wrong = self.rng.choice(nodes), self.pick(String("x"), Matrix(self.selector(), self.duration(SPANS)), self.number())
+        node, wrong = self.rng.choice(nodes), self.pick(String("x"), Matrix(self.selector(), self.duration(SPANS)),
+                                                        self.number())
         match node:
             case Call() if node.args:
                 node.args[self.rng.randrange(len(node.args))] = wrong

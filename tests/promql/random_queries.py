@@ -44,7 +44,9 @@ class Times:
         return (self.start, self.end, self.step) if self.is_range else (self.start,)
 
     def text(self):
-        return f"{self.start / 1000} .. {self.end / 1000} step {self.step // 1000}" if self.is_range else f"at {self.start / 1000}"
+        if not self.is_range:
+            return f"at {self.start / 1000}"
+        return f"{self.start / 1000} .. {self.end / 1000} step {self.step // 1000}"
 
 
 class Reference:
@@ -91,15 +93,18 @@ def settled(value):
 def shown(rows):
     if isinstance(rows, str):
         return rows[:200]
-    lines = [f"{script.labels_text(dict(key or ()))} {' '.join('_' if v is None else script.value_text(v) for v in row)}" for key, row in rows]
-    return "\n      ".join(line[:160] for line in lines[:5]) + (f"\n      ... {len(lines)} rows" if len(lines) > 5 else "") or "nothing"
+    text = lambda row: " ".join("_" if v is None else script.value_text(v) for v in row)
+    lines = [f"{script.labels_text(dict(key or ()))} {text(row)}"[:160] for key, row in rows]
+    more = f"\n      ... {len(lines)} rows" if len(lines) > 5 else ""
+    return "\n      ".join(lines[:5]) + more or "nothing"
 
 
 class Comparison:
     def __init__(self, ours, theirs, judge):
         self.ours, self.theirs, self.judge, self.rules = ours or judge, theirs, judge, Rules()
         self.old = theirs.ask("status/buildinfo")["data"].get("version", "").startswith("2.")
-        self.counts = {"equal": 0, "equal, both empty": 0, "both refuse": 0, "equal in its words": 0, "explained": 0, "as the reference": 0, "different": 0}
+        self.counts = {"equal": 0, "equal, both empty": 0, "both refuse": 0, "equal in its words": 0, "explained": 0,
+                       "as the reference": 0, "different": 0}
         self.seen, self.found = set(), []
 
     def ask(self, tree, times):
@@ -163,7 +168,8 @@ def differing(a, b):
     if isinstance(a, str) or isinstance(b, str):
         return []
     x, y = ({key: row for key, row in rows if key is not None} for rows in (a, b))
-    unequal = [key for key in x.keys() | y.keys() if key not in x or key not in y or not same([(key, x[key])], [(key, y[key])])]
+    unequal = [key for key in x.keys() | y.keys() if key not in x or key not in y or not same([(key, x[key])],
+                                                                                              [(key, y[key])])]
     return [script.labels_text(dict(key)) for key in unequal]
 
 

@@ -106,13 +106,15 @@ FUNCTIONS = {}
 
 
 def _declare():
-    over_time = "avg min max sum count stddev stdvar last first present absent mad ts_of_min ts_of_max ts_of_first ts_of_last"
+    over_time = "avg min max sum count stddev stdvar last first present absent mad"
+    over_time += " ts_of_min ts_of_max ts_of_first ts_of_last"
     ranged = [f"{name}_over_time" for name in over_time.split()]
     ranged += "rate irate increase delta idelta deriv resets changes".split()
     for name in ranged:
         FUNCTIONS[name] = ([RANGE], 0, INSTANT)
     math_names = "abs ceil floor exp ln log2 log10 sqrt sgn acos acosh asin asinh atan atanh cos cosh sin sinh tan tanh"
-    plain = "deg rad absent timestamp sort sort_desc histogram_avg histogram_count histogram_sum histogram_stddev histogram_stdvar"
+    plain = "deg rad absent timestamp sort sort_desc"
+    plain += " histogram_avg histogram_count histogram_sum histogram_stddev histogram_stdvar"
     for name in f"{math_names} {plain}".split():
         FUNCTIONS[name] = ([INSTANT], 0, INSTANT)
     for name in "year month day_of_month day_of_week day_of_year days_in_month hour minute".split():
@@ -603,11 +605,13 @@ def render(expr):
             middle = f"{expr.op}{' bool' if expr.bool else ''}{render_matching(expr.matching)}"
             return f"{render(expr.lhs)} {middle} {render(expr.rhs)}{kept}"
         case Aggregate():
-            grouping = f" {'without' if expr.without else 'by'} ({', '.join(map(label_text, expr.labels))}) " if expr.grouped else ""
+            how, labels = "without" if expr.without else "by", ", ".join(map(label_text, expr.labels))
+            grouping = f" {how} ({labels}) " if expr.grouped else ""
             param = f"{render(expr.param)}, " if expr.param is not None else ""
             return f"{expr.op}{grouping}({param}{render(expr.expr)})"
         case Call():
-            return f"{expr.name}({', '.join(map(render, expr.args))})" + (" keep_metric_names" if expr.keep_names else "")
+            kept = " keep_metric_names" if expr.keep_names else ""
+            return f"{expr.name}({', '.join(map(render, expr.args))}){kept}"
         case Selector():
             return render_matchers(expr.matchers) + render_modifiers(expr)
         case Matrix():

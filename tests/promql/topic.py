@@ -1,4 +1,4 @@
-"""What the tables of cases are written with: a topic gathers loads and evals, and asks the reference for the answers."""
+"""What the tables of cases are written with: a topic gathers loads and evals, and has the reference answer them."""
 
 import script
 from functions import Failed

@@ -17,7 +17,8 @@ FARM = """
     odd{is="inf"} Infx60
     odd{is="low"} -Infx60
 """
-CLAUSES = ["", "by (farm)", "by (breed)", "by (farm, breed)", "by (nothing)", "by ()", "without (cow)", "without (farm, cow)",
+CLAUSES = ["", "by (farm)", "by (breed)", "by (farm, breed)", "by (nothing)", "by ()", "without (cow)",
+           "without (farm, cow)",
            "without ()", "without (nothing)", "by (__name__)", "without (__name__)"]  # fmt: skip
 
 
@@ -26,7 +27,8 @@ def aggregations():
     t.load("30s", FARM)
     for name, clause in product(PLAIN, CLAUSES):
         t.at("5m7s", f"{name} {clause} (milk)".replace("  ", " "))
-    t.at("5m7s", *(f"{name}(milk) by (farm)" for name in PLAIN), *(f"{name}(milk) without (cow, breed)" for name in PLAIN))
+    t.at("5m7s", *(f"{name}(milk) by (farm)" for name in PLAIN),
+         *(f"{name}(milk) without (cow, breed)" for name in PLAIN))
     t.over("1m7s 9m7s 2m", *(f"{name} by (farm) (milk)" for name in PLAIN), *(f"{name}(milk > 5)" for name in PLAIN))
     t.at("5m7s", "sum(milk)", gives="{} 51.1", why="11 + 15 + 8 + 1.1 + 16.")
     t.at("5m7s", "avg by (farm) (milk)", gives='{farm="hill"} 13\n{farm="dale"} 4.55\n{farm="moor"} 16')
@@ -46,12 +48,16 @@ def aggregations():
     t.at("5m7s", *(f"{name}(nothing)" for name in PLAIN), *(f"{name} by (farm) (nothing)" for name in PLAIN), gives="",
          why="Nothing aggregates to nothing.")
     t.say("NaN and infinities: min and max are NaN only if all values are; sums follow IEEE 754; no deviation of them exists.")
-    for name, kinds in product(PLAIN, ["nan", "nan|one", "one|two", "inf|one", "low|inf", "nan|inf", "inf", "low", ".*"]):
+    for name, kinds in product(PLAIN,
+                               ["nan", "nan|one", "one|two", "inf|one", "low|inf", "nan|inf", "inf", "low", ".*"]):
         t.at("5m7s", f'{name}(odd{{is=~"{kinds}"}})')
     t.say("Nested, with expressions and trailing commas.")
-    t.at("5m7s", "sum(sum by (farm) (milk))", "max(count by (farm) (milk))", "avg(sum without (cow, breed) (milk))", "sum by (farm,) (milk)",
-         "sum(milk) by (farm, breed,)", "sum(milk * 2)", "sum(milk) * 2", "-sum(milk)", "sum(-milk)", "count(milk > 10 or odd)",
-         "sum by (farm) (milk) / count by (farm) (milk)", "max(milk) - min(milk)", "sum(vector(3))", "count(count by (breed) (milk))",
+    t.at("5m7s", "sum(sum by (farm) (milk))", "max(count by (farm) (milk))", "avg(sum without (cow, breed) (milk))",
+         "sum by (farm,) (milk)",
+         "sum(milk) by (farm, breed,)", "sum(milk * 2)", "sum(milk) * 2", "-sum(milk)", "sum(-milk)",
+         "count(milk > 10 or odd)",
+         "sum by (farm) (milk) / count by (farm) (milk)", "max(milk) - min(milk)", "sum(vector(3))",
+         "count(count by (breed) (milk))",
          "SUM(milk)", "Sum By (farm) (milk)", "sum(({__name__=~'milk|odd', is!~'nan|inf|low'}))")
     t.say("Sums keep the low bits that a plain addition would lose.")
     t.load("1m", """
@@ -88,27 +94,37 @@ def topk():
         milk{farm="dale", cow="Dot", breed="pied"} 1.1
         milk{farm="dale", cow="Cid", breed="red"} 8
     """)
-    t.at("5m7s", "topk(2, odd)", 'topk(4, odd{is!="low"})', 'bottomk(2, odd)', 'bottomk(4, odd{is!="inf"})', expects=["ordered"],
+    t.at("5m7s", "topk(2, odd)", 'topk(4, odd{is!="low"})', 'bottomk(2, odd)', 'bottomk(4, odd{is!="inf"})',
+         expects=["ordered"],
          why="NaN is farthest from the top, and from the bottom.")
     t.at("5m7s", "topk(5, odd)", "bottomk(5, odd)", "topk(1, odd{is='nan'})")
-    t.over("1m7s 9m7s 1m", "topk(2, milk)", "bottomk(2, milk)", "topk by (farm) (1, milk)", "bottomk(1, milk) by (farm)",
+    t.over("1m7s 9m7s 1m", "topk(2, milk)", "bottomk(2, milk)", "topk by (farm) (1, milk)",
+           "bottomk(1, milk) by (farm)",
            "topk(scalar(count(milk)) - 3, milk)", "sum(topk(2, milk))", "topk(2, milk > 5)")
     t.say("k may differ from step to step.")
     t.over("1m7s 9m7s 1m", "topk(time() / 120, milk)", "bottomk(time() / 60 % 3, milk)")
     t.at("5m7s", "topk(2, nothing)", "topk(scalar(count(odd)) - 5, milk)", gives="")
-    t.at("5m7s", "topk(2, milk) + 0", "topk(2, -milk)", "topk(1, sum by (farm) (milk))", "topk(2, milk) by (cow)", "topk(1, milk) - topk(1, milk)")
-    t.fails("topk(NaN, milk)", "topk(Inf, milk)", "topk(milk)", 'topk("2", milk)', "topk(milk, 2)", "topk(2)", "bottomk(-Inf, milk)", time="5m7s")
+    t.at("5m7s", "topk(2, milk) + 0", "topk(2, -milk)", "topk(1, sum by (farm) (milk))", "topk(2, milk) by (cow)",
+         "topk(1, milk) - topk(1, milk)")
+    t.fails("topk(NaN, milk)", "topk(Inf, milk)", "topk(milk)", 'topk("2", milk)', "topk(milk, 2)", "topk(2)",
+            "bottomk(-Inf, milk)", time="5m7s")
     t.say("Which elements limitk and limit_ratio choose is not laid down; how many, and that a choice is stable, is.")
     for k, n in [("0", ""), ("1", "{} 1"), ("3", "{} 3"), ("9", "{} 5"), ("-2", "")]:
         t.at("5m7s", f"count(limitk({k}, milk))", gives=n)
         t.at("5m7s", f"count(limitk({k}, milk) and milk)", gives=n)
-    t.at("5m7s", "count by (farm) (limitk by (farm) (1, milk))", gives='{farm="hill"} 1\n{farm="dale"} 1\n{farm="moor"} 1')
-    t.at("5m7s", "limitk(5, milk)", "limit_ratio(1, milk)", "limit_ratio(-1, milk)", "limit_ratio(0.4, milk) or limit_ratio(-0.6, milk)",
-         "limit_ratio(-0.1, milk) or limit_ratio(0.9, milk)", "milk + 0 * count(milk) / 5 == milk or limitk(7, milk)", why="All of them.")
-    t.at("5m7s", "limit_ratio(0, milk)", "limit_ratio(0.4, milk) and limit_ratio(-0.6, milk)", "limitk(2, milk) unless limitk(2, milk)",
+    t.at("5m7s", "count by (farm) (limitk by (farm) (1, milk))",
+         gives='{farm="hill"} 1\n{farm="dale"} 1\n{farm="moor"} 1')
+    t.at("5m7s", "limitk(5, milk)", "limit_ratio(1, milk)", "limit_ratio(-1, milk)",
+         "limit_ratio(0.4, milk) or limit_ratio(-0.6, milk)",
+         "limit_ratio(-0.1, milk) or limit_ratio(0.9, milk)", "milk + 0 * count(milk) / 5 == milk or limitk(7, milk)",
+         why="All of them.")
+    t.at("5m7s", "limit_ratio(0, milk)", "limit_ratio(0.4, milk) and limit_ratio(-0.6, milk)",
+         "limitk(2, milk) unless limitk(2, milk)",
          "limit_ratio(0.5, milk) unless limit_ratio(0.5, milk)", gives="", why="None.")
-    t.over("1m7s 5m7s 1m", "count(limitk(2, milk))", "limit_ratio(0.3, milk) or limit_ratio(-0.7, milk)", "limitk(5, milk)")
-    t.fails("limitk(NaN, milk)", "limit_ratio(milk)", "limitk(2)", 'limit_ratio("x", milk)', "limit_ratio(NaN, milk)", time="5m7s")
+    t.over("1m7s 5m7s 1m", "count(limitk(2, milk))", "limit_ratio(0.3, milk) or limit_ratio(-0.7, milk)",
+           "limitk(5, milk)")
+    t.fails("limitk(NaN, milk)", "limit_ratio(milk)", "limitk(2)", 'limit_ratio("x", milk)', "limit_ratio(NaN, milk)",
+            time="5m7s")
 
 
 def quantile():
@@ -147,12 +163,16 @@ def quantile():
         {rack="2", version="7"} 1
         {rack="2", version="0.5"} 1
     """)
-    t.at("5m7s", 'count_values without (host) ("version", build)', 'count_values("v", build) by (host)', 'count_values("rack", build)',
-         'count_values("v", wide)', 'count_values("v", build * 2)', 'sum(count_values("v", build))', 'count_values("v", nothing)',
-         "count_values('v', build) without (host, rack)", 'count_values("v", vector(1.5))', 'count_values("v", sum by (rack) (build))',
+    t.at("5m7s", 'count_values without (host) ("version", build)', 'count_values("v", build) by (host)',
+         'count_values("rack", build)',
+         'count_values("v", wide)', 'count_values("v", build * 2)', 'sum(count_values("v", build))',
+         'count_values("v", nothing)',
+         "count_values('v', build) without (host, rack)", 'count_values("v", vector(1.5))',
+         'count_values("v", sum by (rack) (build))',
          'count_values without () ("v", build)', 'count_values by () ("v", build)')
     t.over("1m 3m 30s", 'count_values("version", build)', 'count_values by (rack) ("v", build - time() / 60)')
-    t.fails('count_values("", build)', "count_values(1, build)", "count_values(build)", 'count_values("v", 1)', time="5m7s")
+    t.fails('count_values("", build)', "count_values(1, build)", "count_values(build)", 'count_values("v", 1)',
+            time="5m7s")
 
 
 aggregations()

@@ -38,7 +38,8 @@ def over_spans(t, metric, names, times=("5m7s", "10m11s")):
         t.at(time, f"{name}({metric}[{span}])")
     for name in names:
         t.over("0s 12m 1m7s", f"{name}({metric}[3m])")
-        t.at("8m7s", f"{name}({metric}[3m] offset 1m)", f"{name}({metric}[3m] offset -1m)", f"{name}({metric}[3m] @ 400)",
+        t.at("8m7s", f"{name}({metric}[3m] offset 1m)", f"{name}({metric}[3m] offset -1m)",
+             f"{name}({metric}[3m] @ 400)",
              f"{name}({metric}[3m] @ 400 offset 45s)", f"{name}({metric}[3m:20s])", f"{name}({metric}[3m:])")
         t.at("8m7s", f"{name}(nothing[3m])", gives="")
     for name in names:
@@ -59,16 +60,22 @@ begun long before, so zero does not limit it.)""".strip())
     t.at("2m", 'rate(seen_total{is="steady"}[5m])', gives='{is="steady"} 0.13333333333333333', why="""
 0, 10 .. 40 from 0:00 to 2:00 in (-3m, 2m]. Half a spacing at the start would reach below zero: the counter was 0 at
 its first sample, so nothing is added there, and the end is met: 40 in 300 s.""".strip())
-    t.at("5m7s", 'rate(seen_total{is="resets"}[1m])', 'rate(seen_total{is="resets"}[90s])', 'increase(seen_total{is="resets"}[2m])')
-    t.at("8m7s", *(f"{agg}(rate(seen_total[2m]))" for agg in ["sum", "avg", "max", "count", "stddev"]), "rate(seen_total[2m]) * 60",
-         "rate(seen_total[2m]) > 0.2", "sum by (is) (rate(seen_total[2m]))", "topk(2, rate(seen_total[2m]))", "rate(seen_total[2m]) / rate(seen_total[4m])",
-         "rate(seen_total[2m]) - rate(seen_total[2m] offset 1m)", "max_over_time(rate(seen_total[1m])[5m:30s])", "rate({is='steady'}[2m])")
-    t.over("0s 12m 2m", "sum(rate(seen_total[2m]))", "rate(seen_total[2m] @ end())", "rate(seen_total[4m] @ start())", "rate(seen_total[90s]) > 0.3")
+    t.at("5m7s", 'rate(seen_total{is="resets"}[1m])', 'rate(seen_total{is="resets"}[90s])',
+         'increase(seen_total{is="resets"}[2m])')
+    t.at("8m7s", *(f"{agg}(rate(seen_total[2m]))" for agg in ["sum", "avg", "max", "count", "stddev"]),
+         "rate(seen_total[2m]) * 60",
+         "rate(seen_total[2m]) > 0.2", "sum by (is) (rate(seen_total[2m]))", "topk(2, rate(seen_total[2m]))",
+         "rate(seen_total[2m]) / rate(seen_total[4m])",
+         "rate(seen_total[2m]) - rate(seen_total[2m] offset 1m)", "max_over_time(rate(seen_total[1m])[5m:30s])",
+         "rate({is='steady'}[2m])")
+    t.over("0s 12m 2m", "sum(rate(seen_total[2m]))", "rate(seen_total[2m] @ end())", "rate(seen_total[4m] @ start())",
+           "rate(seen_total[90s]) > 0.3")
     t.say("Under two samples there is no rate; after staleness the range holds what came before and after.")
     t.at("6m7s", 'rate(seen_total{is="one"}[5m])', gives="")
     t.at("8m7s", 'rate(seen_total{is="gone"}[5m])')
     t.load("10s", "fast_total 0+1x200\nslow_total{job='a'} 5+5x30 0+5x100\nhuge_total 9e15+1e12x200")
-    for name, span, metric in product(["rate", "increase", "irate"], ["15s", "1m", "5m"], ["fast_total", "slow_total", "huge_total"]):
+    for name, span, metric in product(["rate", "increase", "irate"], ["15s", "1m", "5m"],
+                                      ["fast_total", "slow_total", "huge_total"]):
         t.at("10m3s", f"{name}({metric}[{span}])")
         t.over("3s 10m3s 100s", f"{name}({metric}[{span}])")
 
@@ -78,9 +85,12 @@ def increase():
     t.load("30s", COUNTERS)
     over_spans(t, "seen_total", ["increase"])
     t.at("5m7s", 'increase(seen_total{is="steady"}[2m])', gives='{is="steady"} 40')
-    t.at("5m7s", 'increase(seen_total{is="small"}[2m])', gives='{is="small"} 36', why="46 - 29 + ... : 29, 37, 46, 56: 27 in 90 s, stretched to 120.")
-    t.at("8m7s", "increase(seen_total[3m]) / 180 - rate(seen_total[3m])", "increase(seen_total[3m]) / (rate(seen_total[3m]) * 180)",
-         "sum(increase(seen_total[3m]))", "increase(seen_total[1m]) + increase(seen_total[1m] offset 1m)", "increase(seen_total[3m]) == 0",
+    t.at("5m7s", 'increase(seen_total{is="small"}[2m])', gives='{is="small"} 36',
+         why="46 - 29 + ... : 29, 37, 46, 56: 27 in 90 s, stretched to 120.")
+    t.at("8m7s", "increase(seen_total[3m]) / 180 - rate(seen_total[3m])",
+         "increase(seen_total[3m]) / (rate(seen_total[3m]) * 180)",
+         "sum(increase(seen_total[3m]))", "increase(seen_total[1m]) + increase(seen_total[1m] offset 1m)",
+         "increase(seen_total[3m]) == 0",
          "round(increase(seen_total[3m]))", "-increase(seen_total[3m])")
     t.over("1m7s 9m7s 1m", "sum by (is) (increase(seen_total[2m]))", "increase(seen_total[2m]) > 20")
 
@@ -90,11 +100,15 @@ def deltas():
     t.load("30s", GAUGES + COUNTERS)
     over_spans(t, "level", ["delta", "idelta"])
     over_spans(t, "seen_total", ["irate"])
-    t.at("5m7s", 'delta(level{is="down"}[2m])', gives='{is="down"} -8', why="-6 in 90 s, stretched to 120; no reset is seen, no zero limits.")
-    t.at("2m", 'delta(level{is="up"}[5m])', gives='{is="up"} 6.75', why="6 in 120 s; half a spacing at the start: 6 * 135 / 120.")
+    t.at("5m7s", 'delta(level{is="down"}[2m])', gives='{is="down"} -8',
+         why="-6 in 90 s, stretched to 120; no reset is seen, no zero limits.")
+    t.at("2m", 'delta(level{is="up"}[5m])', gives='{is="up"} 6.75',
+         why="6 in 120 s; half a spacing at the start: 6 * 135 / 120.")
     t.at("5m7s", 'idelta(level{is="wave"}[2m])', gives='{is="wave"} 2', why="3 then 5.")
-    t.at("5m7s", 'irate(seen_total{is="resets"}[2m])', gives='{is="resets"} 0.1', why="At 5:00 3, after 45: a reset; 3 in 30 s.")
-    t.at("5m7s", 'irate(seen_total{is="resets"}[2m])', 'irate(seen_total{is="holes"}[5m])', "irate(level[2m])", "delta(seen_total[2m])")
+    t.at("5m7s", 'irate(seen_total{is="resets"}[2m])', gives='{is="resets"} 0.1',
+         why="At 5:00 3, after 45: a reset; 3 in 30 s.")
+    t.at("5m7s", 'irate(seen_total{is="resets"}[2m])', 'irate(seen_total{is="holes"}[5m])', "irate(level[2m])",
+         "delta(seen_total[2m])")
 
 
 def resets_changes():
@@ -112,7 +126,8 @@ def resets_changes():
     t.at("5m7s", 'changes(mood{is="nan"}[10m])', gives='{is="nan"} 6', why="NaN 1, 1 NaN, NaN 1, 1 2, 2 NaN, NaN 3.")
     t.at("5m7s", 'changes(mood{is="zero"}[10m])', gives='{is="zero"} 0', why="-0 equals 0.")
     t.at("5m7s", 'resets(mood{is="nan"}[10m])', gives='{is="nan"} 0', why="Nothing is less than NaN.")
-    t.at("5m7s", 'resets(mood{is="stale"}[10m])', gives='{is="stale"} 1', why="Staleness markers are no samples: 1 1 2 2 1 1 3.")
+    t.at("5m7s", 'resets(mood{is="stale"}[10m])', gives='{is="stale"} 1',
+         why="Staleness markers are no samples: 1 1 2 2 1 1 3.")
 
 
 def predict():
@@ -121,17 +136,21 @@ def predict():
     over_spans(t, "level", ["deriv"])
     for span, ahead in product(["1m", "3m", "10m", "1h"], ["0", "60", "-300", "3600"]):
         t.at("8m7s", f"predict_linear(level[{span}], {ahead})")
-    t.over("0s 12m 1m7s", "predict_linear(level[3m], 600)", "predict_linear(level[5m], time())", "deriv(level[5m]) * 60")
+    t.over("0s 12m 1m7s", "predict_linear(level[3m], 600)", "predict_linear(level[5m], time())",
+           "deriv(level[5m]) * 60")
     t.at("8m7s", 'deriv(level{is="up"}[3m])', gives='{is="up"} 0.05', why="1.5 in 30 s.")
     t.at("8m7s", 'deriv(level{is="flat"}[3m])', gives='{is="flat"} 0')
     t.at("8m7s", 'predict_linear(level{is="up"}[3m], 60)', gives='{is="up"} 27.35',
          why="Counted from the evaluation, not from the last sample: 24.35 at 8m7s, and 3 more in a minute.")
     t.at("8m7s", 'predict_linear(level{is="flat"}[3m], 1e6)', gives='{is="flat"} -7')
     t.at("8m7s", 'predict_linear(level{is="up"}[3m] offset 1m, 60)', 'predict_linear(level{is="up"}[3m] @ 400, 60)',
-         'predict_linear(level{is="up"}[5m:1m], 60)', "predict_linear(level[3m], scalar(level{is='up'}))", "predict_linear(level[3m], NaN)",
+         'predict_linear(level{is="up"}[5m:1m], 60)', "predict_linear(level[3m], scalar(level{is='up'}))",
+         "predict_linear(level[3m], NaN)",
          "predict_linear(level[3m], Inf)", "deriv(level[3m:10s])")
-    t.at("8m7s", 'deriv(level{is="one"}[5m])', 'predict_linear(level{is="one"}[5m], 60)', "predict_linear(nothing[5m], 60)", gives="", why="One sample makes no line.")
-    t.fails("predict_linear(level[3m])", "predict_linear(level, 60)", "predict_linear(60, level[3m])", 'predict_linear(level[3m], "60")', "predict_linear(level[3m], level)")
+    t.at("8m7s", 'deriv(level{is="one"}[5m])', 'predict_linear(level{is="one"}[5m], 60)',
+         "predict_linear(nothing[5m], 60)", gives="", why="One sample makes no line.")
+    t.fails("predict_linear(level[3m])", "predict_linear(level, 60)", "predict_linear(60, level[3m])",
+            'predict_linear(level[3m], "60")', "predict_linear(level[3m], level)")
 
 
 def smoothing():
@@ -139,14 +158,17 @@ def smoothing():
     t.load("30s", GAUGES)
     for span, smooth, trend in product(["1m", "3m", "10m"], ["0.01", "0.5", "0.9"], ["0.1", "0.8"]):
         t.at("8m7s", f"double_exponential_smoothing(level[{span}], {smooth}, {trend})")
-    t.over("0s 12m 1m7s", "double_exponential_smoothing(level[3m], 0.3, 0.6)", "double_exponential_smoothing(level[4m:1m], 0.3, 0.6)")
-    t.at("8m7s", 'double_exponential_smoothing(level{is="up"}[5m], 0.5, 0.5)', gives='{is="up"} 24', why="A straight line smooths to itself.")
+    t.over("0s 12m 1m7s", "double_exponential_smoothing(level[3m], 0.3, 0.6)",
+           "double_exponential_smoothing(level[4m:1m], 0.3, 0.6)")
+    t.at("8m7s", 'double_exponential_smoothing(level{is="up"}[5m], 0.5, 0.5)', gives='{is="up"} 24',
+         why="A straight line smooths to itself.")
     t.at("8m7s", 'double_exponential_smoothing(level{is="flat"}[5m], 0.5, 0.5)', gives='{is="flat"} -7')
     t.at("1m7s", 'double_exponential_smoothing(level{is="wave"}[5m], 0.5, 0.5)', gives='{is="wave"} 5.5',
          why="0 3 5: the trend begins as 3, the level is 3; trend 0.5 * 3 + 0.5 * 3, level 0.5 * 5 + 0.5 * (3 + 3).")
     t.at("8m7s", 'double_exponential_smoothing(level{is="one"}[5m], 0.5, 0.5)', gives="")
     t.fails("double_exponential_smoothing(level[3m], 1.5, 0.5)", "double_exponential_smoothing(level[3m], 0.5, -0.5)",
-            "double_exponential_smoothing(level[3m], 2, 2)", "double_exponential_smoothing(level[3m], 0.5)", "double_exponential_smoothing(level, 0.5, 0.5)",
+            "double_exponential_smoothing(level[3m], 2, 2)", "double_exponential_smoothing(level[3m], 0.5)",
+            "double_exponential_smoothing(level, 0.5, 0.5)",
             time="8m7s")
 
 
@@ -157,7 +179,8 @@ def left_open():
     t.at("10m", "sum_over_time(ticks[5m])", gives="{} 40")
     t.at("10m", "count_over_time(ticks[1m])", gives="{} 1")
     t.at("10m", "first_over_time(ticks[3m])", gives="ticks 8")
-    t.at("10m", "rate(ticks[1m])", "delta(ticks[1m])", "irate(ticks[60s])", "deriv(ticks[1m])", gives="", why="A window as wide as the spacing holds one sample.")
+    t.at("10m", "rate(ticks[1m])", "delta(ticks[1m])", "irate(ticks[60s])", "deriv(ticks[1m])", gives="",
+         why="A window as wide as the spacing holds one sample.")
     t.at("10m", "increase(ticks[5m])", gives="{} 5", why="6 to 10 is 4 in 4 minutes, stretched to 5.")
     t.at("10m", "rate(ticks[5m])", gives="{} 0.016666666666666666")
     t.at("10m", "changes(ticks[5m])", gives="{} 4")
@@ -172,8 +195,10 @@ def left_open():
     t.at("25m", "last_over_time(ticks[5m])", "present_over_time(ticks[5m])", gives="")
     t.at("25m", "last_over_time(ticks[5m1ms])", gives="ticks 20")
     t.at("25m", "absent(ticks)", gives="{} 1")
-    for name, span in product(["rate", "increase", "delta", "irate", "idelta", "deriv", "resets", "changes", "sum_over_time", "min_over_time",
-                               "count_over_time", "avg_over_time", "last_over_time", "stddev_over_time"], ["2m", "3m", "5m"]):  # fmt: skip
+    for name, span in product(["rate", "increase", "delta", "irate", "idelta", "deriv", "resets", "changes",
+                               "sum_over_time", "min_over_time",
+                               "count_over_time", "avg_over_time", "last_over_time", "stddev_over_time"],
+                               ["2m", "3m", "5m"]):  # fmt: skip
         t.at("10m", f"{name}(wave[{span}])")
         t.over("0 12m 1m", f"{name}(wave[{span}])")
 

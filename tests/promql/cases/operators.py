@@ -26,7 +26,8 @@ def operators():
     t = Topic("operators", "Arithmetic between scalars and vectors; precedence; unary minus.")
     t.say("Between scalars: IEEE 754, the remainder with the sign of the dividend.")
     pairs = [("7", "2"), ("-7", "2"), ("7", "-2"), ("-7.5", "-2"), ("0", "3"), ("3", "0"), ("-3", "0"), ("0", "0")]
-    pairs += [("2", "0.5"), ("-2", "0.5"), ("1e300", "1e300"), ("Inf", "2"), ("2", "Inf"), ("Inf", "-Inf"), ("NaN", "1")]
+    pairs += [("2", "0.5"), ("-2", "0.5"), ("1e300", "1e300"), ("Inf", "2"), ("2", "Inf"), ("Inf", "-Inf"),
+              ("NaN", "1")]
     for (a, b), op in product(pairs, ARITHMETIC):
         t.at("0", f"{a} {op} {b}" if not b.startswith("-") else f"{a} {op} ({b})")
     t.say("Precedence: ^ (to the right), then * / % atan2, + -, comparisons, and unless, or. Minus binds like *.")
@@ -51,10 +52,12 @@ def operators():
         {shop="north", kind="oil"} 120
         {shop="south", kind="tea"} 72
     """, why="Ten steps of 30 s: tea 11 * 2.5, oil 30 * 4, tea 32 * 2.25.")
-    t.at("5m7s", "-sold", "+sold", "- -sold", "-(sold - sold)", "-sold ^ 2", "2 * -sold", "sold + sold + sold", "-time()")
+    t.at("5m7s", "-sold", "+sold", "- -sold", "-(sold - sold)", "-sold ^ 2", "2 * -sold", "sold + sold + sold",
+         "-time()")
     t.at("5m7s", "sold + nothing", "nothing + sold", "nothing - nothing", "nothing * 2", gives="",
          why="No element, no answer.")
-    t.at("5m7s", "sold / price + sold % price * 2 - price ^ 2", "(sold + price) * (sold - price)", "1 / sold - 1 / price")
+    t.at("5m7s", "sold / price + sold % price * 2 - price ^ 2", "(sold + price) * (sold - price)",
+         "1 / sold - 1 / price")
     t.at("5m7s", "sold + sold offset 1m", "sold - sold offset 30s", "time() - sold", "sold / time()")
 
 
@@ -127,9 +130,12 @@ def set_operators():
          "sold unless on () vector(1)", "sold unless on () nothing", "vector(1) or sold", "vector(1) or on () sold",
          "nothing or on () vector(7)", "sum(nothing) or vector(0)")
     t.say("and and unless bind tighter than or, from the left.")
-    t.at("5m7s", "sold or price and stock", "(sold or price) and stock", "sold unless stock or price", "sold and stock unless price",
-         "sold and (stock unless price)", "sold or price or stock", "sold and price and stock", "sold + 1 or price", "sold > 20 or price > 3")
-    t.over("1m7s 8m7s 1m", "sold > 15 or price", "sold > 15 and stock", "sold unless sold > 15", "sold and on (shop) (staff > 4.9)",
+    t.at("5m7s", "sold or price and stock", "(sold or price) and stock", "sold unless stock or price",
+         "sold and stock unless price",
+         "sold and (stock unless price)", "sold or price or stock", "sold and price and stock", "sold + 1 or price",
+         "sold > 20 or price > 3")
+    t.over("1m7s 8m7s 1m", "sold > 15 or price", "sold > 15 and stock", "sold unless sold > 15",
+           "sold and on (shop) (staff > 4.9)",
            "sold > 15 or sold < 5", "(sold > 15) or on (kind) price")
 
 
@@ -155,16 +161,19 @@ def matching():
         {way="get"} 0.0375
         {way="put"} 0.025
     """, why="15 of 400, 3 of 120; del and head have no partner. Only the matched labels stay.")
-    t.over("1m7s 5m7s 1m", "asked{code='500'} / ignoring (code) whole", "whole - on (way) limit", "whole > on (way) limit * 6",
+    t.over("1m7s 5m7s 1m", "asked{code='500'} / ignoring (code) whole", "whole - on (way) limit",
+           "whole > on (way) limit * 6",
            "asked{code='200'} - ignoring (code) asked{code='500'}", "whole > bool on (way) limit * 6")
     t.at("5m7s", "asked + on (way, code) asked", "asked - ignoring () asked", "whole + ignoring (host, code) limit",
          "sum by (way) (asked) / whole", "sum by (way) (asked) / on (way) whole", "sum(asked) / sum(whole)",
-         "sum(asked) / on () sum(whole)", "sum(asked) + ignoring (way) sum(whole)", "whole + on (nothing) sum(limit{way='nothing'})",
+         "sum(asked) / on () sum(whole)", "sum(asked) + ignoring (way) sum(whole)",
+         "whole + on (nothing) sum(limit{way='nothing'})",
          "limit + on (host) limit", "limit * ignoring (way) limit", "whole{way='get'} + on () limit{way='get'}",
          "whole{way='get'} + ignoring (way, host) limit{way='put'}", "whole + on (way) whole offset 1m")
     t.say("Two elements of one side in a match are an error, whether or not the other side has a partner.")
     t.fails("asked / on (way) whole", "whole / on (way) asked", "asked / ignoring (code) whole", "limit + on () limit",
-            "asked + on (code) asked", "whole - ignoring (way, host) limit{way='get'}", "whole{way='get'} + on () limit", time="5m7s")
+            "asked + on (code) asked", "whole - ignoring (way, host) limit{way='get'}",
+            "whole{way='get'} + on () limit", time="5m7s")
     t.at("5m7s", "asked / on (way) nothing", "nothing / on (way) asked", gives="",
          why="An empty side answers at once, before matches are counted.")
     t.at("5m7s", "asked > on (way) (whole > 399)", gives="", why="Of put none, of get neither passes the filter.")
@@ -172,7 +181,8 @@ def matching():
          why="Of the two elements of get one passes the filter: no twin arises.")
     t.fails("asked{way='get'} >= bool on (way) whole", time="5m7s", why="With bool both stay, and collide.")
     t.say("Names take part only if on lists them.")
-    t.at("5m7s", "whole + on (__name__, way) whole", "whole + on (__name__, way) limit", "whole and on (__name__) whole{way='get'}",
+    t.at("5m7s", "whole + on (__name__, way) whole", "whole + on (__name__, way) limit",
+         "whole and on (__name__) whole{way='get'}",
          "whole unless on (__name__) limit")
 
 
@@ -208,7 +218,8 @@ def grouping():
         {way="get", code="old", version="1.2"} 200
         {way="put", version="1.3"} 80
     """, why="It replaces the many side's own; where the one side lacks it, it goes.")
-    t.at("5m7s", "asked > on (way) group_left whole - 300", gives='asked{way="get", code="200"} 200\nasked{way="put", code="200"} 80',
+    t.at("5m7s", "asked > on (way) group_left whole - 300",
+         gives='asked{way="get", code="200"} 200\nasked{way="put", code="200"} 80',
          why="A filter with a group keeps the many side's element and its name: 200 > 100, 80 > -180.")
     t.at("5m7s", "whole > on (way) group_right asked", gives="""
         asked{way="get", code="200"} 400
@@ -218,17 +229,23 @@ def grouping():
     t.over("1m7s 5m7s 1m", "asked / on (way) group_left (team) whole", "whole - on (way) group_right asked",
            "asked > on (way) group_left () (whole / 4)", "asked * on (way) group_left (version) build_info",
            "sum by (way, version) (asked * on (way) group_left (version) build_info)")
-    t.at("5m7s", "asked + on () group_left sum(whole)", "sum(whole) - on () group_right asked", "asked / on () group_left () vector(2)",
-         "asked / ignoring (way, code) group_left sum(asked)", "asked / scalar(sum(asked))", "asked * on (way, code) group_left asked",
+    t.at("5m7s", "asked + on () group_left sum(whole)", "sum(whole) - on () group_right asked",
+         "asked / on () group_left () vector(2)",
+         "asked / ignoring (way, code) group_left sum(asked)", "asked / scalar(sum(asked))",
+         "asked * on (way, code) group_left asked",
          "whole * on (way) group_left (code) build_info", "build_info * on (way) group_right (version) asked")
     t.at("5m7s", "asked / on (way) group_left nothing", "nothing * on (way) group_right asked", gives="")
     t.say("Twins on the one side, or in the result, are errors.")
-    t.fails("whole / on (way) group_left asked", "asked / on (way) group_right whole", "asked * on (code) group_left asked",
+    t.fails("whole / on (way) group_left asked", "asked / on (way) group_right whole",
+            "asked * on (code) group_left asked",
             "asked * ignoring (way, team) group_left whole", time="5m7s")
-    t.fails("asked * on (way) group_left (code) build_info", "build_info * on (way) group_right (code) asked", time="5m7s",
+    t.fails("asked * on (way) group_left (code) build_info", "build_info * on (way) group_right (code) asked",
+            time="5m7s",
             why="After the label's replacement two results have one set of labels.")
-    t.fails("asked * on (way) group_left (way) whole", "asked and on (way) group_left whole", "asked or ignoring (code) group_right () whole",
-            "asked unless on (way) group_left () whole", "asked group_left whole", "asked + on (way) group_left 2", time="5m7s")
+    t.fails("asked * on (way) group_left (way) whole", "asked and on (way) group_left whole",
+            "asked or ignoring (code) group_right () whole",
+            "asked unless on (way) group_left () whole", "asked group_left whole", "asked + on (way) group_left 2",
+            time="5m7s")
 
 
 operators()
