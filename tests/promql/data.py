@@ -1,6 +1,7 @@
 """Sends the series of the random queries, or of a script, by remote write 1 to any number of servers.
 
-    data.py [--base SECONDS] URL...        URL is where a server takes writes, as http://127.0.0.1:9090/api/v1/write
+    data.py [--base SECONDS] [--native] URL...
+                                   URL is where a server takes writes, as http://127.0.0.1:9090/api/v1/write
 
 The samples lie in the two hours after the base (by default the full hour three hours ago); the series `data_base` says
 which it was, so that random_queries.py finds it.
@@ -14,6 +15,7 @@ import time
 import urllib.request
 
 from functions import Series, is_float
+from native import Histogram
 from reference import STALE
 
 STALE_BITS = struct.pack("<Q", 0x7FF0000000000002)
@@ -124,7 +126,7 @@ SCRAPE = 15_000
 SHIFT = 1_234
 
 
-def data_series(base):
+def data_series(base, with_native=False):
     """Counters with resets, gauges, histograms, gaps and staleness, from `base` milliseconds on."""
     rng = random.Random(7)
     steps = HOURS * 3600 * 1000 // SCRAPE
@@ -149,6 +151,28 @@ def data_series(base):
                       [(t, math.inf if i % 5 else 2.0) for i, t in enumerate(times)]))
     out.append(Series({"__name__": "odd_values", "kind": "zero"}, [(t, 0.0) for t in times]))
     out.append(Series({"__name__": "odd_values", "kind": "small"}, [(t, 1e-300 * i) for i, t in enumerate(times)]))
+    return out + (native_series(times) if with_native else [])
+
+
+def native_series(times):
+    """Native histograms of different resolutions, with resets and a zero bucket."""
+    rng, out = random.Random(11), []
+    for schema, instance in enumerate(("a:1", "b:2", "c:3")):
+        points, counts, zeros, total = [], {}, 0, 0.0
+        for t in times:
+            if rng.random() < 0.005:
+                counts, zeros, total = {}, 0, 0.0
+            for _ in range(rng.randrange(5)):
+                seconds = rng.expovariate(1)
+                total += seconds
+                if seconds <= 0.01:
+                    zeros += 1
+                else:
+                    i = math.ceil(math.log2(seconds) * 2**schema)
+                    counts[i] = counts.get(i, 0.0) + 1
+            count = float(sum(counts.values()) + zeros)
+            points.append((t, Histogram(schema, count, round(total, 6), float(zeros), 0.01, dict(counts))))
+        out.append(Series({"__name__": "work_seconds", "job": "api", "instance": instance}, gapped(rng, points)))
     return out
 
 
@@ -225,10 +249,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("urls", nargs="+")
     parser.add_argument("--base", type=int, default=default_base(), help="seconds since 1970")
+    parser.add_argument("--native", action="store_true", help="native histograms too")
     parser.add_argument("--header", action="append", default=[], help="NAME: VALUE, sent along (a tenant, say)")
     arguments = parser.parse_args()
     headers = [tuple(part.strip() for part in header.split(":", 1)) for header in arguments.header]
-    series = data_series(arguments.base * 1000)
+    series = data_series(arguments.base * 1000, arguments.native)
     for piece in by_time(series):
         for url in arguments.urls:
             send(url, piece, headers)

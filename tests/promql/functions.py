@@ -53,7 +53,6 @@ class Frame:
     time: int
     args: list
     notes: set
-    storage_at: object = None
 
     def warn(self, about):
         self.notes.add(("warn", about))

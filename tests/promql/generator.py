@@ -4,8 +4,22 @@ import copy
 from dataclasses import fields, is_dataclass
 
 from syntax import (
-    COMPARISONS, INSTANT, SCALAR, Aggregate, Binary, Call, Matching, Matrix, Number, Paren, Refused, Selector, String,
-    Subquery, Unary, check,
+    COMPARISONS,
+    INSTANT,
+    SCALAR,
+    Aggregate,
+    Binary,
+    Call,
+    Matching,
+    Matrix,
+    Number,
+    Paren,
+    Refused,
+    Selector,
+    String,
+    Subquery,
+    Unary,
+    check,
 )  # fmt: skip
 
 METRICS = {
@@ -44,11 +58,14 @@ DISTINCT = ["memory_bytes", "temperature", "latency_seconds_sum"]
 
 
 class Generator:
-    def __init__(self, rng, depth=4):
-        self.rng, self.depth = rng, depth
+    def __init__(self, rng, depth=4, with_native=False):
+        self.rng, self.depth, self.with_native = rng, depth, with_native
+        self.metrics = list(METRICS) + ["work_seconds"] * (3 if with_native else 0)
 
     def query(self):
         """A tree that a server should answer, or, seldom, one that it should refuse."""
+        if self.chance(0.03):
+            return self.range(2)
         make = self.scalar if self.chance(0.08) else self.instant
         tree = make(self.rng.randrange(self.depth + 1))
         if self.chance(0.02):
@@ -72,7 +89,7 @@ class Generator:
 
     def matchers(self, metric):
         out = [("__name__", "=", metric)]
-        for label in METRICS[metric]:
+        for label in METRICS.get(metric, ["job", "instance"]):
             if self.chance(0.25):
                 if label in PATTERNS and self.chance(0.5):
                     out.append((label, self.pick("=~", "!~"), self.rng.choice(PATTERNS[label])))
@@ -90,7 +107,7 @@ class Generator:
         return node
 
     def selector(self, metrics=None):
-        return self.modified(Selector(self.matchers(self.rng.choice(metrics or list(METRICS)))))
+        return self.modified(Selector(self.matchers(self.rng.choice(metrics or self.metrics))))
 
     def range(self, depth):
         if depth > 0 and self.chance(0.3):
@@ -209,10 +226,20 @@ class Generator:
         return Call("label_replace", [inner, String(target), String(template), String(label), String(pattern)])
 
     def histogram(self, depth):
+        if self.with_native and self.chance(0.7):
+            return self.native()
         buckets = Call("rate", [Matrix(Selector(self.matchers("latency_seconds_bucket")), self.duration(SPANS))])
         if self.chance(0.6):
             buckets = Aggregate("sum", buckets, None, ["le", *self.labels(1)], False, True)
         return Call("histogram_quantile", [self.number_between(), buckets])
+
+    def native(self):
+        inner = Call(self.pick("rate", "increase"), [Matrix(self.selector(["work_seconds"]), self.duration(SPANS))])
+        if self.chance(0.4):
+            inner = Aggregate(self.pick("sum", "avg"), inner, None, self.labels(1), False, True)
+        name = self.pick("count", "sum", "avg", "stddev", "stdvar", "quantile", "fraction")
+        arguments = {"quantile": [self.number_between()], "fraction": [Number(0.0, "0"), self.number()]}.get(name, [])
+        return Call(f"histogram_{name}", [*arguments, inner])
 
     def other(self, depth):
         inner = self.instant(depth - 1)

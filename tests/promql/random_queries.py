@@ -7,7 +7,8 @@ Two refusals are equal. Where `theirs` is a Prometheus 2, a query that differs i
 differences.py). Where the two still differ, the reference evaluator judges: if it says what ours says, the difference is
 only counted, by its rule in differences.toml (`file` there is "random") if one covers it. Otherwise it is shrunk to the
 smallest query that still shows it, and printed once with all three answers; then the run exits 1.
-`--ours reference` compares the reference itself.
+`--ours reference` compares the reference itself; `--theirs reference` needs no other server, and so allows `--native`,
+for which the data must have been sent with it too.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from functions import Failed
 from generator import Generator, smaller
 from reference import Run, Storage
 from server import QueryFailed, Server
-from syntax import Refused, parse, render
+from syntax import Matrix, Refused, Subquery, parse, render
 
 # From the base on: late enough that every window lies within the data.
 FIRST, LAST = 2400, 7000
@@ -34,9 +35,9 @@ FIRST, LAST = 2400, 7000
 class Times:
     """An instant or a range, in milliseconds."""
 
-    def __init__(self, rng, base):
+    def __init__(self, rng, base, tree):
         self.start = (base + rng.randrange(FIRST, LAST)) * 1000
-        self.is_range = rng.random() < 0.4
+        self.is_range = rng.random() < 0.4 and not isinstance(tree, (Matrix, Subquery))
         self.step = rng.choice([15, 60, 97]) * 1000
         self.end = self.start + self.step * rng.randrange(1, 12) if self.is_range else self.start
 
@@ -52,9 +53,9 @@ class Times:
 class Reference:
     """The reference evaluator, asked as if it were a server."""
 
-    def __init__(self, base):
+    def __init__(self, base, with_native):
         self.storage = Storage()
-        self.storage.series = data.data_series(base * 1000)
+        self.storage.series = data.data_series(base * 1000, with_native)
 
     def instant(self, query, at):
         return self.asked(reference.instant, query, at)
@@ -101,8 +102,8 @@ def shown(rows):
 
 class Comparison:
     def __init__(self, ours, theirs, judge):
-        self.ours, self.theirs, self.judge, self.rules = ours or judge, theirs, judge, Rules()
-        self.old = theirs.ask("status/buildinfo")["data"].get("version", "").startswith("2.")
+        self.ours, self.theirs, self.judge, self.rules = ours or judge, theirs or judge, judge, Rules()
+        self.old = theirs is not None and theirs.ask("status/buildinfo")["data"].get("version", "").startswith("2.")
         self.counts = {"equal": 0, "equal, both empty": 0, "both refuse": 0, "equal in its words": 0, "explained": 0,
                        "as the reference": 0, "different": 0}
         self.seen, self.found = set(), []
@@ -117,12 +118,14 @@ class Comparison:
             c = answer(self.theirs, reworded[0], times)
             if same(a, c, reworded[1]):
                 return "equal in its words", a, c
-        if self.ours is not self.judge and not same(a, answer(self.judge, query, times)):
+        if self.judge not in (self.ours, self.theirs) and not same(a, answer(self.judge, query, times)):
+            return "different", a, b
+        if self.theirs is self.judge:
             return "different", a, b
         error = next((side for side in (b, a) if isinstance(side, str)), "")
         if self.rules.explain(query, "random", error, differing(a, b)):
             return "explained", a, b
-        return ("different" if self.ours is self.judge else "as the reference"), a, b
+        return ("different" if self.judge in (self.ours, self.theirs) else "as the reference"), a, b
 
     def in_old_words(self, query, times):
         run = Run(Storage(), times.start, times.end, times.step if times.is_range else 0, 0)
@@ -144,7 +147,7 @@ class Comparison:
             self.seen.add(shape)
             self.found.append(query)
             print(f"{query}\n    {times.text()}\n    ours\n      {shown(a)}\n    theirs\n      {shown(b)}", flush=True)
-            if self.ours is not self.judge:
+            if self.judge not in (self.ours, self.theirs):
                 print(f"    reference\n      {shown(answer(self.judge, query, times))}", flush=True)
             print()
 
@@ -189,17 +192,19 @@ def main():
     parser.add_argument("--queries", type=int, default=10**9, help="stop after so many")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--native", action="store_true", help="native histograms too")
     parser.add_argument("--header", action="append", default=[], help="NAME: VALUE, sent to ours (a tenant, say)")
     arguments = parser.parse_args()
     headers = [tuple(part.strip() for part in header.split(":", 1)) for header in arguments.header]
-    theirs = Server(arguments.theirs)
-    base = base_of(theirs)
     ours = None if arguments.ours == "reference" else Server(arguments.ours, headers)
-    comparison = Comparison(ours, theirs, Reference(base))
+    theirs = None if arguments.theirs == "reference" else Server(arguments.theirs)
+    base = base_of(ours or theirs)
+    comparison = Comparison(ours, theirs, Reference(base, arguments.native))
     rng = random.Random(arguments.seed)
-    generator, deadline, asked = Generator(rng, arguments.depth), time.monotonic() + arguments.minutes * 60, 0
+    generator, deadline, asked = Generator(rng, arguments.depth, arguments.native), time.monotonic() + arguments.minutes * 60, 0
     while time.monotonic() < deadline and asked < arguments.queries:
-        comparison.check(generator.query(), Times(rng, base))
+        tree = generator.query()
+        comparison.check(tree, Times(rng, base, tree))
         asked += 1
     print(f"{asked} queries, seed {arguments.seed}")
     for what, count in comparison.counts.items():

@@ -8,10 +8,34 @@ from dataclasses import dataclass, field, replace
 
 import floats
 import native
-from functions import FUNCTIONS, Failed, Frame, Sample, Series, Window, average, histogram_op, is_float, labels_key
-from functions import no_twins, total
+from functions import (
+    FUNCTIONS,
+    Failed,
+    Frame,
+    Sample,
+    Series,
+    Window,
+    average,
+    histogram_op,
+    is_float,
+    labels_key,
+    no_twins,
+    total,
+)
 from syntax import (
-    COMPARISONS, Aggregate, Binary, Call, Matrix, Number, Paren, Selector, String, Subquery, Unary, matches, parse,
+    COMPARISONS,
+    Aggregate,
+    Binary,
+    Call,
+    Matrix,
+    Number,
+    Paren,
+    Selector,
+    String,
+    Subquery,
+    Unary,
+    matches,
+    parse,
 )  # fmt: skip
 
 LOOKBACK = 300_000

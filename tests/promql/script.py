@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import native
 from functions import Series, labels_key
 from reference import STALE
-from syntax import Selector, duration_seconds, parse, quote, label_text
+from syntax import Selector, duration_seconds, label_text, parse, quote
 
 
 @dataclass
@@ -260,7 +260,9 @@ def rows_of_answer(answer, times):
     if answer.kind == "matrix":
         steps = range(times[0], times[1] + 1, times[2]) if len(times) == 3 else []
         rows = [(labels_key(s.labels), dict(s.points)) for s in answer.value]
-        return [(key, trimmed([have.get(t) for t in steps or sorted(have)])) for key, have in rows]
+        if not steps:  # of an instant query: the times count as well
+            return [(key, [x for t in sorted(have) for x in (t / 1000, have[t])]) for key, have in rows]
+        return [(key, trimmed([have.get(t) for t in steps])) for key, have in rows]
     return []
 
 

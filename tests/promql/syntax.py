@@ -149,7 +149,6 @@ PRECEDENCE = {"default": 0, "or": 1, "and": 2, "unless": 2, "+": 4, "-": 4, "*":
 PRECEDENCE.update({op: 3 for op in COMPARISONS})
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
-DURATION = re.compile(r"(?:\d+(?:ms|[smhdwy]))+(?![\w.])")
 TOKEN = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)
       | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`[^`]*`)

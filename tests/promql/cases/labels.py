@@ -1,6 +1,5 @@
 """Labels: selectors, label_replace, label_join, names of any alphabet, when the metric's name goes, info."""
 
-from itertools import product
 
 from topic import Topic
 

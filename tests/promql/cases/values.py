@@ -1,6 +1,5 @@
 """Functions of single values: mathematics, dates, sorting, scalars; literals."""
 
-from itertools import product
 
 from topic import Topic
 
