@@ -173,7 +173,7 @@ class Run:
             case Call(name="range"):
                 return (self.end - self.start) / 1000
             case Call():
-                return {"min": min, "max": max}[expr.name](*map(self.seconds, expr.args))
+                return {"min_of": min, "max_of": max}[expr.name](*map(self.seconds, expr.args))
         raise Failed("not a duration")
 
     def positive(self, expr):
@@ -357,22 +357,24 @@ class Run:
         matchers = expr.args[1].matchers if len(expr.args) > 1 else []
         named = [m for m in matchers if m[0] == "__name__"] or [("__name__", "=", "target_info")]
         wanted = [m for m in matchers if m[0] != "__name__"]
-        infos = self.select(Selector(named + wanted), time)
-        infos.sort(key=lambda s: s.time)
-        is_info = lambda labels: all(matches(m, labels) for m in named)
+        infos = sorted(self.select(Selector(named + wanted), time), key=lambda s: s.time)
         out = []
         for sample in base:
-            if is_info(sample.labels):
+            if all(matches(m, sample.labels) for m in named):
                 out.append(sample)
                 continue
-            labels, found = dict(sample.labels), False
-            for info in infos:
-                if all(info.labels.get(name) == sample.labels.get(name) for name in ("instance", "job")):
-                    found = True
-                    for name, value in info.labels.items():
-                        chosen = not wanted or any(name == m[0] for m in wanted)
-                        if chosen and name != "__name__" and name not in sample.labels:
-                            labels[name] = value
+            same_target = lambda info, of=sample: all(info.labels.get(n) == of.labels.get(n) for n in ("instance", "job"))
+            # Of several series of one info metric the newest counts.
+            found = {info.labels["__name__"]: info for info in infos if same_target(info)}
+            labels = dict(sample.labels)
+            for info in found.values():
+                for name, value in info.labels.items():
+                    chosen = name != "__name__" and (not wanted or any(name == m[0] for m in wanted))
+                    if not chosen or name in sample.labels:
+                        continue
+                    if labels.get(name, value) != value:
+                        raise Failed(f"two info metrics tell of {name}")
+                    labels[name] = value
             if found or all(matches(m, {}) for m in wanted):
                 out.append(replace(sample, labels=labels))
         return out

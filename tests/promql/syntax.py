@@ -348,8 +348,6 @@ class Parser:
         args = self.arguments()
         if grouping is None and self.is_word("by", "without"):
             grouping = (self.next()[1].lower(), self.label_list())
-        if op in ("min", "max") and len(args) == 2 and grouping is None:
-            return Call(op, args)  # of a duration expression; the check refuses it elsewhere
         wanted = 2 if AGGREGATORS[op] else 1
         if len(args) != wanted:
             raise Refused(f"{op} wants {wanted} arguments")
@@ -357,7 +355,7 @@ class Parser:
         return Aggregate(op, args[-1], args[0] if wanted == 2 else None, labels, how == "without", grouping is not None)
 
     def call(self, name):
-        if name not in FUNCTIONS and name not in ("step", "range", "min", "max"):
+        if name not in FUNCTIONS and name not in ("step", "range", "min_of", "max_of"):
             raise Refused(f"unknown function {name!r}")
         call = Call(name, self.arguments())
         if self.is_word("keep_metric_names"):
@@ -560,6 +558,11 @@ def check_call(expr):
     least = len(types) - (1 if optional == -1 else optional)
     if count < least or (count > len(types) and optional != -1):
         raise Refused(f"{expr.name} has {count} arguments")
+    if expr.name == "info" and count == 2:
+        # Not an instant vector, though it looks like one: braces, whose matchers may all match the empty string.
+        if not isinstance(expr.args[1], Selector):
+            raise Refused("the second argument of info stands in braces")
+        return expect(expr.args[0], INSTANT)
     for i, arg in enumerate(expr.args):
         expect(arg, types[min(i, len(types) - 1)])
     return result
@@ -581,7 +584,7 @@ def check_duration(expr, may_be_negative):
             check_duration(expr.rhs, True)
         case Call(name="step" | "range", args=[]):
             pass
-        case Call(name="min" | "max", args=[_, _]):
+        case Call(name="min_of" | "max_of", args=[_, _]):
             for arg in expr.args:
                 check_duration(arg, True)
         case _:

@@ -24,7 +24,7 @@ def errors():
     t.fails("foo(m)", "sums(m)", "RATE(m[5m])", "holt_winters(m[5m], 0.5, 0.5)", "rate()", "rate(m[5m], m[5m])",
             "time(m)", "vector()", "label_replace(m)", "clamp(m)", "sum()", "sum(m, n)", "topk(m)", "topk(1)",
             "topk(1, m, n)", "count_values(m)", "quantile(m)", "abs(m, n)", "absent(m, n)", "pi(m)", "sort_by_label()",
-            "histogram_quantile(m)", "round(m, 1, 2)", "year(m, n)", "scalar()", "step()", "range()", "min(1, 2)",
+            "histogram_quantile(m)", "round(m, 1, 2)", "year(m, n)", "scalar()", "min(1, 2)",
             "max(m, n)", "avg()", "limitk(m)", "first_over_time()", "ts_of_max_over_time(m)")
     t.say("Types.")
     t.fails("rate(m)", "rate(1)", "rate('a')", "rate(rate(m[5m]))", "sum(1)", "sum('a')", "sum(m[5m])", "sum(time())",

@@ -206,6 +206,7 @@ def info():
         target_info{instance="a", job="1", region="north", build="7"} 1x20
         target_info{instance="b", job="1", region="south"} 1x20
         build_info{instance="a", job="1", commit="c0ffee"} 1x20
+        other_info{instance="b", job="1", region="west"} 1x20
     """)
     t.at("5m7s", "info(calls_total)", gives="""
         calls_total{instance="a", job="1", path="/x", region="north", build="7"} 30
@@ -235,6 +236,18 @@ def info():
          "info(nothing)", 'info(calls_total{path="/y"})', "info(target_info)",
          'info(calls_total{instance="b"}, {region="south"})')
     t.over("1m7s 3m7s 1m", "info(calls_total)", 'info(calls_total, {region=~".+"})')
+    t.at("5m7s", 'info(calls_total{path="/x"}, {__name__=~"(target|build)_info"})', gives="""
+        calls_total{instance="a", job="1", path="/x", region="north", build="7", commit="c0ffee"} 30
+        calls_total{instance="b", job="1", path="/x", region="south"} 90
+        calls_total{instance="z", job="1", path="/x"} 10
+    """)
+    t.at("5m7s", 'info(calls_total{path="/x"}, {region=~".*"})', gives="""
+        calls_total{instance="a", job="1", path="/x", region="north"} 30
+        calls_total{instance="b", job="1", path="/x", region="south"} 90
+        calls_total{instance="z", job="1", path="/x"} 10
+    """, why="What matches the empty label requires nothing.")
+    t.fails('info(calls_total, {__name__=~"(target|other)_info"})', time="5m7s",
+            why="Two info metrics tell of one label, and differ.")
     t.fails("info()", "info(1)", "info(calls_total, 1)", "info(calls_total[5m])", time="5m7s")
 
 

@@ -159,23 +159,23 @@ def absent():
 
 
 def duration_expressions():
-    t = Topic("duration_expressions", "Durations: units, plain numbers, arithmetic, step(), range(), min and max.")
+    t = Topic("duration_expressions", "Durations: units, plain numbers, arithmetic, step(), range(), min_of and max_of.")
     t.load("15s", "tick 0+1x400\nwork_total 0+3x400")
     for span in ["1m30s", "90s", "90000ms", "90", "1.5 * 1m", "1m + 30s", "2m - 30s", "3m / 2", "30s * 3", "(1m + 30s)",
                  "4m % 150s", "90s * 1 ^ 3", "0x5a", "3 ^ 2 * 10s",
-                 "max(90s, 1m)", "min(90s, 10m)", "(2 - 0.5) * 1m", "9e1"]:  # fmt: skip
+                 "max_of(90s, 1m)", "min_of(90s, 10m)", "(2 - 0.5) * 1m", "9e1"]:  # fmt: skip
         t.at("20m7s", f"sum_over_time(tick[{span}])", gives="{} 465", why="75 to 80.")
-    for offset in ["1m", "60", "(30s * 2)", "(2m / 2)", "(2m - 1m)", "max(1m, 30s)", "1m0s"]:
+    for offset in ["1m", "60", "(30s * 2)", "(2m / 2)", "(2m - 1m)", "max_of(1m, 30s)", "1m0s"]:
         t.at("20m7s", f"tick offset {offset}", gives="tick 76")
     t.at("20m7s", "tick offset (1m - 2m)", gives="tick 84", why="A negative offset.")
     t.at("20m7s", "tick offset -1m", gives="tick 84")
     t.at("20m7s", "sum_over_time(tick[1m:30s * 1])", "sum_over_time(tick[30s + 30s:30s])",
          "rate(work_total[2 * 1m] offset (1m + 1m))", "rate(work_total[1m + 1m] @ 600)",
          "increase(work_total[300])", "tick offset 300", "sum_over_time(tick[1m] @ 600)", "sum_over_time(tick[2m:15])",
-         "sum_over_time(tick[max(1m, 2m):min(15s, 1m)])")
+         "sum_over_time(tick[max_of(1m, 2m):min_of(15s, 1m)])")
     t.over("10m7s 20m7s 2m", "sum_over_time(tick[step()])", "sum_over_time(tick[2 * step()])",
-           "sum_over_time(tick[range()])", "sum_over_time(tick[max(step(), 5m)])",
-           "sum_over_time(tick[min(step(), 1m)])", "sum_over_time(tick[step() + 30s])", "tick offset (step() / 2)",
+           "sum_over_time(tick[range()])", "sum_over_time(tick[max_of(step(), 5m)])",
+           "sum_over_time(tick[min_of(step(), 1m)])", "sum_over_time(tick[step() + 30s])", "tick offset (step() / 2)",
            "tick offset step()", "max_over_time(tick[range()] @ end())",
            "sum_over_time(tick[1m:step() / 8])", "rate(work_total[step() * 2] offset (step() - 1m))",
            "tick offset -step()", "sum_over_time(tick[range() / 5])")
