@@ -1,5 +1,7 @@
 """What the tables of cases are written with: a topic gathers loads and evals, and has the reference answer them."""
 
+import re
+
 import script
 from functions import Failed
 from reference import Storage, instant, ranged
@@ -7,6 +9,11 @@ from script import Clear, Eval, Load
 from syntax import Refused
 
 TOPICS = {}
+
+
+def spelled(line):
+    """The format repeats numbers (`1x3`), but not the words for NaN and the infinities."""
+    return re.sub(r"(?<= )([-+]?(?:NaN|Inf))x(\d+)", lambda found: " ".join([found[1]] * (int(found[2]) + 1)), line)
 
 
 class Topic:
@@ -25,7 +32,7 @@ class Topic:
         """Fresh data: what was loaded before is cleared."""
         if self.loaded:
             self.commands.append(Clear())
-        load = Load(interval, [line.strip() for line in text.strip().splitlines() if line.strip()])
+        load = Load(interval, [spelled(line.strip()) for line in text.strip().splitlines() if line.strip()])
         self.commands.append(load)
         self.storage, self.loaded = Storage(load.series()), True
 
