@@ -27,8 +27,8 @@ def main():
             wanted = "\n    ".join(case.results) or "nothing"
             print(f"{name}: {case.header()}\n  wanted\n    {wanted}\n  reference {what}")
         wrong += write(CORPUS / f"{name}.test", HEADER + topic.text(), arguments.check)
-        print(f"{topic.count:6} {name}")
-    print(f"{sum(topic.count for topic in TOPICS.values()):6} cases; {wrong} problems")
+        print(f"{topic.count():6} {name}")
+    print(f"{sum(topic.count() for topic in TOPICS.values()):6} cases; {wrong} problems")
     sys.exit(bool(wrong))
 
 
