@@ -176,6 +176,18 @@ def name_removal():
         in:rate{p="b"} 0.2
         out:rate{p="a"} 0.3
     """, why="And kept by a replacement.")
+    t.at("5m7s", "sum by (__name__) (rate(in_total[2m]))", gives="{} 0.30000000000000004",
+         why="One may group by a name that is still there; it goes all the same.")
+    t.fails('sum by (__name__) (rate({__name__=~"(in|out)_total"}[2m]))', time="5m7s",
+            why="Two groups, that are both without a label in the end.")
+    t.at("5m7s", 'sum without (p) (rate({__name__=~"(in|out)_total"}[2m]))', gives="{} 0.6")
+    t.at("5m7s", "rate(in_total[2m]) > 0.15", "rate(in_total[2m]) > 0.15 and in_total", gives='{p="b"} 0.2',
+         why="A filter and a set operator keep nothing that is to go.")
+    t.at("5m7s", "in_total and rate(in_total[2m]) > 0.15", gives='in_total{p="b"} 60')
+    t.at("5m7s", 'label_replace(in_total + 0, "was", "$1", "__name__", "(.*)")', gives="""
+        {p="a", was="in_total"} 30
+        {p="b", was="in_total"} 60
+    """)
     t.at("5m7s", 'label_join(rate(in_total[2m]), "__name__", "_", "p", "__name__")',
          gives='a_in_total{p="a"} 0.1\nb_in_total{p="b"} 0.2')
     t.at("5m7s", 'max by (p) (-{__name__=~"(in|out)_total"})', gives='{p="a"} -30\n{p="b"} -60')
