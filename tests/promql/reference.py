@@ -525,8 +525,9 @@ def limit_ratio(run, members, ratio):
     """Any choice would do; the corpus asks only what holds for every choice."""
     if math.isnan(ratio):
         raise Failed("the ratio is no number")
-    cut = round(len(members) * min(1.0, abs(ratio)))
-    return members[:cut] if ratio >= 0 else members[len(members) - cut :]
+    first = min(1.0, ratio) if ratio >= 0 else max(0.0, 1 + ratio)
+    cut = math.floor(round(len(members) * first, 9))
+    return members[:cut] if ratio >= 0 else members[cut:]
 
 
 SELECTING = {

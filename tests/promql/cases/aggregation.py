@@ -114,10 +114,15 @@ def topk():
         t.at("5m7s", f"count(limitk({k}, milk) and milk)", gives=n)
     t.at("5m7s", "count by (farm) (limitk by (farm) (1, milk))",
          gives='{farm="hill"} 1\n{farm="dale"} 1\n{farm="moor"} 1')
-    t.at("5m7s", "limitk(5, milk)", "limit_ratio(1, milk)", "limit_ratio(-1, milk)",
-         "limit_ratio(0.4, milk) or limit_ratio(-0.6, milk)",
-         "limit_ratio(-0.1, milk) or limit_ratio(0.9, milk)", "milk + 0 * count(milk) / 5 == milk or limitk(7, milk)",
-         why="All of them.")
+    t.at("5m7s", "limitk(5, milk)", "limitk(7, milk)", "limit_ratio(1, milk)", "limit_ratio(-1, milk)",
+         "limit_ratio(0.4, milk) or limit_ratio(-0.6, milk)", "limit_ratio(-0.1, milk) or limit_ratio(0.9, milk)",
+         gives="""
+        milk{farm="hill", cow="Ada", breed="red"} 11
+        milk{farm="hill", cow="Bea", breed="pied"} 15
+        milk{farm="dale", cow="Cid", breed="red"} 8
+        milk{farm="dale", cow="Dot", breed="pied"} 1.1
+        milk{farm="moor", cow="Eva"} 16
+    """, why="All of them.")
     t.at("5m7s", "limit_ratio(0, milk)", "limit_ratio(0.4, milk) and limit_ratio(-0.6, milk)",
          "limitk(2, milk) unless limitk(2, milk)",
          "limit_ratio(0.5, milk) unless limit_ratio(0.5, milk)", gives="", why="None.")

@@ -97,7 +97,7 @@ def classic():
 
 NATIVE = """
     spent{of="a"} {{schema:0 sum:10 count:10 buckets:[1 2 3 4]}}+{{schema:0 sum:10 count:10 buckets:[1 2 3 4]}}x20
-    spent{of="b"} {{schema:0 sum:6 count:9 z_bucket:2 z_bucket_w:0.001 buckets:[1 0 2] n_buckets:[3 1]}}+{{schema:0 sum:4 count:7 z_bucket:1 z_bucket_w:0.001 buckets:[2 1] n_buckets:[3]}}x20
+    spent{of="b"} {{schema:0 sum:6 count:9 z_bucket:2 z_bucket_w:0.001 buckets:[1 0 2] n_buckets:[3 1]}}+{{schema:0 sum:4 count:7 z_bucket:2 z_bucket_w:0.001 buckets:[2 1] n_buckets:[2]}}x20
     spent{of="c"} {{schema:1 sum:20 count:8 offset:2 buckets:[1 3 4]}}+{{schema:1 sum:20 count:8 offset:2 buckets:[1 3 4]}}x20
     spent{of="resets"} {{schema:0 sum:5 count:4 buckets:[1 2 1]}}+{{schema:0 sum:5 count:4 buckets:[1 2 1]}}x5 {{schema:0 sum:1 count:1 buckets:[1]}}+{{schema:0 sum:5 count:4 buckets:[1 2 1]}}x14
     level{of="a"} {{schema:0 sum:10 count:10 buckets:[1 2 3 4] counter_reset_hint:gauge}}x8 {{schema:0 sum:12 count:11 buckets:[2 2 3 4] counter_reset_hint:gauge}}x11

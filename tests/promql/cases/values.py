@@ -102,7 +102,7 @@ def dates():
     t.at("5m7s", "hour(moment{is='before the epoch'})", gives='{is="before the epoch"} 23')
     t.at("5m7s", "minute(moment{is='before the epoch'})", gives='{is="before the epoch"} 59')
     t.say("time and timestamp.")
-    for time in ["0", "1", "90s", "1m500ms", "10d"]:
+    for time in ["0", "1s", "90s", "1m500ms", "10d"]:
         t.at(time, "time()", "time() * 2", "vector(time())", "time() == bool 90", "-time()", "timestamp(vector(1))")
     t.over("0 10m 100s", "time()", "time() % 60", "vector(time()) > 250", "timestamp(moment{is='june'})",
            "timestamp(vector(5))")
