@@ -365,6 +365,8 @@ def stdvar_over_time(frame, points):
 @over_time
 def mad_over_time(frame, points):
     values = [v for _, v in points]
+    if any(map(math.isnan, values)):
+        return NAN
     median = floats.quantile(0.5, values)
     return floats.quantile(0.5, [abs(v - median) for v in values])
 

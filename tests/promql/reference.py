@@ -317,23 +317,28 @@ class Run:
                 continue
             left, right = (ones[key], sample) if swapped else (sample, ones[key])
             drop = not expr.keep_names
-            if expr.op in COMPARISONS:
-                holds = self.compare(expr, left.value, right.value)
-                if holds is None or (not holds and not expr.bool):
-                    continue
-                value = float(holds) if expr.bool else left.value
-                drop = drop if expr.bool else sample.drop
-            else:
-                value = self.operate(expr.op, left.value, right.value)
-                if value is None:
-                    continue
+            if expr.op in COMPARISONS and not expr.bool:
+                drop = sample.drop
             labels = joined_labels(expr.matching, sample.labels, ones[key].labels)
-            once = labels_key(without_name(labels) if drop else labels) if expr.matching.group else key
+            labels = without_name(labels) if drop else labels
+            # Counted before a filter decides: whether the labels match does not depend on the values.
+            once = labels_key(labels) if expr.matching.group else key
             if once in seen:
                 raise Failed("multiple matches for one set of labels")
             seen.add(once)
-            out.append(Sample(without_name(labels) if drop else labels, value, drop, time))
+            value = self.matched(expr, left.value, right.value)
+            if value is not None:
+                out.append(Sample(labels, value, drop, time))
         return out
+
+    def matched(self, expr, a, b):
+        """The value of a match; None where there is none."""
+        if expr.op not in COMPARISONS:
+            return self.operate(expr.op, a, b)
+        holds = self.compare(expr, a, b)
+        if expr.bool and holds is not None:
+            return float(holds)
+        return a if holds else None
 
     def call(self, expr, time):
         frame = Frame(time, [unwrapped(arg) for arg in expr.args], self.notes)
@@ -505,9 +510,9 @@ AGGREGATES = {
 
 
 def how_many(k):
-    if math.isnan(k) or not -9.3e18 < k < 9.3e18:
+    if math.isnan(k) or k >= 2.0**63:
         raise Failed("k is no integer")
-    return max(0, int(k))
+    return 0 if k < 1 else int(k)
 
 
 def ranked(sign):

@@ -15,7 +15,7 @@ def errors():
             "sum by (a b) (m)", "sum by (,) (m)", "rate(m[5m],)", "rate(,m[5m])", "rate m[5m]",
             "m and", "and m", "m and or n", "m on (a) n", "m + on n", "m + on (a n", "m + on (a) on (a) n",
             "m + group_left n", "m + ignoring (a) group_left (b n", "m bool n", "m == bool bool n", "m =~ n", "m = n",
-            "m === n", "m !! n", "!m", "m & n", "m && n", "m || n", "m ? n : m", "m ; n", "m.n", "m -",
+            "m === n", "m !! n", "!m", "m & n", "m && n", "m || n", "m ? n : m", "m ; n", "m -",
             "'a", '"a', "`a", '"\\q"', '"\\x4"', "'a' 'b'", "0x", "0xg", "1e", "1e+", "1.2.3", "1a", "5mm", "1h1x",
             "$a", "m$", "@", "m @", "@ 5", "m @@ 5", "m @ -", "offset 5m", "m offset", "m offset -", "m offset 5m 5m",
             "{a='1'", "{a='1'}}", "{{a='1'}}", "[5m]", "5m[5m", "\\", "m\\n", "~m", "m % % n", "m ^", "1 ^ ^ 2", "foo(",
