@@ -168,7 +168,7 @@ class Generator:
             return Aggregate("quantile", inner, self.number_between(), labels, how == 2, how > 0)
         if self.chance(0.05):
             # Of plain samples: of computed values the last digits would make other labels.
-            return Aggregate("count_values", self.selector(), String("value"), labels, how == 2, how > 0)
+            return Aggregate("count_values", self.selector(list(METRICS)), String("value"), labels, how == 2, how > 0)
         return Aggregate(self.rng.choice(AGGREGATES), inner, None, labels, how == 2, how > 0)
 
     def top(self, depth):

@@ -185,10 +185,11 @@ def is_reset(current, previous):
     else:
         if current.schema > previous.schema or current.zero_threshold < previous.zero_threshold:
             return True
-        wide = widened(previous, current.zero_threshold)
-        if wide.zero_threshold != current.zero_threshold:
-            return True
-        previous = reduced(wide, current.schema)
+        if previous.zero_threshold < current.zero_threshold:
+            previous = widened(previous, current.zero_threshold)
+            if previous.zero_threshold != current.zero_threshold:
+                return True
+        previous = reduced(previous, current.schema)
         if current.zero_count < previous.zero_count:
             return True
     for now, before in ((current.positive, previous.positive), (current.negative, previous.negative)):
@@ -218,10 +219,12 @@ def buckets(h):
     if hasattr(h, "told"):
         return h.told
     kind = "custom" if h.schema == CUSTOM else "exponential"
-    out = [(-bound(h, i), -bound(h, i - 1), c, kind) for i, c in sorted(h.negative.items(), reverse=True) if c]
+    # A bucket that reaches into the zero bucket begins where that ends.
+    inner = lambda i: bound(h, i - 1) if h.schema == CUSTOM else max(h.zero_threshold, bound(h, i - 1))
+    out = [(-bound(h, i), -inner(i), c, kind) for i, c in sorted(h.negative.items(), reverse=True) if c]
     if h.zero_count:
         out.append((-h.zero_threshold, h.zero_threshold, h.zero_count, "zero"))
-    out += [(bound(h, i - 1), bound(h, i), c, kind) for i, c in sorted(h.positive.items()) if c]
+    out += [(inner(i), bound(h, i), c, kind) for i, c in sorted(h.positive.items()) if c]
     return out
 
 
@@ -240,33 +243,39 @@ def quantile(h, phi):
         return math.nan
     if phi < 0 or phi > 1:
         return math.copysign(math.inf, phi)
-    rank, below, found = phi * h.count, 0.0, buckets(h)
+    found = buckets(h)
     if not found:
         return math.nan
-    for i, (lower, upper, count, kind) in enumerate(found):
-        last = i == len(found) - 1
-        if below + count < rank and not last:
-            below += count
-            continue
-        if last and below + count < rank:
-            # Observations outside of all buckets are NaN; the quantile lies among them.
-            return math.nan if math.isnan(h.sum) else upper
-        part = (rank - below) / count
-        if kind == "zero":
-            lower, upper = zero_bucket(h, lower, upper)
-        if kind == "custom":
-            if lower == -math.inf:
-                if upper <= 0:
-                    return upper
-                lower = 0.0
-            if upper == math.inf:
-                return lower
-        if kind != "exponential":
-            return lower + (upper - lower) * part
-        if lower >= 0:
-            return lower * (upper / lower) ** part
-        return -((-upper) * (lower / upper) ** (1 - part))
-    return math.nan
+    # Counted from the nearer end, which decides between two buckets where the rank is their common edge.
+    upwards = phi < 0.5 or math.isnan(h.sum)
+    rank, passed = (phi if upwards else 1 - phi) * h.count, 0.0
+    for lower, upper, count, kind in found if upwards else reversed(found):
+        passed += count
+        if passed >= rank:
+            break
+    if passed < rank:
+        # Observations outside of all buckets are NaN; the quantile lies among them.
+        return math.nan if math.isnan(h.sum) else upper
+    part = (rank - (passed - count)) / count if upwards else (passed - rank) / count
+    return within(h, lower, upper, kind, part)
+
+
+def within(h, lower, upper, kind, part):
+    """The value at a part of a bucket."""
+    if kind == "zero":
+        lower, upper = zero_bucket(h, lower, upper)
+    if kind == "custom":
+        if lower == -math.inf:
+            if upper <= 0:
+                return upper
+            lower = 0.0
+        if upper == math.inf:
+            return lower
+    if kind != "exponential":
+        return lower + (upper - lower) * part
+    if lower >= 0:
+        return lower * (upper / lower) ** part
+    return -((-upper) * (lower / upper) ** (1 - part))
 
 
 def fraction(h, low, high):
