@@ -24,9 +24,15 @@ def load():
     lines = []
     for series in data.data_series(0, with_native=True):
         have = {(t - data.SHIFT) // data.SCRAPE: v for t, v in series.points}
-        words = ["stale" if have.get(i) is data.STALE else script.value_text(have[i]) if i in have else "_" for i in range(480)]
+        words = [word(have.get(i)) for i in range(max(have) + 1)]
         lines.append(f"{script.labels_text(series.labels)} {' '.join(words)}")
     return Load(f"{data.SCRAPE // 1000}s", lines)
+
+
+def word(value):
+    if value is None:
+        return "_"
+    return "stale" if value is data.STALE else script.value_text(value)
 
 
 def case(rng, generator, storage):
