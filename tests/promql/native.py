@@ -173,8 +173,8 @@ def is_reset(current, previous):
     """A counter started again between the two."""
     if current.hint == "reset":
         return True
-    if current.hint == "gauge" or previous.hint == "gauge":
-        return current.hint != previous.hint
+    if (current.hint == "gauge") != (previous.hint == "gauge"):
+        return True
     if current.count < previous.count:
         return True
     if (current.schema == CUSTOM) != (previous.schema == CUSTOM):

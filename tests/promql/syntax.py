@@ -541,7 +541,7 @@ def check_binary(expr):
     both = left == right == INSTANT
     if expr.op in ("and", "or", "unless") and not both:
         raise Refused(f"{expr.op} is only for vectors")
-    if expr.matching.on is not None and not both:
+    if expr.matching.labels and not both:  # an empty list goes unnoticed
         raise Refused("matching is only for vectors")
     if expr.op in SETS and expr.matching.group:
         raise Refused("no grouping for set operators")
