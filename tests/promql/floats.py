@@ -56,7 +56,7 @@ def modulo(a, b):
 
 def power(a, b):
     if a == 0 and b < 0:
-        odd = b == math.floor(b) and math.isfinite(b) and b % 2 == 1
+        odd = math.isfinite(b) and b == math.floor(b) and b % 2 == 1
         return math.copysign(INF, a) if odd else INF
     try:
         return math.pow(a, b)
