@@ -27,7 +27,7 @@ def operators():
     t.say("Between scalars: IEEE 754, the remainder with the sign of the dividend.")
     pairs = [("7", "2"), ("-7", "2"), ("7", "-2"), ("-7.5", "-2"), ("0", "3"), ("3", "0"), ("-3", "0"), ("0", "0")]
     pairs += [("2", "0.5"), ("-2", "0.5"), ("1e300", "1e300"), ("Inf", "2"), ("2", "Inf"), ("Inf", "-Inf"),
-              ("NaN", "1")]
+              ("NaN", "1"), ("0", "-Inf")]
     for (a, b), op in product(pairs, ARITHMETIC):
         t.at("0", f"{a} {op} {b}" if not b.startswith("-") else f"{a} {op} ({b})")
     t.say("Precedence: ^ (to the right), then * / % atan2, + -, comparisons, and unless, or. Minus binds like *.")
