@@ -34,8 +34,8 @@ pub fn router(receiver: Arc<Receiver>) -> Router {
 
 async fn handle(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Body) -> Response {
     let response = write(&receiver, &headers, body).await;
-    let labels = [Signal::Metrics.as_str(), "remote_write", response.status().as_str()];
-    metrics::REQUESTS.with_label_values(&labels).inc();
+    let status = response.status();
+    metrics::REQUESTS.with_label_values(&[Signal::Metrics.as_str(), "remote_write", status.as_str()]).inc();
     response
 }
 
