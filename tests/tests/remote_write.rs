@@ -194,29 +194,8 @@ async fn shown(server: &Server, service: &str) -> Result<Vec<Value>> {
         FROM metrics WHERE scope_name = 'io.bonghwa.prometheus' AND service_name = '{service}' ORDER BY name, time"
     );
     let mut rows = server.sql().rows(&query).await?;
-    let columns = [
-        "name",
-        "type",
-        "t",
-        "start",
-        "value",
-        "nan",
-        "count",
-        "sum",
-        "buckets",
-        "exemplars",
-        "resource",
-        "attributes",
-        "service_name",
-        "unit",
-        "description",
-        "monotonic",
-        "temporality",
-        "flags",
-        "scope_version",
-    ];
     for row in &mut rows {
-        for column in columns {
+        for column in ["buckets", "exemplars", "resource", "attributes"] {
             let value = parsed(&row[column]);
             row[column] = value;
         }
@@ -310,28 +289,28 @@ async fn each_request_gets_its_answer() -> Result<()> {
     let other = ("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request");
     let named = ("content-type", "application/x-protobuf;proto=prometheus.WriteRequest");
     let plain = only(good("plain")).encode_to_vec();
-    let cases: Vec<(&[(&str, &str)], Vec<u8>, u16, &str)> = vec![
-        (&[], snappy(only(good("bare")).encode_to_vec())?, 204, ""),
-        (&[named, snap], snappy(only(good("named")).encode_to_vec())?, 204, ""),
-        (&[protobuf, ("content-encoding", "gzip")], gzip.finish()?, 204, ""),
+    let cases: Vec<(Vec<(&str, &str)>, Vec<u8>, u16, &str)> = vec![
+        (vec![], snappy(only(good("bare")).encode_to_vec())?, 204, ""),
+        (vec![named, snap], snappy(only(good("named")).encode_to_vec())?, 204, ""),
+        (vec![protobuf, ("content-encoding", "gzip")], gzip.finish()?, 204, ""),
         (
-            &[protobuf, ("content-encoding", "zstd")],
+            vec![protobuf, ("content-encoding", "zstd")],
             zstd::encode_all(&only(good("zstd")).encode_to_vec()[..], 1)?,
             204,
             "",
         ),
-        (&[protobuf, ("content-encoding", "identity")], plain.clone(), 204, ""),
-        (&[other, snap], body()?, 415, "proto=io.prometheus.write.v2.Request"),
-        (&[("content-type", "application/json"), snap], body()?, 415, "application/json"),
-        (&[protobuf, ("content-encoding", "br")], body()?, 415, "br"),
-        (&[protobuf, snap], plain.clone(), 400, "not valid snappy"),
-        (&[protobuf, snap], snappy(plain[..plain.len() - 2].to_vec())?, 400, "is cut short"),
-        (&[protobuf, snap], snappy(vec![0; 65 << 20])?, 413, "max_decompressed_bytes"),
-        (&[protobuf, snap, ("x-scope-orgid", "no/such")], body()?, 400, "X-Scope-OrgID"),
-        (&[protobuf, snap], snappy(vec![])?, 204, ""),
+        (vec![protobuf, ("content-encoding", "identity")], plain.clone(), 204, ""),
+        (vec![other, snap], body()?, 415, "proto=io.prometheus.write.v2.Request"),
+        (vec![("content-type", "application/json"), snap], body()?, 415, "application/json"),
+        (vec![protobuf, ("content-encoding", "br")], body()?, 415, "br"),
+        (vec![protobuf, snap], plain.clone(), 400, "not valid snappy"),
+        (vec![protobuf, snap], snappy(plain[..plain.len() - 2].to_vec())?, 400, "is cut short"),
+        (vec![protobuf, snap], snappy(vec![0; 65 << 20])?, 413, "max_decompressed_bytes"),
+        (vec![protobuf, snap, ("x-scope-orgid", "no/such")], body()?, 400, "X-Scope-OrgID"),
+        (vec![protobuf, snap], snappy(vec![])?, 204, ""),
     ];
     for (headers, body, status, word) in cases {
-        let answer = post(&server, PATHS[3], headers, body).await?;
+        let answer = post(&server, PATHS[3], &headers, body).await?;
         ensure!(answer.status == status && answer.said.contains(word), "{headers:?}: {answer:?} instead of {status}");
     }
     let kept = server.sql().rows("SELECT service_name, count(*) AS n FROM metrics GROUP BY 1 ORDER BY 1").await?;
@@ -419,13 +398,13 @@ async fn a_real_prometheus_sends_what_it_scrapes() -> Result<()> {
         wait::until(&format!("all series of {job} arrive"), DEADLINE, || async {
             let counted = prometheus.query(&format!("count({{job=\"{job}\"}})")).await.map_err(|e| e.to_string())?;
             let there: i64 = counted.first().and_then(|r| r["value"][1].as_str()?.parse().ok()).unwrap_or(0);
-            let here = integer(&format!(
+            let query = format!(
                 "SELECT count(DISTINCT series_id) FROM metrics WHERE service_name = '{service}'
                     AND scope_name = 'io.bonghwa.prometheus' AND attributes['job'] = '{job}'
                     AND attributes['cluster'] = 'test'"
-            ));
-            let here = here.await?;
-            hold(there > 100 && there == here, || format!("{there} series there, {here} here"))
+            );
+            let here = integer(&query).await?;
+            hold(there > 20 && there == here, || format!("{there} series there, {here} here"))
         })
         .await
         .with_context(|| prometheus.log_tail())?;
@@ -433,17 +412,17 @@ async fn a_real_prometheus_sends_what_it_scrapes() -> Result<()> {
 
     // Each sample that it has of a counter that moves is here, once, with its value.
     let name = "prometheus_tsdb_head_samples_appended_total";
-    let there = prometheus.query(&format!("{name}{{type=\"float\"}}[1m]")).await?;
-    let there = if there.is_empty() { prometheus.query(&format!("{name}[1m]")).await? } else { there };
-    let there: Vec<(i64, String)> = there[0]["values"]
-        .as_array()
-        .context("samples")?
-        .iter()
-        .map(|pair| {
-            (((pair[0].as_f64().unwrap_or(0.0)) * 1000.0).round() as i64, pair[1].as_str().unwrap_or("").to_owned())
-        })
-        .collect();
-    ensure!(there.len() > 3, "{there:?}");
+    let there = wait::until("it has scraped itself a few times", DEADLINE, || async {
+        let found = prometheus.query(&format!("{name}[1m]")).await.map_err(|e| e.to_string())?;
+        let samples = found.first().and_then(|series| series["values"].as_array()).cloned().unwrap_or_default();
+        hold(samples.len() > 3, || format!("{samples:?}"))?;
+        let pair = |pair: &Value| {
+            let seconds = pair[0].as_f64().unwrap_or_default();
+            ((seconds * 1000.0).round() as i64, pair[1].as_str().unwrap_or_default().to_owned())
+        };
+        Ok(samples.iter().map(pair).collect::<Vec<_>>())
+    })
+    .await?;
     wait::until("all samples arrive", DEADLINE, || async {
         let query = format!(
             "SELECT CAST(time AS BIGINT) / 1000000 AS t, value FROM metrics WHERE name = '{name}' AND value IS NOT NULL"
