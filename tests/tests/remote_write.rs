@@ -2,7 +2,6 @@
 //! blocks; and a real Prometheus sends what it scrapes.
 
 #[path = "../../crates/wire/tests/support/prometheus.rs"]
-#[allow(missing_docs, clippy::unwrap_used)]
 mod messages;
 
 use std::io::Write as _;
@@ -31,6 +30,9 @@ const V2: &[(&str, &str)] = &[
 ];
 const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Headers and body of a request; status of its answer, and a word that it says.
+type Case = (Vec<(&'static str, &'static str)>, Vec<u8>, u16, &'static str);
 
 /// An answer: status, what of it version 2 asks for, Retry-After, and the body.
 #[derive(Debug)]
@@ -289,7 +291,7 @@ async fn each_request_gets_its_answer() -> Result<()> {
     let other = ("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request");
     let named = ("content-type", "application/x-protobuf;proto=prometheus.WriteRequest");
     let plain = only(good("plain")).encode_to_vec();
-    let cases: Vec<(Vec<(&str, &str)>, Vec<u8>, u16, &str)> = vec![
+    let cases: Vec<Case> = vec![
         (vec![], snappy(only(good("bare")).encode_to_vec())?, 204, ""),
         (vec![named, snap], snappy(only(good("named")).encode_to_vec())?, 204, ""),
         (vec![protobuf, ("content-encoding", "gzip")], gzip.finish()?, 204, ""),

@@ -32,7 +32,7 @@ fn write_prometheus(dir: &Path, number: usize) {
     use prometheus::{Exemplar, Histogram, Metadata, Series, Span, WriteRequest, labels, sample, to_v2};
     let time = support::NOW as i64 / 1_000_000;
     let name = format!("m{}", number % 7);
-    let exemplars = vec![Exemplar { labels: labels(&[("trace_id", "1234")]), value: 1.0, timestamp: time }];
+    let exemplars = [Exemplar { labels: labels(&[("trace_id", "1234")]), value: 1.0, timestamp: time }];
     let histogram = Histogram {
         count_int: Some(3),
         schema: number as i32 % 9,
