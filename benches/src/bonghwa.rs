@@ -60,10 +60,13 @@ impl Bonghwa {
         self.process.settled_memory(START).await
     }
 
-    /// Sends a set to OTLP over HTTP; every request is acked.
-    pub async fn send(&self, set: &Set) -> Result<Replay> {
-        let target = Target { port: self.otlp, path: set.signal.path(), dialect: Dialect::Otlp(set.signal) };
-        replay(&target, &set.requests).await
+    /// Sends a set over HTTP; every request is acked.
+    pub async fn send(&self, set: &Set, dialect: Dialect) -> Result<Replay> {
+        let path = match dialect {
+            Dialect::Otlp(signal) => signal.path(),
+            Dialect::RemoteWrite => "/api/v1/write",
+        };
+        replay(&Target { port: self.otlp, path, dialect }, &set.requests).await
     }
 
     /// Sends metrics by remote write; every request is acked.

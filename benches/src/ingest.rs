@@ -14,6 +14,7 @@ use crate::peers::metrics::{Kind, MetricStore};
 use crate::peers::{Durability, OURS};
 use crate::process::{self, BOTH, SERVER, Usage};
 use crate::report::{self, Align, Spread, Table, mb, rate};
+use crate::sender::Dialect;
 
 /// One system on one set.
 #[derive(Serialize)]
@@ -101,7 +102,7 @@ struct Bench {
 
 impl Bench {
     async fn records(&mut self, set: &Set, peers: bool) -> Result<()> {
-        self.ours(set).await?;
+        self.ours(set, Dialect::Otlp(set.signal)).await?;
         if peers && let Err(error) = self.clickhouse(set).await {
             self.missing.push(format!("{} ({}): {error:#}", clickhouse::NAME, set.signal.table()));
         }
@@ -109,7 +110,8 @@ impl Bench {
     }
 
     async fn metrics(&mut self, sets: &Dialects, peers: bool) -> Result<()> {
-        self.ours(&sets.otlp).await?;
+        self.ours(&sets.otlp, Dialect::Otlp(Signal::Metrics)).await?;
+        self.ours(&sets.remote_write, Dialect::RemoteWrite).await?;
         for kind in Kind::ALL.into_iter().filter(|_| peers) {
             if let Err(error) = self.metric_store(kind, &sets.remote_write).await {
                 self.missing.push(format!("{}: {error:#}", kind.name()));
@@ -118,20 +120,24 @@ impl Bench {
         Ok(())
     }
 
-    async fn ours(&mut self, set: &Set) -> Result<()> {
+    async fn ours(&mut self, set: &Set, dialect: Dialect) -> Result<()> {
         let signal = set.signal.table();
-        ours_once(&warm_up(set), SERVER).await?;
+        ours_once(&warm_up(set), dialect, SERVER).await?;
         let mut runs = vec![];
         for n in 1..=self.runs {
-            let run = ours_once(set, SERVER).await?;
+            let run = ours_once(set, dialect, SERVER).await?;
             say(signal, bonghwa::NAME, n, set.items(), &run);
             runs.push(run);
         }
-        let both = ours_once(set, BOTH).await?;
+        let both = ours_once(set, dialect, BOTH).await?;
         let mut measured = Measured::new(set.signal, bonghwa::NAME.into(), OURS, set.items(), set.bytes(), &runs);
         measured.version = bonghwa::version()?;
         measured.both_cores = Some(set.items() as f64 / both.wall);
-        measured.budget = Some(budgets::ingest(set.signal));
+        match dialect {
+            Dialect::Otlp(signal) => measured.budget = Some(budgets::ingest(signal)),
+            // Compared with OTLP in the table, whose budget is the one that counts.
+            Dialect::RemoteWrite => measured.version.push_str(", remote write"),
+        }
         self.measured.push(measured);
         Ok(())
     }
@@ -236,11 +242,11 @@ fn warm_up(set: &Set) -> Set {
     Set { signal: set.signal, items_per_request: set.items_per_request, requests }
 }
 
-async fn ours_once(set: &Set, cores: &'static str) -> Result<Run> {
+async fn ours_once(set: &Set, dialect: Dialect, cores: &'static str) -> Result<Run> {
     let server = Bonghwa::start(cores).await?;
     let before = server.usage()?;
     let began = std::time::Instant::now();
-    let replay = server.send(set).await?;
+    let replay = server.send(set, dialect).await?;
     server.flush().await?;
     let run = Run::between(before, server.usage()?, began.elapsed().as_secs_f64(), replay.repeated);
     server.check(set).await?;

@@ -16,6 +16,7 @@ use crate::peers::clickhouse::{self, Schema};
 use crate::peers::metrics::{Kind, MetricStore};
 use crate::process::{self, SERVER};
 use crate::report::{self, Align, Spread, Table, mb};
+use crate::sender::Dialect;
 
 /// One system's bytes of one set.
 #[derive(Serialize)]
@@ -99,7 +100,7 @@ impl Bench {
         let mut peaks = vec![];
         for n in 1..=runs {
             let server = Bonghwa::start(SERVER).await?;
-            server.send(set).await?;
+            server.send(set, Dialect::Otlp(set.signal)).await?;
             server.flush().await?;
             peaks.push(mb(server.usage()?.peak));
             server.check(set).await?;

@@ -94,7 +94,7 @@ fn probes() -> Vec<Probe> {
     probes
 }
 
-/// Served on the API's port alone.
+/// Prometheus' remote write.
 const REMOTE_WRITE: [&str; 4] =
     ["/api/v1/write", "/api/v1/push", "/prometheus/api/v1/write", "/prometheus/api/v1/push"];
 
@@ -210,8 +210,7 @@ async fn every_caller_at_every_endpoint_for_every_tenant() -> Result<()> {
     for probe in &probes {
         let needs = &rights[probe.route];
         let (api, otlp) = (server.url(""), server.otlp_http());
-        let otlp_too = needs == "write" && !REMOTE_WRITE.contains(&probe.route);
-        let listeners = if otlp_too { vec![("api", api), ("otlp", otlp)] } else { vec![("api", api)] };
+        let listeners = if needs == "write" { vec![("api", api), ("otlp", otlp)] } else { vec![("api", api)] };
         for (listener, base) in listeners {
             let what = format!("{listener} {} {}", probe.method, probe.route);
             let ask = async |headers: &[(&str, &str)]| -> Result<u16> {

@@ -99,7 +99,6 @@ pub async fn serve(config: Config) -> Result<()> {
     router = router.merge(limits::router(node.clone(), config.limits.clone()));
     if let Some(receiver) = &node.receiver {
         router = router.merge(bonghwa_distributor::http::router(receiver.clone()));
-        router = router.merge(bonghwa_distributor::remote_write::router(receiver.clone()));
     }
     if let Some(engine) = &node.engine {
         router = router.merge(bonghwa_querier::router(Querier {

@@ -1,4 +1,5 @@
-//! OTLP over HTTP: `POST /v1/{logs,metrics,traces}`, and the paths that Grafana's products use.
+//! OTLP over HTTP: `POST /v1/{logs,metrics,traces}`, and the paths that Grafana's products use. What else is
+//! written over HTTP is served beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::metrics;
 use crate::receive::{Message, Outcome, ReceiveError, Receiver, Request};
 use crate::remote_write;
 
-/// The routes: `/v1/...`, `/otlp/v1/...`, and Mimir's `/api/v1/otlp/v1/metrics`.
+/// The routes: `/v1/...`, `/otlp/v1/...`, and Mimir's `/api/v1/otlp/v1/metrics`; those of remote write.
 pub fn router(receiver: Arc<Receiver>) -> Router {
     let mut router = Router::new();
     for signal in Signal::ALL {
@@ -33,7 +34,7 @@ pub fn router(receiver: Arc<Receiver>) -> Router {
             router = router.route("/api/v1/otlp/v1/metrics", post(handler));
         }
     }
-    router.with_state(receiver)
+    router.with_state(receiver.clone()).merge(remote_write::router(receiver))
 }
 
 /// The tenant that a caller names.

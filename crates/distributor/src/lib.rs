@@ -1,8 +1,7 @@
 //! The distributor: receives OTLP and Prometheus' remote write, checks limits, splits by tenant and service,
 //! sends to the partitions' leaders, and acks when they acked.
 //!
-//! The write path: [`http::router`], [`grpc::router`] or [`remote_write::router`] ->
-//! `receive::Receiver::receive` -> `limits::Limits::admit` -> `wire::decode` -> `route::Router::split` ->
+//! The write path: [`http::router`] (with `remote_write`) or [`grpc::router`] -> `receive::Receiver::receive` -> `limits::Limits::admit` -> `wire::decode` -> `route::Router::split` ->
 //! `protocol::IngesterClient::append`.
 
 mod body;
@@ -12,7 +11,7 @@ mod limits;
 mod metadata;
 mod metrics;
 mod receive;
-pub mod remote_write;
+mod remote_write;
 mod route;
 
 pub use limits::{Rate, SignalLimits, TenantLimits};

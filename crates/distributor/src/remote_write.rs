@@ -22,7 +22,7 @@ use crate::receive::{Message, Outcome, ReceiveError, Receiver, Request};
 const VERSION: &str = "x-prometheus-remote-write-version";
 
 /// The routes, with and without Mimir's prefix.
-pub fn router(receiver: Arc<Receiver>) -> Router {
+pub(crate) fn router(receiver: Arc<Receiver>) -> Router {
     let mut router = Router::new();
     for prefix in ["", "/prometheus"] {
         for path in ["write", "push"] {

@@ -15,6 +15,7 @@ pub mod load;
 pub mod node;
 pub mod oracle;
 mod ports;
+pub mod prometheus;
 pub mod s3;
 pub mod seed;
 pub mod send;

@@ -31,6 +31,11 @@ pub fn helm() -> Result<PathBuf> {
     installed("helm/helm")
 }
 
+/// Prometheus.
+pub fn prometheus() -> Result<PathBuf> {
+    installed("prometheus/usr/bin/prometheus")
+}
+
 fn installed(path: &str) -> Result<PathBuf> {
     let file = cache()?.join(path);
     if !file.exists() {

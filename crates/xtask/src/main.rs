@@ -9,6 +9,7 @@ mod fuzz;
 mod go;
 mod helm;
 mod progress;
+mod prometheus;
 mod setup;
 
 use anyhow::Result;

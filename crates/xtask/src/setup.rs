@@ -31,6 +31,7 @@ pub fn everything() -> Result<()> {
     python()?;
     debian(&CLUSTER)?;
     crate::helm::install()?;
+    crate::prometheus::install()?;
     collector()
 }
 

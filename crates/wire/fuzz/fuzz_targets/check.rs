@@ -15,6 +15,7 @@ pub fn options() -> DecodeOptions {
         max_keys: 64,
         max_buckets: 64,
         max_records: 1000,
+        max_entries: 10_000,
         max_text_bytes: 1 << 20,
         ..Default::default()
     }
