@@ -39,8 +39,16 @@ const SHAPES: [Shape; 10] = [
     Shape { name: "sum by (operation) over 1k", query: "sum by (operation) (rate(http_requests[5m]))", range: true },
     Shape { name: "1k series as they are", query: "http_requests", range: true },
     Shape { name: "one series", query: r#"http_requests{k8s_pod_name=~".*-0",operation="get"}"#, range: true },
-    Shape { name: "max_over_time over 1k", query: "max by (operation) (max_over_time(http_utilization[5m]))", range: true },
-    Shape { name: "quantile_over_time over 1k", query: "avg(quantile_over_time(0.9, http_utilization[10m]))", range: true },
+    Shape {
+        name: "max_over_time over 1k",
+        query: "max by (operation) (max_over_time(http_utilization[5m]))",
+        range: true,
+    },
+    Shape {
+        name: "quantile_over_time over 1k",
+        query: "avg(quantile_over_time(0.9, http_utilization[10m]))",
+        range: true,
+    },
     Shape {
         name: "ratio of two sums",
         query: "sum by (operation) (rate(http_bytes[5m])) / sum by (operation) (rate(http_requests[5m]))",
@@ -233,4 +241,3 @@ fn same(ours: &Value, theirs: &Value) -> bool {
     };
     shape(ours) == shape(theirs)
 }
-

@@ -127,11 +127,7 @@ async fn check(server: &Server, data: &Data) -> Result<()> {
         ("queue_length", "instance", vec![("a", (last % 5) as f64 + 0.5), ("b", (last % 5) as f64 + 1.0)]),
         ("max_over_time(queue_length{instance=\"a\"}[10m])", "instance", vec![("a", 4.5)]),
         ("histogram_quantile(0.5, sum by (le) (http_duration_seconds_bucket))", "job", vec![("", 0.55)]),
-        (
-            "http_duration_seconds_bucket{instance=\"a\"}",
-            "le",
-            vec![("+Inf", 4.0 * n), ("0.1", n), ("1", 3.0 * n)],
-        ),
+        ("http_duration_seconds_bucket{instance=\"a\"}", "le", vec![("+Inf", 4.0 * n), ("0.1", n), ("1", 3.0 * n)]),
         ("http_duration_seconds_count{instance=\"a\"}", "instance", vec![("a", 4.0 * n)]),
         ("http_duration_seconds_sum{instance=\"a\"}", "instance", vec![("a", 1.5 * n)]),
         ("histogram_count(rpc_duration_seconds)", "instance", vec![("a", 3.0 * n), ("b", 3.0 * n)]),
@@ -157,8 +153,7 @@ async fn check(server: &Server, data: &Data) -> Result<()> {
         ("step", STEP_S.to_string()),
     ];
     let (_, body) = ask(server, "/prometheus/api/v1/query_range", &range).await?;
-    let expected: Vec<Value> =
-        (0..SAMPLES).map(|n| json!([data.start + n * STEP_S, (90 * n).to_string()])).collect();
+    let expected: Vec<Value> = (0..SAMPLES).map(|n| json!([data.start + n * STEP_S, (90 * n).to_string()])).collect();
     ensure!(body["data"]["result"] == json!([{ "metric": {}, "values": expected }]), "{body}");
     Ok(())
 }
@@ -170,9 +165,7 @@ async fn check_lists(server: &Server) -> Result<()> {
     let (_, values) = ask(server, "/api/v1/label/instance/values", &[]).await?;
     ensure!(values["data"] == json!(["a", "b"]), "{values}");
     let (_, series) = ask(server, "/api/v1/series", &selected).await?;
-    let one = |instance: &str| {
-        json!({ "__name__": "http_requests_total", "http_route": "/cart", "instance": instance, "job": "eu/shop" })
-    };
+    let one = |instance: &str| json!({ "__name__": "http_requests_total", "http_route": "/cart", "instance": instance, "job": "eu/shop" });
     ensure!(series["data"] == json!([one("a"), one("b")]), "{series}");
     let (_, metadata) = ask(server, "/api/v1/metadata", &[("metric", "http_requests_total".to_owned())]).await?;
     let expected = json!({ "http_requests_total": [{ "type": "counter", "help": "Requests.", "unit": "{request}" }] });

@@ -125,7 +125,11 @@ impl Column {
         if message.list {
             let list = LISTS.iter().find(|name| **name == message.base && signal == Signal::Metrics);
             return list.map(|name| Column::List(name)).ok_or_else(|| {
-                BlockError::Request(format!("{signal} has no list {:?}: metrics have {}", message.base, LISTS.join(", ")))
+                BlockError::Request(format!(
+                    "{signal} has no list {:?}: metrics have {}",
+                    message.base,
+                    LISTS.join(", ")
+                ))
             });
         }
         if !message.base.is_empty() {

@@ -23,7 +23,8 @@ mod rows;
 mod write;
 
 pub use column::{
-    AttributeScope, BaseColumn, Column, LISTS, ValueType, base_column, base_columns, field, schema, time_column, value_type,
+    AttributeScope, BaseColumn, Column, LISTS, ValueType, base_column, base_columns, field, schema, time_column,
+    value_type,
 };
 pub use describe::{Describer, describe};
 pub use error::BlockError;

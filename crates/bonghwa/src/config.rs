@@ -17,9 +17,9 @@ use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
 pub use compaction::{Compaction, Keep};
-pub use metrics::Metrics;
 pub use limits::{Limits, TenantRates};
 pub use load::load;
+pub use metrics::Metrics;
 
 use crate::roles::Roles;
 use crate::units::{Size, Time};

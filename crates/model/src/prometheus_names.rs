@@ -67,15 +67,8 @@ const UNITS: [(&str, &str); 27] = [
 ];
 
 /// What units per time are called.
-const PER: [(&str, &str); 7] = [
-    ("s", "second"),
-    ("m", "minute"),
-    ("h", "hour"),
-    ("d", "day"),
-    ("w", "week"),
-    ("mo", "month"),
-    ("y", "year"),
-];
+const PER: [(&str, &str); 7] =
+    [("s", "second"), ("m", "minute"), ("h", "hour"), ("d", "day"), ("w", "week"), ("mo", "month"), ("y", "year")];
 
 fn named<'a>(table: &'a [(&str, &'a str)], unit: &'a str) -> &'a str {
     table.iter().find(|(ucum, _)| *ucum == unit).map_or(unit, |(_, name)| name)

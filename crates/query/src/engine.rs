@@ -298,7 +298,12 @@ impl Engine {
 
     /// What the query sees of each tenant, and where its rows come from. No record is of two
     /// tenants, so that each may have a view of its own.
-    pub(crate) async fn views(&self, tenants: &TenantSet, signals: &BTreeSet<Signal>, alive: &Alive) -> Result<Views, QueryError> {
+    pub(crate) async fn views(
+        &self,
+        tenants: &TenantSet,
+        signals: &BTreeSet<Signal>,
+        alive: &Alive,
+    ) -> Result<Views, QueryError> {
         let of_tenant = |tenant: &TenantId| {
             let tenant = tenant.clone();
             async move {

@@ -13,7 +13,7 @@ use crate::syntax::Function;
 /// Puts the function's values at each step into `row`.
 pub(super) fn apply(samples: &Samples, row: &mut Row, context: &mut Context) {
     use Function::{
-        DoubleExponentialSmoothing, Deriv, Integral, MadOverTime, MaxOverTime, MinOverTime, PredictLinear,
+        Deriv, DoubleExponentialSmoothing, Integral, MadOverTime, MaxOverTime, MinOverTime, PredictLinear,
         QuantileOverTime, StddevOverTime, StdvarOverTime, TsOfMaxOverTime, TsOfMinOverTime,
     };
     let function = context.call.function;
@@ -100,7 +100,13 @@ fn of_float_window(part: &Samples, reference: i64, context: &mut Context) -> Opt
     let mut out = [super::rows::ABSENT];
     let grid = super::rows::Grid { start: reference + context.window.offset, step: 1, len: 1 };
     let window = super::window::Window { grid, at: None, ..*context.window };
-    let mut context = Context { window: &window, call: context.call, name: context.name, notes: context.notes, scratch: context.scratch };
+    let mut context = Context {
+        window: &window,
+        call: context.call,
+        name: context.name,
+        notes: context.notes,
+        scratch: context.scratch,
+    };
     super::rate::extrapolated(part, &mut out, &mut context);
     (!super::rows::is_absent(out[0])).then_some(Point::Float(out[0]))
 }

@@ -4,7 +4,7 @@ use super::range::Context;
 use super::window::Samples;
 use crate::syntax::Function;
 
-/// What extrapolation needs of a window, times in seconds.
+/// What extrapolation needs of a window, times in milliseconds: only their ratios count.
 pub(super) struct Ends {
     /// From the range's start to the first sample.
     pub to_start: f64,
@@ -21,9 +21,9 @@ impl Ends {
     pub(super) fn new(times: &[i64], start: i64, end: i64) -> Self {
         let (first, last) = (times[0], times[times.len() - 1]);
         Self {
-            to_start: (first - start) as f64 / 1000.0,
-            to_end: (end - last) as f64 / 1000.0,
-            sampled: (last - first) as f64 / 1000.0,
+            to_start: (first - start) as f64,
+            to_end: (end - last) as f64,
+            sampled: (last - first) as f64,
             intervals: (times.len() - 1) as f64,
         }
     }
@@ -31,7 +31,25 @@ impl Ends {
     /// What a difference is multiplied with. A counter that begins at `first` and grew by `growth` cannot have
     /// been below zero: it is not extrapolated further back than to there.
     #[inline]
-    pub(super) fn factor(mut self, counter: Option<(f64, f64)>) -> f64 {
+    pub(super) fn factor(self, counter: Option<(f64, f64)>) -> f64 {
+        // Divisions cost most of a rate: nearly always samples reach both bounds, and none is needed to see it.
+        let reaches = |gap: f64| gap * self.intervals < self.sampled * 1.09;
+        if !(reaches(self.to_start) && reaches(self.to_end)) {
+            return self.factor_at_an_end(counter);
+        }
+        let mut to_start = self.to_start;
+        if let Some((first, growth)) = counter
+            && growth > 0.0
+            && first >= 0.0
+            && self.sampled * first < to_start * growth
+        {
+            to_start = self.sampled * (first / growth);
+        }
+        (self.sampled + to_start + self.to_end) / self.sampled
+    }
+
+    #[cold]
+    fn factor_at_an_end(mut self, counter: Option<(f64, f64)>) -> f64 {
         let average = self.sampled / self.intervals;
         // Where a sample is missing at the bound, the series began or ended: half an interval is likely.
         let threshold = average * 1.1;

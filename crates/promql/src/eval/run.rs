@@ -1,5 +1,6 @@
 //! The tree above the leaves, evaluated once all series are folded.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::annotations::{Note, Notes};
@@ -82,7 +83,16 @@ impl<'a> Run<'a> {
     pub(crate) fn matrix(&mut self, grid: &Grid) -> Result<Option<Vec<RawSeries>>, Error> {
         let plan = self.plan;
         let Node::Matrix { window, source, widening } = &plan.root else { return Ok(None) };
-        let mut series = self.source(source)?.0;
+        let (mut series, drops) = self.source(source)?;
+        for (one, drop) in series.iter_mut().zip(drops) {
+            if drop {
+                one.labels = one.labels.without_metadata();
+            }
+        }
+        let mut seen = HashSet::new();
+        if !series.iter().all(|one| seen.insert(one.labels.clone())) {
+            return Err(same_labels());
+        }
         let (from, to) = (window.reference(0) - window.before, window.reference(grid.len - 1) + window.after);
         for one in &mut series {
             let inside = |times: &[i64]| times.partition_point(|t| *t <= from)..times.partition_point(|t| *t <= to);

@@ -85,7 +85,8 @@ impl Mean {
                 return;
             }
         }
-        let mean = |m: &Self| if m.incremental { m.sum } else { Sum { sum: m.sum.sum / m.count, lost: m.sum.lost / m.count } };
+        let mean =
+            |m: &Self| if m.incremental { m.sum } else { Sum { sum: m.sum.sum / m.count, lost: m.sum.lost / m.count } };
         let (mut a, b) = (mean(self), mean(&other));
         let share = self.count / count;
         a = Sum { sum: a.sum * share, lost: a.lost * share };
@@ -148,7 +149,8 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     let rank = q * last as f64;
     let (low, weight) = (rank.floor(), rank - rank.floor());
     let (low, high) = (values[low as usize], values[(low as usize + 1).min(last)]);
-    if weight == 0.0 { low } else { low * (1.0 - weight) + high * weight }
+    // Computed also where one counts for nothing, as Prometheus does: an infinity beside the rank makes it NaN.
+    low * (1.0 - weight) + high * weight
 }
 
 /// The line through samples by least squares: slope per second, and the value at `zero`.

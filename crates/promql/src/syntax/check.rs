@@ -92,7 +92,8 @@ impl Checker<'_> {
         } else {
             let least = wanted - 1;
             if least > got {
-                return self.error(span, format!("expected at least {least} argument(s) in call to {name:?}, got {got}"));
+                return self
+                    .error(span, format!("expected at least {least} argument(s) in call to {name:?}, got {got}"));
             }
             let most = least + usize::try_from(signature.variadic).unwrap_or(usize::MAX - least);
             if most < got {
@@ -156,7 +157,7 @@ impl Checker<'_> {
                 let message = format!("set operator {:?} not allowed in binary scalar expression", op.as_str());
                 return self.error(span, message);
             }
-            if !matching.labels.is_empty() || matching.on {
+            if !matching.labels.is_empty() {
                 return self.error(span, "vector matching only allowed between instant vectors");
             }
             if fills {

@@ -151,7 +151,8 @@ impl Parser<'_> {
         let offset = self.offset_duration()?;
         let span = expr.span;
         let Some(modifiers) = modifiers(expr) else {
-            let message = "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery";
+            let message =
+                "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery";
             return Err(self.error(span, message));
         };
         if modifiers.offset.is_some() {
@@ -176,7 +177,8 @@ impl Parser<'_> {
         };
         let span = expr.span;
         let Some(modifiers) = modifiers(expr) else {
-            let message = "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery";
+            let message =
+                "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery";
             return Err(self.error(span, message));
         };
         if modifiers.at.is_some() {

@@ -66,10 +66,8 @@ pub enum Command {
 
 /// Parses a script; an error names its line.
 pub fn parse(text: &str) -> Result<Vec<Command>, String> {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(|line| if line.trim_start().starts_with('#') { "" } else { line.trim() })
-        .collect();
+    let lines: Vec<&str> =
+        text.lines().map(|line| if line.trim_start().starts_with('#') { "" } else { line.trim() }).collect();
     let mut commands = vec![];
     let mut at = 0;
     while at < lines.len() {

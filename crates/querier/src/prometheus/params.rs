@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use bonghwa_cluster::seam;
-use bonghwa_promql::syntax::{parse_duration, parse_matchers};
 use bonghwa_promql::Matcher;
+use bonghwa_promql::syntax::{parse_duration, parse_matchers};
 use http::{HeaderMap, Request, StatusCode, header};
 
 use crate::error::ApiError;
@@ -51,7 +51,8 @@ impl Params {
 
     /// A time in Unix milliseconds.
     pub(crate) fn time(&self, name: &str) -> Result<Option<i64>, ApiError> {
-        let time = |text: &str| time(text).ok_or_else(|| invalid(name, format!("cannot parse {text:?} to a valid timestamp")));
+        let time =
+            |text: &str| time(text).ok_or_else(|| invalid(name, format!("cannot parse {text:?} to a valid timestamp")));
         self.get(name).map(time).transpose()
     }
 
@@ -80,7 +81,8 @@ impl Params {
     /// How many results there may be; 0 is any number.
     pub(crate) fn limit(&self) -> Result<usize, ApiError> {
         let read = |text: &str| {
-            text.parse().map_err(|_| invalid("limit", format!("cannot parse {text:?} to a number that is not negative")))
+            text.parse()
+                .map_err(|_| invalid("limit", format!("cannot parse {text:?} to a number that is not negative")))
         };
         Ok(self.get("limit").map(read).transpose()?.unwrap_or(0))
     }
@@ -163,7 +165,8 @@ fn time(text: &str) -> Option<i64> {
 fn rfc3339(text: &str) -> Option<i64> {
     let nanos = arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(text).ok()?;
     let has_zone = text.ends_with(['Z', 'z']) || text.get(19..).is_some_and(|rest| rest.contains(['+', '-']));
-    (has_zone && text.as_bytes().get(10).is_some_and(|t| matches!(t, b'T' | b't'))).then_some(nanos.div_euclid(1_000_000))
+    (has_zone && text.as_bytes().get(10).is_some_and(|t| matches!(t, b'T' | b't')))
+        .then_some(nanos.div_euclid(1_000_000))
 }
 
 #[cfg(test)]

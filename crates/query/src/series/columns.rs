@@ -8,17 +8,8 @@ use bonghwa_block::Column;
 use crate::QueryError;
 
 /// What tells series apart.
-const IDENTITY: [&str; 9] = [
-    "series_id",
-    "name",
-    "type",
-    "unit",
-    "monotonic",
-    "temporality",
-    "service_name",
-    "scope_name",
-    "scope_version",
-];
+const IDENTITY: [&str; 9] =
+    ["series_id", "name", "type", "unit", "monotonic", "temporality", "service_name", "scope_name", "scope_version"];
 /// What labels are made of.
 const SOURCES: [&str; 2] = ["resource", "attributes"];
 /// What samples are made of: the list, and the column of a single one.
@@ -100,7 +91,9 @@ impl<'a> Columns<'a> {
     pub fn new(batch: &'a RecordBatch) -> Result<Self, QueryError> {
         let columns = batch.columns();
         let at = |index: usize| columns.get(index).ok_or_else(|| wrong("metrics lack a column"));
-        let text = |index: usize| at(index)?.as_string_opt::<i32>().ok_or_else(|| wrong(IDENTITY.get(index).unwrap_or(&"a label")));
+        let text = |index: usize| {
+            at(index)?.as_string_opt::<i32>().ok_or_else(|| wrong(IDENTITY.get(index).unwrap_or(&"a label")))
+        };
         let first = IDENTITY.len() + SOURCES.len();
         let samples = match columns.get(first..) {
             Some(samples) if samples.len() == SAMPLES.len() => Some(Samples::new(samples)?),
@@ -202,4 +195,3 @@ fn place(list: Option<&ListArray>, row: usize, sample: usize) -> Option<usize> {
 fn wrong(what: &str) -> QueryError {
     QueryError::Internal(format!("{what} came with another type"))
 }
-

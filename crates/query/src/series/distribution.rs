@@ -134,8 +134,9 @@ mod tests {
     #[test]
     fn scales_finer_than_prometheus_has_are_merged() {
         let read = |scale: i32| {
-            let text =
-                format!(r#"{{"scale":{scale},"zero_count":1,"zero_threshold":0,"positive":{{"offset":-2,"counts":[1,2,3,4]}}}}"#);
+            let text = format!(
+                r#"{{"scale":{scale},"zero_count":1,"zero_threshold":0,"positive":{{"offset":-2,"counts":[1,2,3,4]}}}}"#
+            );
             exponential(&text, 11.0, 5.0)
         };
         assert_eq!(read(8).unwrap().positive, [(-1, 1.0), (0, 2.0), (1, 3.0), (2, 4.0)]);

@@ -9,10 +9,11 @@ use bonghwa_model::prometheus;
 use bonghwa_model::prometheus_names::metric_name;
 use bonghwa_promql::number;
 use bonghwa_promql::{Histogram, Labels, METRIC_NAME, Matcher, STALE_BITS};
+use foldhash::fast::FixedState;
 
 use super::columns::{Columns, Samples};
-use super::labels::{Labeller, MetricsOptions, Pairs, Resource, verbatim};
 use super::distribution;
+use super::labels::{Labeller, MetricsOptions, Pairs, Resource, verbatim};
 use crate::QueryError;
 
 /// The series that describes each resource.
@@ -59,7 +60,8 @@ impl Found {
     /// Changes are added up, from nothing before the first sample that was read.
     pub fn finish(&mut self) {
         if !self.times.is_sorted_by(|a, b| a < b) {
-            let mut samples: Vec<(i64, f64)> = std::mem::take(&mut self.times).into_iter().zip(self.values.drain(..)).collect();
+            let mut samples: Vec<(i64, f64)> =
+                std::mem::take(&mut self.times).into_iter().zip(self.values.drain(..)).collect();
             samples.sort_by_key(|sample| sample.0);
             for (time, value) in samples {
                 if self.times.last() == Some(&time) {
@@ -93,15 +95,15 @@ pub(super) struct Gather<'a> {
     labeller: Labeller<'a>,
     options: &'a MetricsOptions,
     series: Vec<(Labels, Found)>,
-    by_labels: HashMap<Labels, usize>,
+    by_labels: HashMap<Labels, usize, FixedState>,
     /// What rows of one number are, by the identity of their series.
-    known: HashMap<String, Option<usize>>,
+    known: HashMap<u128, Option<usize>, FixedState>,
     samples: u64,
 }
 
 /// A row's metric and labels, before the names of its parts.
-struct Row<'r> {
-    id: &'r str,
+struct Row {
+    id: u128,
     kind: MetricType,
     /// Without suffixes.
     name: String,
@@ -118,8 +120,8 @@ impl<'a> Gather<'a> {
             labeller: Labeller::new(options),
             options,
             series: Vec::new(),
-            by_labels: HashMap::new(),
-            known: HashMap::new(),
+            by_labels: HashMap::default(),
+            known: HashMap::default(),
             samples: 0,
         }
     }
@@ -164,7 +166,8 @@ impl<'a> Gather<'a> {
                 continue;
             }
             let row = Row {
-                id: columns.id.value(at),
+                // Hexadecimal digits, always.
+                id: u128::from_str_radix(columns.id.value(at), 16).unwrap_or_default(),
                 kind: kind(columns.metric_type.value(at)),
                 name: names.of(columns, at, verbatim),
                 verbatim,
@@ -204,20 +207,21 @@ impl<'a> Gather<'a> {
     }
 
     /// The labels of a row, without name.
-    fn pairs(&mut self, columns: &Columns<'_>, row: &Row<'_>) -> Pairs {
+    fn pairs(&mut self, columns: &Columns<'_>, row: &Row) -> Pairs {
         if row.verbatim {
             return verbatim(columns.attributes.value(row.at));
         }
         let mut pairs = self.labeller.attributes(columns.attributes.value(row.at));
         pairs.extend(self.labeller.scope(columns.scope_name.value(row.at), columns.scope_version.value(row.at)));
         // What identifies the target wins over an attribute of the same name.
-        let resource: &Resource = self.labeller.resource(columns.resource.value(row.at), columns.service_name.value(row.at));
+        let resource: &Resource =
+            self.labeller.resource(columns.resource.value(row.at), columns.service_name.value(row.at));
         pairs.extend(resource.labels.iter().cloned());
         pairs
     }
 
-    fn number(&mut self, columns: &Columns<'_>, row: &Row<'_>) {
-        let place = match self.known.get(row.id) {
+    fn number(&mut self, columns: &Columns<'_>, row: &Row) {
+        let place = match self.known.get(&row.id) {
             Some(place) => *place,
             None => {
                 let place = match self.may_be_named(&row.name) {
@@ -227,7 +231,7 @@ impl<'a> Gather<'a> {
                     }
                     false => None,
                 };
-                self.known.insert(row.id.to_owned(), place);
+                self.known.insert(row.id, place);
                 place
             }
         };
@@ -237,7 +241,7 @@ impl<'a> Gather<'a> {
         self.samples += numbers(samples, row.at, self.range, found);
     }
 
-    fn explicit(&mut self, columns: &Columns<'_>, row: &Row<'_>) {
+    fn explicit(&mut self, columns: &Columns<'_>, row: &Row) {
         let pairs = self.pairs(columns, row);
         let Some(samples) = &columns.samples else { return self.parts_without_samples(&pairs, row) };
         let mut parts = Parts { gather: self, pairs: &pairs, row, places: HashMap::new() };
@@ -266,7 +270,7 @@ impl<'a> Gather<'a> {
         }
     }
 
-    fn exponential(&mut self, columns: &Columns<'_>, row: &Row<'_>) {
+    fn exponential(&mut self, columns: &Columns<'_>, row: &Row) {
         if !self.may_be_named(&row.name) {
             return;
         }
@@ -291,7 +295,7 @@ impl<'a> Gather<'a> {
         }
     }
 
-    fn summary(&mut self, columns: &Columns<'_>, row: &Row<'_>) {
+    fn summary(&mut self, columns: &Columns<'_>, row: &Row) {
         let pairs = self.pairs(columns, row);
         let Some(samples) = &columns.samples else { return self.parts_without_samples(&pairs, row) };
         let mut parts = Parts { gather: self, pairs: &pairs, row, places: HashMap::new() };
@@ -311,7 +315,7 @@ impl<'a> Gather<'a> {
     }
 
     /// Where only labels are asked for: the parts that have no bound.
-    fn parts_without_samples(&mut self, pairs: &Pairs, row: &Row<'_>) {
+    fn parts_without_samples(&mut self, pairs: &Pairs, row: &Row) {
         for suffix in ["_count", "_sum"] {
             let name = format!("{}{suffix}", row.name);
             if self.may_be_named(&name) {
@@ -354,7 +358,7 @@ impl<'a> Gather<'a> {
 struct Parts<'g, 'a, 'r> {
     gather: &'g mut Gather<'a>,
     pairs: &'r Pairs,
-    row: &'r Row<'r>,
+    row: &'r Row,
     /// By suffix and bound.
     places: HashMap<(&'static str, u64), Option<usize>>,
 }
@@ -414,7 +418,8 @@ impl Names<'_> {
         }
         let (kind, monotonic) = (kind(columns.metric_type.value(at)), columns.monotonic.value(at));
         if let Some((last, shown)) = &self.last
-            && (last.name.as_str(), last.unit.as_str(), last.metric_type, last.monotonic) == (name, unit, kind, monotonic)
+            && (last.name.as_str(), last.unit.as_str(), last.metric_type, last.monotonic)
+                == (name, unit, kind, monotonic)
         {
             return shown.clone();
         }

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn resources_become_job_and_instance() {
-        let promoted = MetricsOptions { promote_resource_attributes: vec!["k8s.pod.name".into()], ..Default::default() };
+        let promoted =
+            MetricsOptions { promote_resource_attributes: vec!["k8s.pod.name".into()], ..Default::default() };
         let mut labeller = Labeller::new(&promoted);
         let resource = labeller.resource(
             r#"{"k8s.pod.name":"p","service.instance.id":"i","service.name":"s","service.namespace":"n","zone":1}"#,
