@@ -25,8 +25,8 @@ pub mod syntax;
 
 pub use error::{Error, ParseError};
 pub use eval::{
-    Annotations, Answer, Evaluation, Fold, Limits, Params, Point, Sample, Selection, SelectionKind, Series,
-    SeriesPoints, STALE_BITS, Stats, Value, Wanted,
+    Annotations, Answer, Evaluation, Fold, Limits, Params, Point, STALE_BITS, Sample, Selection, SelectionKind, Series,
+    SeriesPoints, Stats, Value, Wanted,
 };
 pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};

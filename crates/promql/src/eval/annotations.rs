@@ -60,7 +60,9 @@ impl Note {
     }
 
     fn text(self, detail: &str) -> String {
-        let named = |text: &str| if detail.is_empty() { text.into() } else { format!("{text} for metric name {}", quote(detail)) };
+        let named = |text: &str| {
+            if detail.is_empty() { text.into() } else { format!("{text} for metric name {}", quote(detail)) }
+        };
         let quoted = |text: &str| format!("{text} {}", quote(detail));
         match self {
             Self::InvalidQuantile => format!("quantile value should be between 0 and 1, got {detail}"),
@@ -76,9 +78,9 @@ impl Note {
             Self::MixedClassicNative => named("vector contains a mix of classic and native histograms"),
             Self::NotCounter => quoted("this native histogram metric is not a counter:"),
             Self::NotGauge => quoted("this native histogram metric is not a gauge:"),
-            Self::MixedBuckets => {
-                quoted("vector contains a mix of histograms with exponential and custom buckets schemas for metric name")
-            }
+            Self::MixedBuckets => quoted(
+                "vector contains a mix of histograms with exponential and custom buckets schemas for metric name",
+            ),
             Self::IncompatibleBuckets => {
                 format!("incompatible bucket layout encountered for binary operator {detail}")
             }

@@ -91,7 +91,8 @@ pub(crate) fn instant(data: Data, ordered: bool) -> Result<Value, Error> {
             if !ordered {
                 rows.sort_by(|a, b| a.labels.cmp(&b.labels));
             }
-            let samples = rows.into_iter().filter_map(|row| Some(Sample { point: point(&row, 0)?, labels: row.labels }));
+            let samples =
+                rows.into_iter().filter_map(|row| Some(Sample { point: point(&row, 0)?, labels: row.labels }));
             Value::Vector(samples.collect())
         }
     })

@@ -56,7 +56,13 @@ impl Operation {
     }
 
     /// The result's rows.
-    pub(crate) fn apply(&self, left: Vec<Row>, right: Vec<Row>, len: usize, notes: &mut Notes) -> Result<Vec<Row>, Error> {
+    pub(crate) fn apply(
+        &self,
+        left: Vec<Row>,
+        right: Vec<Row>,
+        len: usize,
+        notes: &mut Notes,
+    ) -> Result<Vec<Row>, Error> {
         let rows = match self.op {
             BinaryOp::And | BinaryOp::Unless => self.filter(left, &right),
             BinaryOp::Or => self.union(left, right),
@@ -142,7 +148,14 @@ impl Operation {
     }
 
     /// At each step the one side has at most one series of a group.
-    fn check_one(&self, one: &[Row], of_one: &[usize], many: &[Row], len: usize, signature: &Labels) -> Result<(), Error> {
+    fn check_one(
+        &self,
+        one: &[Row],
+        of_one: &[usize],
+        many: &[Row],
+        len: usize,
+        signature: &Labels,
+    ) -> Result<(), Error> {
         if of_one.len() < 2 {
             return Ok(());
         }
@@ -173,7 +186,8 @@ impl Operation {
         }
         if self.matching.card == Card::OneToOne {
             for step in 0..len {
-                let one = sides.of_one.iter().any(|i| sides.one[*i].is_present(step)) || self.matching.fill_right.is_some();
+                let one =
+                    sides.of_one.iter().any(|i| sides.one[*i].is_present(step)) || self.matching.fill_right.is_some();
                 let many = sides.of_many.iter().filter(|i| sides.many[**i].is_present(step)).count();
                 if one && many > 1 {
                     return Err(Error::execution(

@@ -70,7 +70,14 @@ impl Compiler<'_> {
         matches!(arg.unwrapped().kind, Kind::Selector(_))
     }
 
-    fn map_call(&mut self, function: Function, args: &[Expr], keep: bool, span: Span, grid: Grid) -> Result<Node, Error> {
+    fn map_call(
+        &mut self,
+        function: Function,
+        args: &[Expr],
+        keep: bool,
+        span: Span,
+        grid: Grid,
+    ) -> Result<Node, Error> {
         let Some(first) = args.first() else { return Ok(Node::Now(function)) };
         let mut params = vec![];
         for arg in &args[1..] {
@@ -97,7 +104,8 @@ impl Compiler<'_> {
     }
 
     fn range_call(&mut self, function: Function, args: &[Expr], keep: bool, grid: Grid) -> Result<Node, Error> {
-        let range = args.iter().find(|arg| arg.value_type() == Type::Matrix).ok_or_else(|| Error::execution("no range"))?;
+        let range =
+            args.iter().find(|arg| arg.value_type() == Type::Matrix).ok_or_else(|| Error::execution("no range"))?;
         let mut params = vec![];
         let mut param_span = range.span;
         for arg in args.iter().filter(|arg| arg.value_type() == Type::Scalar) {
@@ -142,7 +150,8 @@ impl Compiler<'_> {
     }
 
     fn ask(&mut self, function: Function, args: &[Expr], grid: Grid) -> Result<Node, Error> {
-        let vector = args.iter().find(|arg| arg.value_type() == Type::Vector).ok_or_else(|| Error::execution("no vector"))?;
+        let vector =
+            args.iter().find(|arg| arg.value_type() == Type::Vector).ok_or_else(|| Error::execution("no vector"))?;
         let label = args.iter().find(|arg| arg.value_type() == Type::String).map(text).unwrap_or_default();
         let mut params = vec![];
         for arg in args.iter().filter(|arg| arg.value_type() == Type::Scalar) {
@@ -220,7 +229,8 @@ impl Compiler<'_> {
             found.push(reference);
             return Ok(true);
         }
-        let subquery = if let Kind::Subquery { modifiers, .. } = &expr.kind { Some(self.shift(modifiers)?) } else { None };
+        let subquery =
+            if let Kind::Subquery { modifiers, .. } = &expr.kind { Some(self.shift(modifiers)?) } else { None };
         around.extend(subquery.map(|shift| Reference { at: shift.at, offset: shift.offset }));
         let mut any = false;
         // Of an inner info, what it enriches counts.

@@ -137,7 +137,14 @@ impl Compiler<'_> {
     }
 
     /// A leaf for a selector; gives its place.
-    pub(super) fn leaf(&mut self, selector: &Selector, span: Span, grid: Grid, read: Read, before: i64) -> Result<usize, Error> {
+    pub(super) fn leaf(
+        &mut self,
+        selector: &Selector,
+        span: Span,
+        grid: Grid,
+        read: Read,
+        before: i64,
+    ) -> Result<usize, Error> {
         let shift = self.shift(&selector.modifiers)?;
         let lookback = self.params.lookback_ms;
         let (wider, after) = match (&read, selector.modifiers.widening) {
@@ -265,7 +272,8 @@ impl Compiler<'_> {
             }
             Kind::Subquery { expr: inner, range, step, modifiers } => {
                 let range = self.duration(range, false)?;
-                let step = step.as_ref().map_or(Ok(self.params.subquery_step_ms), |step| self.duration(step, false))?.max(1);
+                let step =
+                    step.as_ref().map_or(Ok(self.params.subquery_step_ms), |step| self.duration(step, false))?.max(1);
                 let shift = self.shift(modifiers)?;
                 let window = Window { grid, at: shift.at, offset: shift.offset, before: range, after: 0 };
                 let last = window.reference(grid.len.saturating_sub(1));
@@ -309,7 +317,9 @@ fn is_invariant(expr: &Expr) -> bool {
             matches!(&args[0].unwrapped().kind, Kind::Selector(selector) if selector.modifiers.at.is_some())
         }
         Kind::Call {
-            function: Time | PredictLinear | Info | DayOfMonth | DayOfWeek | DayOfYear | DaysInMonth | Hour | Minute | Month | Year,
+            function:
+                Time | PredictLinear | Info | DayOfMonth | DayOfWeek | DayOfYear | DaysInMonth | Hour | Minute | Month
+                | Year,
             ..
         } => false,
         _ => expr.children().into_iter().all(is_invariant),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use super::Limits;
 use super::annotations::{Note, Notes};
 use super::group::Groups;
 use super::plan::{Leaf, Plan, Read};
@@ -10,7 +11,6 @@ use super::range::{Context, Scratch};
 use super::rows::{ABSENT, Point, Row};
 use super::selection::{Series, is_stale};
 use super::window::Samples;
-use super::Limits;
 use crate::error::Error;
 use crate::histogram::Histogram;
 use crate::labels::Labels;
@@ -168,7 +168,8 @@ impl Fold {
             Read::Raw => Ok(()),
             Read::Smoothed | Read::Range(_) => {
                 // Markers of staleness are no samples of a range.
-                let stale = series.values.iter().any(|v| is_stale(*v)) || series.histograms.iter().any(|h| is_stale(h.sum));
+                let stale =
+                    series.values.iter().any(|v| is_stale(*v)) || series.histograms.iter().any(|h| is_stale(h.sum));
                 let filtered;
                 let samples = if stale {
                     self.push_raw(series)?;

@@ -355,7 +355,11 @@ impl Groups {
 }
 
 impl HistogramCell {
-    fn add(&mut self, histogram: &Histogram, mean: bool) -> Result<crate::histogram::Joined, crate::histogram::Incompatible> {
+    fn add(
+        &mut self,
+        histogram: &Histogram,
+        mean: bool,
+    ) -> Result<crate::histogram::Joined, crate::histogram::Incompatible> {
         self.count += 1.0;
         if !mean {
             return self.total.add(histogram);

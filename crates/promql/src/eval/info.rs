@@ -61,7 +61,14 @@ impl Info {
     }
 
     /// The series with the labels of each time: a row for each set of labels that it has at some step.
-    fn enrich(&self, row: &Row, candidates: &[usize], infos: &[Row], len: usize, rows: &mut Vec<Row>) -> Result<(), Error> {
+    fn enrich(
+        &self,
+        row: &Row,
+        candidates: &[usize],
+        infos: &[Row],
+        len: usize,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), Error> {
         let mut known: HashMap<Vec<usize>, Option<Labels>> = HashMap::new();
         let mut made: HashMap<Labels, Row> = HashMap::new();
         let mut order = vec![];

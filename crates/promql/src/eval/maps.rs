@@ -31,10 +31,46 @@ pub(crate) fn is_map(function: Function) -> bool {
     use Function::*;
     matches!(
         function,
-        Abs | Acos | Acosh | Asin | Asinh | Atan | Atanh | Ceil | Clamp | ClampMax | ClampMin | Cos | Cosh
-            | DayOfMonth | DayOfWeek | DayOfYear | DaysInMonth | Deg | Exp | Floor | HistogramAvg | HistogramCount
-            | HistogramStddev | HistogramStdvar | HistogramSum | Hour | Ln | Log10 | Log2 | Minute | Month | Rad
-            | Round | Sgn | Sin | Sinh | Sqrt | Tan | Tanh | Timestamp | Year
+        Abs | Acos
+            | Acosh
+            | Asin
+            | Asinh
+            | Atan
+            | Atanh
+            | Ceil
+            | Clamp
+            | ClampMax
+            | ClampMin
+            | Cos
+            | Cosh
+            | DayOfMonth
+            | DayOfWeek
+            | DayOfYear
+            | DaysInMonth
+            | Deg
+            | Exp
+            | Floor
+            | HistogramAvg
+            | HistogramCount
+            | HistogramStddev
+            | HistogramStdvar
+            | HistogramSum
+            | Hour
+            | Ln
+            | Log10
+            | Log2
+            | Minute
+            | Month
+            | Rad
+            | Round
+            | Sgn
+            | Sin
+            | Sinh
+            | Sqrt
+            | Tan
+            | Tanh
+            | Timestamp
+            | Year
     )
 }
 
@@ -58,7 +94,15 @@ fn unary(function: Function) -> Option<fn(f64) -> f64> {
         Function::Log10 => f64::log10,
         Function::Log2 => f64::log2,
         Function::Rad => |v| v * (std::f64::consts::PI / 180.0),
-        Function::Sgn => |v| if v > 0.0 { 1.0 } else if v < 0.0 { -1.0 } else { v },
+        Function::Sgn => |v| {
+            if v > 0.0 {
+                1.0
+            } else if v < 0.0 {
+                -1.0
+            } else {
+                v
+            }
+        },
         Function::Sin => f64::sin,
         Function::Sinh => f64::sinh,
         Function::Sqrt => f64::sqrt,

@@ -166,7 +166,8 @@ mod tests {
     fn templates_expand_as_in_go() {
         let regex = regex::Regex::new("^(?<first>a)(b)$").unwrap();
         let found = regex.captures("ab").unwrap();
-        let cases = [("$1-$2", "a-b"), ("${1}x", "ax"), ("$1x", ""), ("$first", "a"), ("$$", "$"), ("$", "$"), ("$9", "")];
+        let cases =
+            [("$1-$2", "a-b"), ("${1}x", "ax"), ("$1x", ""), ("$first", "a"), ("$$", "$"), ("$", "$"), ("$9", "")];
         for (template, expected) in cases {
             let mut text = String::new();
             expand(template, &found, &mut text);

@@ -18,7 +18,13 @@ pub(crate) fn float_op(op: BinaryOp, a: f64, b: f64) -> f64 {
         BinaryOp::Mod => a % b,
         BinaryOp::Pow => power(a, b),
         BinaryOp::Atan2 => a.atan2(b),
-        BinaryOp::Default => if a.is_nan() { b } else { a },
+        BinaryOp::Default => {
+            if a.is_nan() {
+                b
+            } else {
+                a
+            }
+        }
         other => truth(compare(other, a, b)),
     }
 }
@@ -81,8 +87,7 @@ pub(crate) fn point_op(op: BinaryOp, a: &Point, b: &Point, span: Span, notes: &m
         }
         (Point::Histogram(a), Point::Histogram(b), Add | Sub) => {
             let mut h = (**a).clone();
-            let (joined, what) =
-                if op == Add { (h.add(b), "addition") } else { (h.subtract(b), "subtraction") };
+            let (joined, what) = if op == Add { (h.add(b), "addition") } else { (h.subtract(b), "subtraction") };
             let Ok(joined) = joined else {
                 notes.add(Note::IncompatibleBuckets, span, op.as_str());
                 return Outcome::Nothing;

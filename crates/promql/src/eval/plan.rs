@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::binary::Operation;
 use super::group::Aggregation;
 use super::info::Info;
 use super::maps::{Map, MapKind};
-use super::binary::Operation;
 use super::range::RangeCall;
 use super::rows::{Grid, Steps};
 use super::selection::Selection;
@@ -72,25 +72,73 @@ pub(crate) enum Node {
     /// The same at each step.
     Repeat(Box<Node>),
     /// A function over a range.
-    Range { call: RangeCall, params: Vec<Node>, window: Window, source: RangeSource, keep_name: bool },
+    Range {
+        call: RangeCall,
+        params: Vec<Node>,
+        window: Window,
+        source: RangeSource,
+        keep_name: bool,
+    },
     /// The samples of a range as the answer.
-    Matrix { window: Window, source: RangeSource, widening: Option<bool> },
+    Matrix {
+        window: Window,
+        source: RangeSource,
+        widening: Option<bool>,
+    },
     /// A change of each series.
-    Map { kind: MapKind, params: Vec<Node>, keep_name: bool, span: Span, node: Box<Node> },
+    Map {
+        kind: MapKind,
+        params: Vec<Node>,
+        keep_name: bool,
+        span: Span,
+        node: Box<Node>,
+    },
     /// An aggregation, with its parameter and where that stands.
-    Aggregate { aggregation: Arc<Aggregation>, param: Option<(Box<Node>, Span)>, whole: Span, node: Box<Node> },
+    Aggregate {
+        aggregation: Arc<Aggregation>,
+        param: Option<(Box<Node>, Span)>,
+        whole: Span,
+        node: Box<Node>,
+    },
     /// An operator between vectors.
-    Binary { operation: Operation, left: Box<Node>, right: Box<Node> },
+    Binary {
+        operation: Operation,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
     /// 1 where there is nothing.
-    Absent { labels: Labels, drop_name: bool, node: Box<Node> },
+    Absent {
+        labels: Labels,
+        drop_name: bool,
+        node: Box<Node>,
+    },
     /// label_replace or label_join.
-    Relabel { join: bool, texts: Vec<String>, node: Box<Node> },
+    Relabel {
+        join: bool,
+        texts: Vec<String>,
+        node: Box<Node>,
+    },
     /// Sorting.
-    Sort { function: Function, labels: Vec<String>, span: Span, node: Box<Node> },
+    Sort {
+        function: Function,
+        labels: Vec<String>,
+        span: Span,
+        node: Box<Node>,
+    },
     /// histogram_quantile and its kin; quantiles may have a label.
-    Ask { function: Function, label: String, params: Vec<(Node, Span)>, span: Span, node: Box<Node> },
+    Ask {
+        function: Function,
+        label: String,
+        params: Vec<(Node, Span)>,
+        span: Span,
+        node: Box<Node>,
+    },
     /// `info`
-    Info { info: Info, leaf: usize, node: Box<Node> },
+    Info {
+        info: Info,
+        leaf: usize,
+        node: Box<Node>,
+    },
 }
 
 impl Node {

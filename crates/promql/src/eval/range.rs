@@ -82,7 +82,9 @@ impl RangeCall {
         }
         let mut wrong = None;
         context.window.slide(samples.times, |step, _, _, _| {
-            for (i, name) in ["smoothing factor. Expected: 0 < sf < 1", "trend factor. Expected: 0 < tf < 1"].iter().enumerate() {
+            for (i, name) in
+                ["smoothing factor. Expected: 0 < sf < 1", "trend factor. Expected: 0 < tf < 1"].iter().enumerate()
+            {
                 let value = self.params[i].at(step);
                 if !(value > 0.0 && value < 1.0) {
                     wrong.get_or_insert_with(|| format!("invalid {name}, got: {value:.6}"));
@@ -131,16 +133,16 @@ fn floats(samples: &Samples, row: &mut Row, context: &mut Context) {
         Function::StdvarOverTime => each!(|step, low, high| variance(&values[low..high])),
         Function::Changes => each!(|step, low, high| changes(&values[low..high])),
         Function::Resets => each!(|step, low, high| resets(&values[low..high])),
-        Function::Deriv => of_two!(|step, low, high| {
-            regression(&times[low..high], &values[low..high], times[low]).0
-        }),
+        Function::Deriv => {
+            of_two!(|step, low, high| regression(&times[low..high], &values[low..high], times[low]).0)
+        }
         Function::PredictLinear => of_two!(|step, low, high| {
             let (slope, at) = regression(&times[low..high], &values[low..high], window.grid.time(step));
             slope * params[0].at(step) + at
         }),
-        Function::DoubleExponentialSmoothing => of_two!(|step, low, high| {
-            smoothed(&values[low..high], params[0].at(step), params[1].at(step))
-        }),
+        Function::DoubleExponentialSmoothing => {
+            of_two!(|step, low, high| smoothed(&values[low..high], params[0].at(step), params[1].at(step)))
+        }
         Function::TsOfFirstOverTime => each!(|step, low, _high| times[low] as f64 / 1000.0),
         Function::TsOfLastOverTime => each!(|step, _low, high| times[high - 1] as f64 / 1000.0),
         Function::TsOfMinOverTime => {

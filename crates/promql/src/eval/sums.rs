@@ -85,7 +85,8 @@ impl Mean {
                 return;
             }
         }
-        let mean = |m: &Self| if m.incremental { m.sum } else { Sum { sum: m.sum.sum / m.count, lost: m.sum.lost / m.count } };
+        let mean =
+            |m: &Self| if m.incremental { m.sum } else { Sum { sum: m.sum.sum / m.count, lost: m.sum.lost / m.count } };
         let (mut a, b) = (mean(self), mean(&other));
         let share = self.count / count;
         a = Sum { sum: a.sum * share, lost: a.lost * share };

@@ -130,7 +130,8 @@ fn best_k(
 ) -> Vec<Row> {
     let greatest = op == AggregateOp::Topk;
     // Worse comes first; NaN is worse than any number.
-    let worse = |a: f64, b: f64| if a.is_nan() { !b.is_nan() } else { !b.is_nan() && if greatest { a < b } else { a > b } };
+    let worse =
+        |a: f64, b: f64| if a.is_nan() { !b.is_nan() } else { !b.is_nan() && if greatest { a < b } else { a > b } };
     let mut heaps: Vec<Vec<Ranked>> = vec![vec![]; groups * len];
     for (i, row) in rows.iter().enumerate() {
         let cells = &mut heaps[of_row[i] * len..(of_row[i] + 1) * len];
@@ -249,7 +250,12 @@ pub(crate) fn quantiles(
 }
 
 /// `count_values`: how many series of a group have each value, with the value as a label.
-pub(crate) fn count_values(aggregation: &Aggregation, label: &str, rows: &[Row], len: usize) -> Result<Vec<Row>, Error> {
+pub(crate) fn count_values(
+    aggregation: &Aggregation,
+    label: &str,
+    rows: &[Row],
+    len: usize,
+) -> Result<Vec<Row>, Error> {
     if !crate::labels::is_label_name(label) {
         return Err(Error::execution(format!("invalid label name {}", crate::syntax::quote(label))));
     }

@@ -97,7 +97,8 @@ pub(super) fn apply(samples: &Samples, row: &mut Row, context: &mut Context) {
                     before = *value;
                 }
             }
-            row.floats[step] = if function == Function::Rate { growth / (context.call.range_ms as f64 / 1000.0) } else { growth };
+            row.floats[step] =
+                if function == Function::Rate { growth / (context.call.range_ms as f64 / 1000.0) } else { growth };
         } else {
             let times = &samples.histogram_times[histograms.clone()];
             if let Some(h) = histogram_growth(times, &samples.histograms[histograms], start, end, smooth, context) {

@@ -19,7 +19,8 @@ pub struct Bucket {
 
 /// The upper bound of the positive exponential bucket `index`.
 fn exponential_bound(index: i32, schema: i32) -> f64 {
-    let exponent = if schema < 0 { f64::from(index) * 2f64.powi(-schema) } else { f64::from(index) / 2f64.powi(schema) };
+    let exponent =
+        if schema < 0 { f64::from(index) * 2f64.powi(-schema) } else { f64::from(index) / 2f64.powi(schema) };
     // The last bucket of regular numbers ends at the largest of them; infinities have a bucket of their own.
     if exponent == 1024.0 { f64::MAX } else { exponent.exp2() }
 }

@@ -10,7 +10,8 @@ impl Histogram {
             ResetHint::NotReset => return false,
             ResetHint::Unknown | ResetHint::Gauge => {}
         }
-        if self.count < previous.count || self.schema > previous.schema || self.zero_threshold < previous.zero_threshold {
+        if self.count < previous.count || self.schema > previous.schema || self.zero_threshold < previous.zero_threshold
+        {
             return true;
         }
         if self.is_custom() {

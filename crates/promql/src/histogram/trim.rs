@@ -10,8 +10,11 @@ impl Histogram {
         let mut sides = [false; 2];
         for (side, positive) in [true, false].into_iter().enumerate() {
             for i in 0..if positive { self.positive.len() } else { self.negative.len() } {
-                let bucket =
-                    if positive { self.positive_bucket(self.positive[i]) } else { self.negative_bucket(self.negative[i]) };
+                let bucket = if positive {
+                    self.positive_bucket(self.positive[i])
+                } else {
+                    self.negative_bucket(self.negative[i])
+                };
                 if bucket.count == 0.0 {
                     continue;
                 }
@@ -95,7 +98,13 @@ fn kept_of_zero(bucket: &Bucket, at: f64, upper: bool, [positive, negative]: [bo
 fn middle(lower: f64, upper: f64, positive: bool, linear: bool) -> f64 {
     match (lower.is_infinite(), upper.is_infinite()) {
         (true, true) => 0.0,
-        (true, false) => if upper > 0.0 { upper / 2.0 } else { upper },
+        (true, false) => {
+            if upper > 0.0 {
+                upper / 2.0
+            } else {
+                upper
+            }
+        }
         (false, true) => lower,
         (false, false) if linear => lower.midpoint(upper),
         (false, false) => (lower * upper).abs().sqrt() * if positive { 1.0 } else { -1.0 },

@@ -92,7 +92,8 @@ impl Checker<'_> {
         } else {
             let least = wanted - 1;
             if least > got {
-                return self.error(span, format!("expected at least {least} argument(s) in call to {name:?}, got {got}"));
+                return self
+                    .error(span, format!("expected at least {least} argument(s) in call to {name:?}, got {got}"));
             }
             let most = least + usize::try_from(signature.variadic).unwrap_or(usize::MAX - least);
             if most < got {

@@ -73,9 +73,7 @@ impl Parser<'_> {
                 };
                 self.leave();
                 match inner {
-                    Duration::Literal(seconds) => {
-                        self.in_range(if negative { -seconds } else { seconds }, token.span)
-                    }
+                    Duration::Literal(seconds) => self.in_range(if negative { -seconds } else { seconds }, token.span),
                     other if negative => Ok(Duration::Negate(Box::new(other))),
                     other => Ok(Duration::Plus(Box::new(other))),
                 }

@@ -58,7 +58,7 @@ pub(crate) fn format_duration(ms: i64) -> String {
     for (i, (unit, size)) in UNITS.iter().enumerate() {
         // Years and weeks are used only where nothing is left: 8d is clearer than 1w1d.
         let whole = i < 2;
-        if rest >= *size && !(whole && rest % size != 0) {
+        if rest >= *size && (!whole || rest.is_multiple_of(*size)) {
             text.push_str(&format!("{}{unit}", rest / size));
             rest %= size;
         }
@@ -141,7 +141,8 @@ mod tests {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
         for text in ["1h30m", "8d", "1w", "1y", "1s500ms", "25h", "-5m"] {
-            let ms = if let Some(t) = text.strip_prefix('-') { parse_duration(t).map(|d| -d) } else { parse_duration(text) };
+            let ms =
+                if let Some(t) = text.strip_prefix('-') { parse_duration(t).map(|d| -d) } else { parse_duration(text) };
             let expected = if text == "25h" { "1d1h" } else { text };
             assert_eq!(ms.map(format_duration), Ok(expected.to_owned()));
         }

@@ -8,15 +8,30 @@ use super::literal::unquote;
 use crate::error::ParseError;
 
 /// How deep expressions may nest.
-pub const MAX_DEPTH: usize = 200;
+pub const MAX_DEPTH: usize = 250;
 
 /// Words that cannot name a metric where an expression begins.
 const RESERVED: [&str; 6] = ["bool", "on", "ignoring", "group_left", "group_right", "atan2"];
 
 /// Words with a meaning of their own.
 const KEYWORDS: [&str; 17] = [
-    "and", "or", "unless", "atan2", "bool", "by", "without", "on", "ignoring", "group_left", "group_right", "offset",
-    "fill", "fill_left", "fill_right", "anchored", "smoothed",
+    "and",
+    "or",
+    "unless",
+    "atan2",
+    "bool",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "offset",
+    "fill",
+    "fill_left",
+    "fill_right",
+    "anchored",
+    "smoothed",
 ];
 
 pub(super) fn is_keyword(word: &str) -> bool {
@@ -256,7 +271,10 @@ impl<'a> Parser<'a> {
             (TokenKind::Word, _) => self.word()?,
             _ => return Err(self.unexpected("", "")),
         };
+        // Subqueries of subqueries make the tree deeper, each by one.
+        let depth = self.depth;
         while self.modifier(&mut expr)? {}
+        self.depth = depth;
         Ok(expr)
     }
 
@@ -279,7 +297,8 @@ impl<'a> Parser<'a> {
         let token = self.peek();
         let next = self.peek_second();
         let calls = next.kind == TokenKind::Symbol && next.text == "(";
-        let modifies = next.kind == TokenKind::Word && ["by", "without"].iter().any(|w| next.text.eq_ignore_ascii_case(w));
+        let modifies =
+            next.kind == TokenKind::Word && ["by", "without"].iter().any(|w| next.text.eq_ignore_ascii_case(w));
         if let Some(op) = AggregateOp::find(token.text)
             && (calls || modifies)
         {
@@ -300,8 +319,8 @@ impl<'a> Parser<'a> {
         let lower = name.text.to_ascii_lowercase();
         let keyword = ["start", "end", "step", "range", "min_of", "max_of"].contains(&lower.as_str());
         let function = Function::find(if keyword { &lower } else { name.text });
-        let function = function
-            .ok_or_else(|| self.error(name.span, format!("unknown function with name {:?}", name.text)))?;
+        let function =
+            function.ok_or_else(|| self.error(name.span, format!("unknown function with name {:?}", name.text)))?;
         let (args, close) = self.args()?;
         let span = name.span.to(close);
         Ok(Expr { kind: Kind::Call { function, args, keep_names: false }, span })

@@ -18,7 +18,8 @@ pub fn evaluate(store: &Store, text: &str, params: Params, threads: usize) -> Re
     for (i, selection) in evaluation.selections().iter().enumerate() {
         let mut own: Vec<Fold> = (0..threads).filter_map(|_| evaluation.fold(i)).collect();
         // Series may come in any order.
-        let matching = store.series.iter().filter(|(labels, _)| selection.matchers.iter().all(|m| m.matches(labels.get(&m.name))));
+        let matching =
+            store.series.iter().filter(|(labels, _)| selection.matchers.iter().all(|m| m.matches(labels.get(&m.name))));
         for (n, (labels, samples)) in matching.enumerate() {
             let inside = samples.range(selection.min_ms..=selection.max_ms.max(selection.min_ms));
             let (mut times, mut values, mut histogram_times, mut histograms) = (vec![], vec![], vec![], vec![]);
@@ -188,7 +189,8 @@ fn compare_matrix(case: &Case, series: &[SeriesPoints]) -> Result<(), String> {
     for one in series {
         let wanted = expected.series.iter().find(|(labels, _)| *labels == one.labels);
         let Some((_, wanted)) = wanted else { return Err(format!("unexpected {one:?}")) };
-        let (mut floats, mut histograms): (Vec<(i64, f64)>, Vec<(i64, Shared, bool)>) = (vec![], vec![]);
+        let mut floats: Vec<(i64, f64)> = vec![];
+        let mut histograms: Vec<(i64, Shared, bool)> = vec![];
         for (i, point) in wanted.iter().enumerate() {
             match point {
                 Some((Given::Float(value), _)) => floats.push((start + i as i64 * step, *value)),
@@ -204,9 +206,10 @@ fn compare_matrix(case: &Case, series: &[SeriesPoints]) -> Result<(), String> {
             return Err(format!("{}: expected {floats:?} {histograms:?}, got {one:?}", one.labels));
         }
     }
-    let missing = expected.series.iter().find(|(labels, values)| {
-        values.iter().any(Option::is_some) && !series.iter().any(|s| s.labels == *labels)
-    });
+    let missing = expected
+        .series
+        .iter()
+        .find(|(labels, values)| values.iter().any(Option::is_some) && !series.iter().any(|s| s.labels == *labels));
     missing.map_or(Ok(()), |(labels, _)| Err(format!("missing {labels}; got {series:?}")))
 }
 
@@ -227,9 +230,10 @@ fn same_histogram(a: &Histogram, b: &Histogram, hinted: bool) -> bool {
         let populated = |b: &[(i32, f64)]| b.iter().copied().filter(|b| b.1 != 0.0).collect::<Vec<_>>();
         [populated(&h.positive), populated(&h.negative)]
     };
-    let same_buckets = buckets(a).iter().zip(&buckets(b)).all(|(a, b)| {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && close(a.1, b.1))
-    });
+    let same_buckets = buckets(a)
+        .iter()
+        .zip(&buckets(b))
+        .all(|(a, b)| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && close(a.1, b.1)));
     a.schema == b.schema
         && close(a.count, b.count)
         && close(a.sum, b.sum)

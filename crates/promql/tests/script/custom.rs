@@ -24,7 +24,9 @@ pub fn histograms(loaded: &[(Labels, Samples)]) -> Vec<(Labels, Samples)> {
         let suffix = ["_bucket", "_count", "_sum"].into_iter().find(|suffix| name.ends_with(suffix));
         let Some(suffix) = suffix else { continue };
         let base = labels.builder().set(METRIC_NAME, &name[..name.len() - suffix.len()]).set("le", "").build();
-        let Some(bound) = (if suffix == "_bucket" { parse_number(labels.get("le")) } else { Some(0.0) }) else { continue };
+        let Some(bound) = (if suffix == "_bucket" { parse_number(labels.get("le")) } else { Some(0.0) }) else {
+            continue;
+        };
         let times = found.entry(base).or_default();
         for (time, point) in samples {
             let Point::Float(value) = point else { continue };

@@ -183,7 +183,8 @@ fn histogram(text: &str) -> Result<(Histogram, bool, &str), String> {
     while !fields.is_empty() {
         let (key, after) = fields.split_once(':').ok_or_else(|| format!("no value: {fields:?}"))?;
         let list = after.starts_with('[');
-        let end = if list { after.find(']').map_or(after.len(), |i| i + 1) } else { after.find(' ').unwrap_or(after.len()) };
+        let end =
+            if list { after.find(']').map_or(after.len(), |i| i + 1) } else { after.find(' ').unwrap_or(after.len()) };
         let value = &after[..end];
         fields = after[end..].trim_start();
         let numbers = || -> Result<Vec<f64>, String> {
