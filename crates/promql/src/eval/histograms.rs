@@ -120,9 +120,9 @@ impl At<'_> {
                 };
                 if let Some(notice) = notice {
                     let note = match notice {
-                        Notice::NanResult => Note::NanResult,
-                        Notice::NanSkew => Note::NanSkew,
-                        Notice::NanFraction => Note::NanFraction,
+                        Notice::Result => Note::NanResult,
+                        Notice::Skew => Note::NanSkew,
+                        Notice::Fraction => Note::NanFraction,
                     };
                     self.notes.add(note, self.span, self.name);
                 }

@@ -110,7 +110,7 @@ impl Params {
         if self.end_ms < self.start_ms {
             return wrong("end timestamp must not be before start time");
         }
-        if self.range_query && self.step_ms <= 0 || self.end_ms > self.start_ms && self.step_ms <= 0 {
+        if self.step_ms <= 0 && (self.range_query || self.end_ms > self.start_ms) {
             return wrong("zero or negative query resolution step widths are not accepted. Try a positive integer");
         }
         if self.lookback_ms <= 0 || self.subquery_step_ms <= 0 {

@@ -134,14 +134,14 @@ fn floats(samples: &Samples, row: &mut Row, context: &mut Context) {
         Function::Changes => each!(|step, low, high| changes(&values[low..high])),
         Function::Resets => each!(|step, low, high| resets(&values[low..high])),
         Function::Deriv => {
-            of_two!(|step, low, high| { regression(&times[low..high], &values[low..high], times[low]).0 })
+            of_two!(|step, low, high| regression(&times[low..high], &values[low..high], times[low]).0)
         }
         Function::PredictLinear => of_two!(|step, low, high| {
             let (slope, at) = regression(&times[low..high], &values[low..high], window.grid.time(step));
             slope * params[0].at(step) + at
         }),
         Function::DoubleExponentialSmoothing => {
-            of_two!(|step, low, high| { smoothed(&values[low..high], params[0].at(step), params[1].at(step)) })
+            of_two!(|step, low, high| smoothed(&values[low..high], params[0].at(step), params[1].at(step)))
         }
         Function::TsOfFirstOverTime => each!(|step, low, _high| times[low] as f64 / 1000.0),
         Function::TsOfLastOverTime => each!(|step, _low, high| times[high - 1] as f64 / 1000.0),

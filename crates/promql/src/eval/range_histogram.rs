@@ -189,12 +189,12 @@ fn difference(histograms: &[Arc<Histogram>], counter: bool, context: &mut Contex
 
 /// `irate` and `idelta` of the last two samples, whatever they are.
 fn last_two(part: &Samples, context: &mut Context) -> Option<Point> {
-    let mut last: Vec<(i64, Option<f64>, Option<&Arc<Histogram>>)> = vec![];
+    let mut last: Vec<(i64, Point)> = vec![];
     for i in part.times.len().saturating_sub(2)..part.times.len() {
-        last.push((part.times[i], Some(part.values[i]), None));
+        last.push((part.times[i], Point::Float(part.values[i])));
     }
     for i in part.histograms.len().saturating_sub(2)..part.histograms.len() {
-        last.push((part.histogram_times[i], None, Some(&part.histograms[i])));
+        last.push((part.histogram_times[i], Point::Histogram(part.histograms[i].clone())));
     }
     last.sort_by_key(|sample| sample.0);
     let [before, now] = last.get(last.len().checked_sub(2)?..)? else { return None };
@@ -203,12 +203,12 @@ fn last_two(part: &Samples, context: &mut Context) -> Option<Point> {
         return None;
     }
     let rate = context.call.function == Function::Irate;
-    match (before.1, now.1, before.2, now.2) {
-        (Some(a), Some(b), ..) => {
-            let growth = if rate && b < a { b } else { b - a };
+    match (&before.1, &now.1) {
+        (Point::Float(a), Point::Float(b)) => {
+            let growth = if rate && b < a { *b } else { b - a };
             Some(Point::Float(if rate { growth / seconds } else { growth }))
         }
-        (.., Some(a), Some(b)) => {
+        (Point::Histogram(a), Point::Histogram(b)) => {
             let gauges = [a, b].iter().filter(|h| h.hint == ResetHint::Gauge).count();
             if rate && gauges > 0 {
                 context.note(Note::NotCounter);
@@ -243,19 +243,26 @@ fn total(histograms: &[Arc<Histogram>], mean: bool, context: &mut Context) -> Op
     let mut incremental = false;
     for (i, histogram) in histograms.iter().enumerate().skip(1) {
         let count = (i + 1) as f64;
-        let mut next = sum.clone();
-        let mut joined = next.add(histogram);
-        if mean && (incremental || next.has_overflow()) {
-            if !incremental {
-                sum.scale(1.0 / (count - 1.0));
-                incremental = true;
+        let joined = if mean {
+            let mut next = sum.clone();
+            let mut joined = next.add(histogram);
+            if incremental || next.has_overflow() {
+                // The sum would overflow: from here on it is a mean.
+                if !incremental {
+                    sum.scale(1.0 / (count - 1.0));
+                    incremental = true;
+                }
+                let mut part = (**histogram).clone();
+                part.divide(count);
+                sum.scale((count - 1.0) / count);
+                next = sum.clone();
+                joined = next.add(&part);
             }
-            let mut part = (**histogram).clone();
-            part.divide(count);
-            sum.scale((count - 1.0) / count);
-            next = sum.clone();
-            joined = next.add(&part);
-        }
+            sum = next;
+            joined
+        } else {
+            sum.add(histogram)
+        };
         let Ok(joined) = joined else {
             context.note(Note::MixedBuckets);
             return None;
@@ -263,7 +270,6 @@ fn total(histograms: &[Arc<Histogram>], mean: bool, context: &mut Context) -> Op
         if joined.reconciled {
             context.notes.add(Note::BucketsReconciled, context.call.arg_span, "aggregation");
         }
-        sum = next;
     }
     let count = if mean && !incremental { histograms.len() as f64 } else { 1.0 };
     Some(Point::Histogram(Arc::new(sum.finish(count))))

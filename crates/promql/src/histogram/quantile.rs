@@ -2,15 +2,15 @@
 
 use super::{Bucket, Histogram};
 
-/// What a result leaves to be said.
+/// What observations that are NaN leave to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// The quantile falls among observations that are NaN.
-    NanResult,
+    Result,
     /// Some observations are NaN; they count as the largest.
-    NanSkew,
+    Skew,
     /// Some observations are NaN; no fraction has them.
-    NanFraction,
+    Fraction,
 }
 
 impl Histogram {
@@ -66,11 +66,11 @@ impl Histogram {
         }
         count = count.min(self.count);
         if count < rank {
-            return if has_nan { (f64::NAN, Some(Notice::NanResult)) } else { (bucket.upper, None) };
+            return if has_nan { (f64::NAN, Some(Notice::Result)) } else { (bucket.upper, None) };
         }
         rank = if forwards { rank - (count - bucket.count) } else { count - rank };
         let seen = count + rest.map(|b| b.count).sum::<f64>();
-        let notice = (has_nan && seen < self.count).then_some(Notice::NanSkew);
+        let notice = (has_nan && seen < self.count).then_some(Notice::Skew);
         let fraction = rank / bucket.count;
         if self.is_custom() || bucket.lower <= 0.0 && bucket.upper >= 0.0 {
             return (bucket.lower + (bucket.upper - bucket.lower) * fraction, notice);
@@ -96,7 +96,7 @@ impl Histogram {
         let total: f64 = buckets.iter().map(|b| b.count).sum();
         let has_nan = self.sum.is_nan();
         let most = if has_nan { total } else { self.count };
-        let notice = (has_nan && total < self.count).then_some(Notice::NanFraction);
+        let notice = (has_nan && total < self.count).then_some(Notice::Fraction);
         let rank = |value: f64| self.rank(&buckets, value).filter(|rank| *rank <= most).unwrap_or(most);
         ((rank(upper) - rank(lower)) / self.count, notice)
     }

@@ -58,7 +58,7 @@ pub(crate) fn format_duration(ms: i64) -> String {
     for (i, (unit, size)) in UNITS.iter().enumerate() {
         // Years and weeks are used only where nothing is left: 8d is clearer than 1w1d.
         let whole = i < 2;
-        if rest >= *size && !(whole && rest % size != 0) {
+        if rest >= *size && (!whole || rest.is_multiple_of(*size)) {
             text.push_str(&format!("{}{unit}", rest / size));
             rest %= size;
         }

@@ -8,7 +8,7 @@ use super::literal::unquote;
 use crate::error::ParseError;
 
 /// How deep expressions may nest.
-pub const MAX_DEPTH: usize = 200;
+pub const MAX_DEPTH: usize = 250;
 
 /// Words that cannot name a metric where an expression begins.
 const RESERVED: [&str; 6] = ["bool", "on", "ignoring", "group_left", "group_right", "atan2"];
@@ -271,7 +271,10 @@ impl<'a> Parser<'a> {
             (TokenKind::Word, _) => self.word()?,
             _ => return Err(self.unexpected("", "")),
         };
+        // Subqueries of subqueries make the tree deeper, each by one.
+        let depth = self.depth;
         while self.modifier(&mut expr)? {}
+        self.depth = depth;
         Ok(expr)
     }
 

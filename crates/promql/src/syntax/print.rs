@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 
-use super::ast::{AggregateOp, At, Card, Duration, Expr, Grouping, Kind, Matching, Modifiers, Selector};
+use super::ast::{AggregateOp, At, BinaryOp, Card, Duration, Expr, Grouping, Kind, Matching, Modifiers, Selector};
 use super::literal::format_duration;
 use crate::labels::METRIC_NAME;
 use crate::matcher::MatchOp;
@@ -61,7 +61,13 @@ impl Display for Duration {
             Self::Negate(inner) => write!(f, "-{inner}"),
             Self::Plus(inner) => write!(f, "+{inner}"),
             Self::Paren(inner) => write!(f, "({inner})"),
-            Self::Arithmetic(op, a, b) => write!(f, "{a} {} {b}", op.as_str()),
+            Self::Arithmetic(op, a, b) => match &**b {
+                // What multiplies is a number and no duration.
+                Self::Literal(factor) if !matches!(op, BinaryOp::Add | BinaryOp::Sub) => {
+                    write!(f, "{a} {} {}", op.as_str(), crate::number::format(*factor))
+                }
+                b => write!(f, "{a} {} {b}", op.as_str()),
+            },
             Self::MinOf(a, b) => write!(f, "min_of({a}, {b})"),
             Self::MaxOf(a, b) => write!(f, "max_of({a}, {b})"),
         }
@@ -177,9 +183,15 @@ pub(super) fn aggregate_head(op: AggregateOp, grouping: &Grouping) -> String {
     }
 }
 
-/// A number, or a duration where it was written as one.
+/// A number, or a duration where it was written as one. Infinity has no sign: `+Inf ^ 2` is a sign before a power.
 pub(super) fn number(value: f64, duration: bool) -> String {
-    if duration { format_duration(literal_ms(value)) } else { crate::number::format(value) }
+    if value == f64::INFINITY {
+        "Inf".into()
+    } else if duration {
+        format_duration(literal_ms(value))
+    } else {
+        crate::number::format(value)
+    }
 }
 
 /// The range and step of a subquery: `[1h:5m]`.

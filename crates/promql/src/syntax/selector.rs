@@ -26,26 +26,20 @@ impl Parser<'_> {
     /// `{a="b", "c.d"=~"e"}`; gives where it stands.
     fn matchers(&mut self, matchers: &mut Vec<Matcher>) -> Result<Span, ParseError> {
         let open = self.take();
-        let mut quoted = None;
+        let mut quoted = false;
         while !self.is("}") {
             let is_string = self.peek().kind == TokenKind::String;
             let matcher = self.matcher()?;
-            if is_string && matcher.name == METRIC_NAME && self.last_is_name() {
-                quoted = Some(matcher.value.clone());
-            }
+            quoted |= is_string && matcher.name == METRIC_NAME && self.last_is_name();
             matchers.push(matcher);
             if !self.accept(",") && !self.is("}") {
                 return Err(self.unexpected("label matching", "\",\" or \"}\""));
             }
         }
         let span = open.span.to(self.take().span);
-        if let Some(name) = quoted {
-            let mut others = matchers.iter().filter(|m| m.name == METRIC_NAME);
-            let second = others.next().filter(|m| m.value != name).or_else(|| others.next());
-            if let Some(second) = second {
-                let message = format!("metric name must not be set twice: {name:?} or {:?}", second.value);
-                return Err(self.error(span, message));
-            }
+        let mut names = matchers.iter().filter(|m| m.name == METRIC_NAME).map(|m| &m.value);
+        if let (true, Some(first), Some(second)) = (quoted, names.next(), names.next()) {
+            return Err(self.error(span, format!("metric name must not be set twice: {first:?} or {second:?}")));
         }
         Ok(span)
     }
@@ -124,7 +118,6 @@ impl Parser<'_> {
             let close = self.expect("]", "subquery selector")?;
             let span = expr.span.to(close.span);
             self.enter()?;
-            self.leave();
             let inner = std::mem::replace(expr, Expr { kind: Kind::String(String::new()), span });
             expr.kind = Kind::Subquery { expr: Box::new(inner), range, step, modifiers: Modifiers::default() };
             return Ok(());

@@ -189,7 +189,8 @@ fn compare_matrix(case: &Case, series: &[SeriesPoints]) -> Result<(), String> {
     for one in series {
         let wanted = expected.series.iter().find(|(labels, _)| *labels == one.labels);
         let Some((_, wanted)) = wanted else { return Err(format!("unexpected {one:?}")) };
-        let (mut floats, mut histograms): (Vec<(i64, f64)>, Vec<(i64, Shared, bool)>) = (vec![], vec![]);
+        let mut floats: Vec<(i64, f64)> = vec![];
+        let mut histograms: Vec<(i64, Shared, bool)> = vec![];
         for (i, point) in wanted.iter().enumerate() {
             match point {
                 Some((Given::Float(value), _)) => floats.push((start + i as i64 * step, *value)),

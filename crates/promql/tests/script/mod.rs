@@ -1,5 +1,8 @@
 //! Scripts of the promqltest format: data that is loaded, queries, what is expected of them.
 
+// Each test uses a part of it.
+#![allow(dead_code)]
+
 pub mod check;
 mod custom;
 pub mod series;
@@ -17,7 +20,7 @@ pub type Samples = BTreeMap<i64, Point>;
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// Series in the order of the script, with a point (or a gap) for each step.
-    pub series: Vec<(Labels, Vec<Option<(Point, bool)>>)>,
+    pub series: Vec<(Labels, Vec<series::Item>)>,
     pub scalar: Option<f64>,
     pub string: Option<String>,
     /// Start, end and step of the samples that an instant query gives.
