@@ -192,8 +192,10 @@ async fn answers_are_the_same_before_and_after_a_flush(on: On) -> Result<()> {
 }
 on_every_store!(answers_are_the_same_before_and_after_a_flush);
 
+type Parameters = &'static [(&'static str, &'static str)];
+
 /// Requests that get no answer: parameters, status, words of the sentence that says why.
-const REFUSED: [(&str, &[(&str, &str)], u16, &str); 12] = [
+const REFUSED: [(&str, Parameters, u16, &str); 12] = [
     ("query", &[], 400, "query"),
     ("query", &[("query", "sum(")], 400, "1:5: parse error"),
     ("query", &[("query", "up[5m] + 1")], 400, "parse error"),

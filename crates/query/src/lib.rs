@@ -45,6 +45,6 @@ mod tests;
 pub use distributed::{Peers, WorkerDoor};
 pub use engine::{Engine, EngineOptions, SqlAnswer, TraceAnswer};
 pub use error::QueryError;
-pub use promql::{MetricsAnswer, SeriesQuery};
+pub use promql::{MetadataByName, MetricsAnswer, SeriesQuery};
 pub use series::{Metadata, MetricsOptions};
 pub use statement::MAX_QUERY_BYTES;

@@ -26,6 +26,9 @@ pub struct MetricsAnswer<T> {
     pub missing: Vec<String>,
 }
 
+/// What metrics say of themselves, by their names in Prometheus.
+pub type MetadataByName = BTreeMap<String, BTreeSet<Metadata>>;
+
 /// A series without its samples is wanted where one of these sets of matchers selects it, in a range of
 /// Unix milliseconds, both inclusive.
 #[derive(Clone, Debug)]
@@ -77,11 +80,11 @@ impl Engine {
     pub fn metadata(
         self: &Arc<Self>,
         tenants: impl Into<TenantSet>,
-    ) -> BoxFuture<'_, Result<MetricsAnswer<BTreeMap<String, BTreeSet<Metadata>>>, QueryError>> {
+    ) -> BoxFuture<'_, Result<MetricsAnswer<MetadataByName>, QueryError>> {
         self.ask(tenants.into(), Duration::MAX, move |engine, tenants, missing, alive| {
             Box::pin(async move {
                 let views = engine.metrics(&tenants, &missing, &alive).await?;
-                let mut all: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
+                let mut all = MetadataByName::new();
                 for (source, views) in &views {
                     let Some(view) = views.get(&Signal::Metrics) else { continue };
                     for (name, metadata) in series::metadata(source, view, &engine.metrics_options, &alive).await? {

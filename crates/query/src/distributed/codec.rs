@@ -344,6 +344,7 @@ mod tests {
             Predicate {
                 min_time: -5,
                 max_time: 7,
+                metric_names: Some(vec!["http_requests_total".into()]),
                 services: Some(Vec::new()),
                 trace_ids: Some(vec![[1; 16], [2; 16]]),
                 tokens: vec!["word".into()],
