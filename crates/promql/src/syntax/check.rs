@@ -157,7 +157,7 @@ impl Checker<'_> {
                 let message = format!("set operator {:?} not allowed in binary scalar expression", op.as_str());
                 return self.error(span, message);
             }
-            if !matching.labels.is_empty() || matching.on {
+            if !matching.labels.is_empty() {
                 return self.error(span, "vector matching only allowed between instant vectors");
             }
             if fills {
