@@ -138,3 +138,11 @@ fn a_range_query_of_one_step_gives_a_matrix() {
     let Value::Matrix(series) = scalar.value else { panic!("{:?}", scalar.value) };
     assert_eq!(series[0].floats, [(0, 2.0), (1, 2.0), (2, 2.0)]);
 }
+
+#[test]
+fn folds_go_to_other_threads() {
+    fn goes<T: Send + 'static>() {}
+    goes::<bonghwa_promql::Fold>();
+    goes::<Evaluation>();
+    goes::<Answer>();
+}
