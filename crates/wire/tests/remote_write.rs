@@ -695,3 +695,58 @@ proptest! {
         }
     }
 }
+
+/// A request with everything in it, some bytes of which are replaced or missing.
+fn damaged(version: Version) -> impl Strategy<Value = Vec<u8>> {
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
+    (prop::collection::vec(random_series(), 1..4), changes, any::<prop::sample::Index>()).prop_map(
+        move |(mut timeseries, changes, end)| {
+            timeseries.extend([histogram(|_| ()), histogram(floats), histogram(custom)]);
+            timeseries[0].exemplars = vec![exemplar(MS, &[("trace_id", "1234")]), exemplar(MS, &[])];
+            let metadata = vec![Metadata { metric_type: 1, metric_family_name: "a".into(), ..Default::default() }];
+            let request = WriteRequest { timeseries, metadata };
+            let mut bytes = match version {
+                Version::V1 => request.encode_to_vec(),
+                Version::V2 => to_v2(&request).encode_to_vec(),
+            };
+            for (at, byte) in &changes {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            if changes.len() > 4 {
+                bytes.truncate(end.index(bytes.len()));
+            }
+            bytes
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn damaged_requests_give_an_answer(v1 in damaged(Version::V1), v2 in damaged(Version::V2)) {
+        for (version, bytes) in [(Version::V1, v1), (Version::V2, v2)] {
+            let limits = DecodeOptions { max_text_bytes: 1 << 20, max_buckets: 64, max_records: 1000, ..options() };
+            let received = match decode(version, &bytes, &limits) {
+                Ok(received) => received,
+                Err(error) => {
+                    prop_assert!(matches!(error.status(), 400 | 413), "{}", error);
+                    continue;
+                }
+            };
+            let Batch::Metrics(b) = &received.decoded.batch else { unreachable!() };
+            prop_assert_eq!(received.decoded.rejected, received.decoded.reasons.iter().map(|r| r.count).sum::<u64>());
+            prop_assert_eq!(received.decoded.message().is_empty(), received.decoded.rejected == 0);
+            prop_assert!(received.written.samples + received.written.histograms <= b.rows() as u64);
+            prop_assert_eq!(b.common.groups.last().map_or(0, |g| g.end as usize), b.rows());
+            prop_assert!(std::str::from_utf8(b.common.arena.as_bytes()).is_ok());
+            for text in b.buckets.iter().chain(&b.exemplars).filter(|r| !r.is_empty()) {
+                let json = serde_json::from_slice::<serde_json::Value>(b.common.arena.bytes(*text));
+                prop_assert!(json.is_ok(), "{:?}", json);
+            }
+            let stored = codec::encode(&received.decoded.batch);
+            prop_assert_eq!(codec::encode(&codec::decode(&stored).unwrap()), stored);
+        }
+    }
+}
