@@ -164,6 +164,22 @@ async fn check_lists(server: &Server) -> Result<()> {
     ensure!(names["data"] == json!(["__name__", "http_route", "instance", "job"]), "{names}");
     let (_, values) = ask(server, "/api/v1/label/instance/values", &[]).await?;
     ensure!(values["data"] == json!(["a", "b"]), "{values}");
+    let (_, bounds) = ask(server, "/api/v1/label/le/values", &[]).await?;
+    ensure!(bounds["data"] == json!(["+Inf", "0.1", "1"]), "{bounds}");
+    let (_, names) = ask(server, "/api/v1/label/__name__/values", &[]).await?;
+    let expected = json!([
+        "gc_pause",
+        "gc_pause_count",
+        "gc_pause_sum",
+        "http_duration_seconds_bucket",
+        "http_duration_seconds_count",
+        "http_duration_seconds_sum",
+        "http_requests_total",
+        "queue_length",
+        "rpc_duration_seconds",
+        "target_info",
+    ]);
+    ensure!(names["data"] == expected, "{names}");
     let (_, series) = ask(server, "/api/v1/series", &selected).await?;
     let one = |instance: &str| json!({ "__name__": "http_requests_total", "http_route": "/cart", "instance": instance, "job": "eu/shop" });
     ensure!(series["data"] == json!([one("a"), one("b")]), "{series}");

@@ -25,10 +25,16 @@ pub fn install() -> Result<()> {
         }
         std::fs::create_dir_all(dir)?;
     }
-    let mut get = Command::new("apt-get");
-    get.args(["download", "prometheus"]).current_dir(&download);
-    quietly("downloading Debian's package of Prometheus", &mut get)
-        .context("apt may know no packages yet: run `apt-get update` and start again")?;
+    let get = || {
+        let mut get = Command::new("apt-get");
+        get.args(["download", "prometheus"]).current_dir(&download);
+        quietly("downloading Debian's package of Prometheus", &mut get)
+    };
+    if get().is_err() {
+        // The lists of packages may be old or not there at all.
+        quietly("apt-get update", Command::new("apt-get").arg("update"))?;
+        get()?;
+    }
     let package = std::fs::read_dir(&download)?.next().context("apt-get downloaded nothing")??.path();
     quietly("unpacking it", Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&dir))?;
     std::fs::remove_dir_all(&download)?;

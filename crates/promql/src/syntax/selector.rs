@@ -206,7 +206,12 @@ impl Parser<'_> {
             Kind::Subquery { .. } => {
                 return Err(self.error(span, format!("{name} modifier is not supported for subqueries")));
             }
-            _ => return Err(self.error(span, format!("{name} modifier not implemented"))),
+            _ => {
+                return Err(self.error(
+                    span,
+                    format!("{name} modifier must be preceded by a selector, but follows {}", expr.value_type().name()),
+                ));
+            }
         };
         if modifiers.widening.is_some_and(|w| w != widening) {
             return Err(self.error(span, "anchored and smoothed modifiers cannot be used together"));

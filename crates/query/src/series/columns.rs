@@ -25,7 +25,8 @@ const SAMPLES: [(&str, &str); 7] = [
 
 /// The columns of rows of series.
 pub(super) fn of_series(samples: bool) -> Vec<Column> {
-    let lists = if samples { &SAMPLES[..] } else { &[("flags", "flags")] };
+    // Bounds and quantiles are labels too.
+    let lists = if samples { &SAMPLES[..] } else { &[("buckets", "buckets")] };
     base().chain(lists.iter().map(|(list, _)| Column::List(list))).collect()
 }
 
@@ -53,6 +54,8 @@ pub(super) struct Columns<'a> {
     pub attributes: &'a StringArray,
     /// Absent where only labels were asked for.
     pub samples: Option<Samples<'a>>,
+    /// Where only labels were asked for.
+    distributions: Option<Texts<'a>>,
     pub rows: usize,
 }
 
@@ -95,9 +98,10 @@ impl<'a> Columns<'a> {
             at(index)?.as_string_opt::<i32>().ok_or_else(|| wrong(IDENTITY.get(index).unwrap_or(&"a label")))
         };
         let first = IDENTITY.len() + SOURCES.len();
-        let samples = match columns.get(first..) {
-            Some(samples) if samples.len() == SAMPLES.len() => Some(Samples::new(samples)?),
-            _ => None,
+        let (samples, distributions) = match columns.get(first..) {
+            Some(samples) if samples.len() == SAMPLES.len() => (Some(Samples::new(samples)?), None),
+            Some([buckets]) => (None, Some(Texts::new(buckets)?)),
+            _ => (None, None),
         };
         Ok(Columns {
             id: text(0)?,
@@ -112,8 +116,17 @@ impl<'a> Columns<'a> {
             resource: text(9)?,
             attributes: text(10)?,
             samples,
+            distributions,
             rows: batch.num_rows(),
         })
+    }
+
+    /// The JSON of a distribution of a row, where only labels were asked for.
+    pub fn distribution(&self, row: usize) -> Option<&'a str> {
+        let Texts { list, items } = self.distributions.as_ref()?;
+        let count = list.map_or(1, |list| list.value_length(row) as usize);
+        let mut places = (0..count).filter_map(|sample| place(*list, row, sample));
+        places.find(|at| items.is_valid(*at)).map(|at| items.value(at))
     }
 }
 
@@ -131,11 +144,7 @@ impl<'a> Samples<'a> {
             counts: Part::new(&columns[3])?,
             sums: Part::new(&columns[4])?,
             flags: Part::new(&columns[6])?,
-            buckets: {
-                let list = columns[5].as_list_opt::<i32>();
-                let items = list.map_or(&columns[5], |list| list.values());
-                Texts { list, items: items.as_string_opt::<i32>().ok_or_else(|| wrong("buckets"))? }
-            },
+            buckets: Texts::new(&columns[5])?,
         })
     }
 
@@ -151,6 +160,14 @@ impl<'a> Samples<'a> {
     pub fn buckets(&self, row: usize, sample: usize) -> Option<&'a str> {
         let at = place(self.buckets.list, row, sample)?;
         self.buckets.items.is_valid(at).then(|| self.buckets.items.value(at))
+    }
+}
+
+impl<'a> Texts<'a> {
+    fn new(column: &'a ArrayRef) -> Result<Self, QueryError> {
+        let list = column.as_list_opt::<i32>();
+        let items = list.map_or(column, |list| list.values());
+        Ok(Texts { list, items: items.as_string_opt::<i32>().ok_or_else(|| wrong("buckets"))? })
     }
 }
 

@@ -243,7 +243,7 @@ impl<'a> Gather<'a> {
 
     fn explicit(&mut self, columns: &Columns<'_>, row: &Row) {
         let pairs = self.pairs(columns, row);
-        let Some(samples) = &columns.samples else { return self.parts_without_samples(&pairs, row) };
+        let Some(samples) = &columns.samples else { return self.parts_without_samples(columns, &pairs, row) };
         let mut parts = Parts { gather: self, pairs: &pairs, row, places: HashMap::new() };
         for at in 0..samples.len(row.at) {
             let Some(time) = parts.gather.time(samples, row.at, at) else { continue };
@@ -297,7 +297,7 @@ impl<'a> Gather<'a> {
 
     fn summary(&mut self, columns: &Columns<'_>, row: &Row) {
         let pairs = self.pairs(columns, row);
-        let Some(samples) = &columns.samples else { return self.parts_without_samples(&pairs, row) };
+        let Some(samples) = &columns.samples else { return self.parts_without_samples(columns, &pairs, row) };
         let mut parts = Parts { gather: self, pairs: &pairs, row, places: HashMap::new() };
         for at in 0..samples.len(row.at) {
             let Some(time) = parts.gather.time(samples, row.at, at) else { continue };
@@ -314,14 +314,26 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Where only labels are asked for: the parts that have no bound.
-    fn parts_without_samples(&mut self, pairs: &Pairs, row: &Row) {
-        for suffix in ["_count", "_sum"] {
-            let name = format!("{}{suffix}", row.name);
-            if self.may_be_named(&name) {
-                self.select(with(pairs, &name, None));
+    /// The parts of a histogram or summary, where only labels are asked for.
+    fn parts_without_samples(&mut self, columns: &Columns<'_>, pairs: &Pairs, row: &Row) {
+        let text = columns.distribution(row.at);
+        let mut parts = Parts { gather: self, pairs, row, places: HashMap::new() };
+        if row.verbatim {
+            parts.place("", None);
+            return;
+        }
+        if row.kind == MetricType::Histogram {
+            let explicit = text.and_then(distribution::explicit).unwrap_or_default();
+            for bound in explicit.bounds.into_iter().chain([f64::INFINITY]) {
+                parts.place("_bucket", Some(("le", bound)));
+            }
+        } else {
+            for quantile in text.and_then(distribution::summary).unwrap_or_default().quantiles {
+                parts.place("", Some(("quantile", quantile.quantile)));
             }
         }
+        parts.place("_count", None);
+        parts.place("_sum", None);
     }
 
     fn info(&mut self, columns: &Columns<'_>, at: usize) {
