@@ -1,15 +1,19 @@
 //! The files of segments: written past the page cache, each write durable when it returns; read
-//! through it; used again once nothing in them is wanted, because a file whose blocks are there
-//! syncs without a change to the file system.
+//! through it. What is written lies in blocks that the file has already, so that a sync changes nothing
+//! of the file system: zeros are written ahead, and files are used again once nothing in them is wanted.
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::frame::{ALIGNMENT, Draft, Item};
+use super::frame::{ALIGNMENT, Draft, Item, misalignment};
 
+/// Bytes of zeros that are written ahead at once.
+const AHEAD: usize = 4 << 20;
+/// Bytes of zeros in one write.
+const ZEROS: usize = 1 << 20;
 /// Files that are kept to be used again.
 const MAX_SPARES: usize = 4;
 /// What their names begin with.
@@ -57,12 +61,15 @@ pub(crate) struct SegmentWriter {
     before: Option<(u64, u64)>,
     spares: Vec<PathBuf>,
     buffer: Vec<u8>,
+    zeros: Vec<u8>,
 }
 
 struct Current {
     number: u64,
     file: File,
     offset: u64,
+    /// Up to where the file has blocks.
+    filled: u64,
     capacity: u64,
 }
 
@@ -78,8 +85,8 @@ impl SegmentWriter {
                 spares.push(entry.path());
             }
         }
-        let (current, next, before, buffer) = (None, 0, None, Vec::new());
-        Ok(Self { directory, segment_bytes, direct, current, next, before, spares, buffer })
+        let (current, next, before, buffer, zeros) = (None, 0, None, Vec::new(), Vec::new());
+        Ok(Self { directory, segment_bytes, direct, current, next, before, spares, buffer, zeros })
     }
 
     /// Goes on after the segments that were found: the last number in use, and the last segment with
@@ -111,6 +118,9 @@ impl SegmentWriter {
             }
         }
         let Some(current) = &mut self.current else { return Err(io::Error::other("no segment was begun")) };
+        if current.offset + most > current.filled {
+            current.fill(most, &mut self.zeros)?;
+        }
         let (start, mut items) = draft.encode(current.number, &mut self.buffer);
         let frame = &self.buffer[start..];
         current.file.write_all_at(frame, current.offset)?;
@@ -142,15 +152,14 @@ impl SegmentWriter {
             options.custom_flags(flags::DIRECT | flags::DSYNC);
         }
         let file = options.open(&path)?;
-        let capacity = self.segment_bytes.max((frame + ALIGNMENT as u64).next_multiple_of(ALIGNMENT as u64));
-        if file.metadata()?.len() < capacity {
-            file.set_len(capacity)?;
-        }
-        file.sync_all()?;
+        let capacity = self.segment_bytes.max(frame + ALIGNMENT as u64);
+        // Files are filled from their beginning: as many blocks as one has, so far it is filled.
+        let metadata = file.metadata()?;
+        let filled = metadata.len().min(metadata.blocks() * 512) / ALIGNMENT as u64 * ALIGNMENT as u64;
         // The name must last, before a frame does.
         sync_directory(&self.directory)?;
         self.next = number + 1;
-        self.current = Some(Current { number, file, offset: 0, capacity });
+        self.current = Some(Current { number, file, offset: 0, filled, capacity });
         Ok(Arc::new(Segment::open(path, number)?))
     }
 
@@ -173,8 +182,28 @@ impl SegmentWriter {
     }
 }
 
+impl Current {
+    /// Gives the file blocks for so many bytes from the offset on, and for some more.
+    fn fill(&mut self, bytes: u64, zeros: &mut Vec<u8>) -> io::Result<()> {
+        let end = (self.offset + bytes).max(self.capacity.min(self.filled + AHEAD as u64));
+        let start = aligned_zeros(zeros);
+        while self.filled < end {
+            let length = ((end - self.filled) as usize).min(ZEROS).next_multiple_of(ALIGNMENT);
+            self.file.write_all_at(&zeros[start..start + length], self.filled)?;
+            self.filled += length as u64;
+        }
+        Ok(())
+    }
+}
+
 fn file_name(number: u64) -> String {
     format!("{number:016x}.log")
+}
+
+/// Makes the buffer hold [`ZEROS`] zeros; where they begin, so that they are aligned.
+fn aligned_zeros(zeros: &mut Vec<u8>) -> usize {
+    zeros.resize(ZEROS + ALIGNMENT, 0);
+    misalignment(zeros)
 }
 
 /// The segments' files in a directory, by number.

@@ -199,7 +199,7 @@ impl Draft {
 }
 
 /// How far the next multiple of the alignment is from a buffer's beginning.
-fn misalignment(buffer: &[u8]) -> usize {
+pub(super) fn misalignment(buffer: &[u8]) -> usize {
     buffer.as_ptr().addr().wrapping_neg() % ALIGNMENT
 }
 
