@@ -66,7 +66,10 @@ pub(crate) struct SegmentWriter {
 
 struct Current {
     number: u64,
+    /// Whose writes are durable when they return.
     file: File,
+    /// Whose writes are not.
+    filler: File,
     offset: u64,
     /// Up to where the file has blocks.
     filled: u64,
@@ -146,12 +149,11 @@ impl SegmentWriter {
             Some(spare) => std::fs::rename(spare, &path)?,
             None => drop(File::create_new(&path)?),
         }
-        let mut options = OpenOptions::new();
-        options.write(true);
-        if self.direct {
-            options.custom_flags(flags::DIRECT | flags::DSYNC);
-        }
-        let file = options.open(&path)?;
+        let open = |flags: i32| {
+            let mut options = OpenOptions::new();
+            options.write(true).custom_flags(if self.direct { flags } else { 0 }).open(&path)
+        };
+        let (file, filler) = (open(flags::DIRECT | flags::DSYNC)?, open(flags::DIRECT)?);
         let capacity = self.segment_bytes.max(frame + ALIGNMENT as u64);
         // Files are filled from their beginning: as many blocks as one has, so far it is filled.
         let metadata = file.metadata()?;
@@ -159,7 +161,7 @@ impl SegmentWriter {
         // The name must last, before a frame does.
         sync_directory(&self.directory)?;
         self.next = number + 1;
-        self.current = Some(Current { number, file, offset: 0, filled, capacity });
+        self.current = Some(Current { number, file, filler, offset: 0, filled, capacity });
         Ok(Arc::new(Segment::open(path, number)?))
     }
 
@@ -183,13 +185,14 @@ impl SegmentWriter {
 }
 
 impl Current {
-    /// Gives the file blocks for so many bytes from the offset on, and for some more.
+    /// Gives the file blocks for so many bytes from the offset on, and for some more: durable with the
+    /// next frame, which is as soon as it matters.
     fn fill(&mut self, bytes: u64, zeros: &mut Vec<u8>) -> io::Result<()> {
         let end = (self.offset + bytes).max(self.capacity.min(self.filled + AHEAD as u64));
         let start = aligned_zeros(zeros);
         while self.filled < end {
             let length = ((end - self.filled) as usize).min(ZEROS).next_multiple_of(ALIGNMENT);
-            self.file.write_all_at(&zeros[start..start + length], self.filled)?;
+            self.filler.write_all_at(&zeros[start..start + length], self.filled)?;
             self.filled += length as u64;
         }
         Ok(())
