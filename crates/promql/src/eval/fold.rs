@@ -35,7 +35,7 @@ impl Usage {
 
     fn count(&self, counter: &AtomicU64, more: u64, limit: u64, what: &'static str) -> Result<(), Error> {
         let total = counter.fetch_add(more, Relaxed).saturating_add(more);
-        if total > limit { Err(Error::Limit { what, limit }) } else { Ok(()) }
+        if total > limit { Err(Error::Limit { what, reached: total, limit }) } else { Ok(()) }
     }
 
     /// Counts values that are kept: series (or groups) times steps.

@@ -147,7 +147,7 @@ impl Evaluation {
         let plan = compile::compile(query, &params)?;
         let steps = plan.grid.len as u64;
         if steps > params.limits.points {
-            return Err(Error::Limit { what: "points", limit: params.limits.points });
+            return Err(Error::Limit { what: "points", reached: steps, limit: params.limits.points });
         }
         let usage = Usage { limits: params.limits, cancel: params.cancel, ..Usage::default() };
         let selections = plan.leaves.iter().map(|leaf| leaf.selection.clone()).collect();

@@ -36,6 +36,16 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Samples of both kinds.
+    pub fn len(&self) -> usize {
+        self.times.len() + self.histograms.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn push(&mut self, time: i64, value: f64) {
         self.times.push(time);
         self.values.push(value);
@@ -157,7 +167,7 @@ impl<'a> Gather<'a> {
 
     /// Takes in the rows of a batch.
     pub fn add(&mut self, columns: &Columns<'_>) -> Result<(), QueryError> {
-        let mut names = Names { options: self.options, last: None };
+        let mut names = Names::new(self.options);
         let info = self.may_be_named(TARGET_INFO);
         for at in 0..columns.rows {
             let scope = columns.scope_name.value(at);
@@ -417,13 +427,17 @@ impl Parts<'_, '_, '_> {
 }
 
 /// Prometheus' names of rows; rows of one metric lie together.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     options: &'a MetricsOptions,
     last: Option<(Metric, String)>,
 }
 
-impl Names<'_> {
-    fn of(&mut self, columns: &Columns<'_>, at: usize, verbatim: bool) -> String {
+impl<'a> Names<'a> {
+    pub(super) fn new(options: &'a MetricsOptions) -> Self {
+        Names { options, last: None }
+    }
+
+    pub(super) fn of(&mut self, columns: &Columns<'_>, at: usize, verbatim: bool) -> String {
         let (name, unit) = (columns.name.value(at), columns.unit.value(at));
         if verbatim {
             return name.to_owned();
@@ -449,7 +463,7 @@ pub(super) fn kind(name: &str) -> MetricType {
     all.into_iter().find(|kind| kind.as_str() == name).unwrap_or(MetricType::Gauge)
 }
 
-fn with(pairs: &Pairs, name: &str, bound: Option<(&str, f64)>) -> Labels {
+pub(super) fn with(pairs: &Pairs, name: &str, bound: Option<(&str, f64)>) -> Labels {
     let bound = bound.map(|(label, value)| (label, number::format(value)));
     let all = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let all = all.chain(bound.as_ref().map(|(label, value)| (*label, value.as_str())));
@@ -479,6 +493,6 @@ fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Fou
     (found.times.len() - before) as u64
 }
 
-fn to_millis(nanos: i64) -> i64 {
+pub(super) fn to_millis(nanos: i64) -> i64 {
     nanos.div_euclid(1_000_000)
 }
