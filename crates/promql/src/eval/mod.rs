@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub use annotations::Annotations;
 pub use answer::{Answer, Point, Sample, SeriesPoints, Stats, Value};
+pub(crate) use dates::rfc3339;
 pub use fold::Fold;
 pub(crate) use ops::float_op;
 pub use selection::{STALE_BITS, Selection, SelectionKind, Series, Wanted};
