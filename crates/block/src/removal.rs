@@ -234,9 +234,7 @@ mod tests {
 
     #[test]
     fn series_go_by_their_identity() {
-        let series = [7u128, 1 << 100].map(|id| id.to_be_bytes().to_vec()).to_vec();
-        let guard = v1::AttributeMatch { key: "x".into(), value: "y".into(), ..Default::default() };
-        let selector = v1::Selector { series, attributes: vec![guard], ..Default::default() };
+        let selector = v1::Selector::of_series([7, 1 << 100]);
         let removal = Removal { selector, min_time: 0, max_time: 3, unless: Vec::new() };
         let removals = Removals::new(Signal::Metrics, vec![removal]);
         let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3, 4]).with_timezone("UTC"));

@@ -53,10 +53,10 @@ impl State {
 
     /// Whom to forget so that one more cluster of the tenant has room, if anybody.
     fn room_for_cluster(&self, tenant: &str, now: i64) -> Result<Option<v1::ElectedReplica>, v1::Rejection> {
-        let of_tenant = self.catalog.elected_replicas().filter(|elected| elected.tenant == tenant);
+        let of_tenant = || self.catalog.elected_replicas().filter(|elected| elected.tenant == tenant);
         let all = self.catalog.elected_replicas().len();
-        let full = match of_tenant.clone().count() {
-            count if count >= MOST_OF_TENANT => of_tenant.min_by_key(|elected| elected.seen_at),
+        let full = match of_tenant().count() {
+            count if count >= MOST_OF_TENANT => of_tenant().min_by_key(|elected| elected.seen_at),
             _ if all >= MOST => self.catalog.elected_replicas().min_by_key(|elected| elected.seen_at),
             _ => return Ok(None),
         };

@@ -38,7 +38,7 @@ pub enum Error {
     Execution(String),
     /// The query would need more than it may have: HTTP 422, `execution`.
     #[error(
-        "the query needs {reached} {what} and more than the {limit} it may have; narrow its selectors or its time range"
+        "the query needs more {what} than the {limit} it may have, {reached} so far; narrow its selectors or its time range"
     )]
     Limit {
         /// `samples`, `series` or `points`.

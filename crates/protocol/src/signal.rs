@@ -81,7 +81,8 @@ impl v1::Selector {
 
     /// Selects these series, by their identities.
     pub fn of_series(identities: impl IntoIterator<Item = u128>) -> Self {
-        let mut series: Vec<Vec<u8>> = identities.into_iter().map(|id| id.to_be_bytes().to_vec()).collect();
+        let bytes = |id: u128| bytes::Bytes::copy_from_slice(&id.to_be_bytes());
+        let mut series: Vec<bytes::Bytes> = identities.into_iter().map(bytes).collect();
         series.sort_unstable();
         series.dedup();
         v1::Selector { series, attributes: vec![v1::AttributeMatch::guard()], ..Default::default() }

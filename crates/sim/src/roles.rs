@@ -249,13 +249,7 @@ async fn open_ingester(
     Ok(())
 }
 
-fn open_front(
-    name: &str,
-    meta: Arc<dyn MetaClient>,
-    view: Arc<ClusterView>,
-    around: &Surroundings,
-    servers: &Servers,
-) {
+fn open_front(name: &str, meta: Arc<dyn MetaClient>, view: Arc<ClusterView>, around: &Surroundings, servers: &Servers) {
     let (network, from) = (around.network.clone(), name.to_owned());
     let connect = move |address: &str| -> Result<Arc<dyn IngesterClient>, RpcError> {
         Ok(Arc::new(RemoteIngester(Wire::new(&network, &from, address))))

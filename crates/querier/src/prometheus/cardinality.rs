@@ -69,7 +69,7 @@ fn values(series: &[Labels]) -> BTreeMap<&str, HashMap<&str, u64>> {
 }
 
 /// The largest counts first, and equal ones by name.
-fn top<'a, N: Ord + Clone>(counts: impl IntoIterator<Item = (N, u64)>, limit: usize) -> Vec<(N, u64)> {
+fn top<N: Ord>(counts: impl IntoIterator<Item = (N, u64)>, limit: usize) -> Vec<(N, u64)> {
     let mut counts: Vec<(N, u64)> = counts.into_iter().collect();
     counts.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
     counts.truncate(limit);

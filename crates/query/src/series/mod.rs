@@ -13,7 +13,7 @@ mod read;
 pub(crate) use exemplars::exemplars;
 pub use exemplars::{Exemplar, Exemplars};
 pub(crate) use gather::Found;
-pub(crate) use identities::{Identities, identities};
+pub(crate) use identities::identities;
 pub use labels::MetricsOptions;
 pub use metadata::Metadata;
 pub(crate) use metadata::metadata;
