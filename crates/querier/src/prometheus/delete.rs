@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use bonghwa_model::Signal;
+use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::v1;
 use bonghwa_protocol::v1::command::Kind;
 use bonghwa_protocol::v1::command_result::Outcome;
@@ -25,9 +25,6 @@ const FOLLOW: Duration = Duration::from_secs(30);
 pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
     let params = Params::read(request).await?;
     let tenants = request::tenants(&params.headers)?;
-    if tenants.iter().count() > 1 {
-        return Err(ApiError::bad(format!("X-Scope-OrgID names several tenants ({tenants}): delete of one at a time")));
-    }
     let matchers = params.matchers()?;
     if matchers.is_empty() {
         return Err(invalid("match[]", "no match[] parameter provided".to_owned()));
@@ -38,9 +35,15 @@ pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body
     if range.1 < range.0 {
         return Err(invalid("start", "it lies in the future, where nothing is to delete".to_owned()));
     }
-    let tenant = tenants.first();
+    for tenant in tenants.iter() {
+        of_tenant(&querier, tenant, SeriesQuery { matchers: matchers.clone(), range }, created).await?;
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn of_tenant(querier: &Querier, tenant: &TenantId, query: SeriesQuery, created: i64) -> Result<(), ApiError> {
+    let range = query.range;
     let stale = querier.stale();
-    let query = SeriesQuery { matchers, range };
     let found = querier.engine.rows_of_series(tenant, query, v1::Selector::MOST_SERIES).await;
     let found = found.map_err(ApiError::prometheus)?;
     let partial = Partial { missing: found.missing, stale: stale.max(querier.stale()) };
@@ -51,7 +54,7 @@ pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
     }
     if found.answer.is_empty() {
-        return Ok(StatusCode::NO_CONTENT.into_response());
+        return Ok(());
     }
     let nanos = |millis: i64| millis.saturating_mul(1_000_000);
     let delete = v1::Delete {
@@ -63,8 +66,7 @@ pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body
         created_at: nanos(created),
         ..Default::default()
     };
-    create(&querier, delete).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    create(querier, delete).await
 }
 
 async fn create(querier: &Querier, delete: v1::Delete) -> Result<(), ApiError> {
