@@ -20,6 +20,8 @@ use crate::QueryError;
 const TARGET_INFO: &str = "target_info";
 /// `target_info` has a sample at least this often while its resource sends, in milliseconds.
 const INFO_EVERY: i64 = 30_000;
+/// Rows that are remembered to be passed over.
+const MOST_PASSED_OVER: usize = 1 << 20;
 const STALE: f64 = f64::from_bits(STALE_BITS);
 
 /// What was found of a series.
@@ -108,6 +110,8 @@ pub(super) struct Gather<'a> {
     by_labels: HashMap<Labels, usize, FixedState>,
     /// What rows of one number are, by the identity of their series.
     known: HashMap<u128, Option<usize>, FixedState>,
+    /// How many of those are passed over.
+    passed_over: usize,
     samples: u64,
 }
 
@@ -132,6 +136,7 @@ impl<'a> Gather<'a> {
             series: Vec::new(),
             by_labels: HashMap::default(),
             known: HashMap::default(),
+            passed_over: 0,
             samples: 0,
         }
     }
@@ -230,6 +235,16 @@ impl<'a> Gather<'a> {
         pairs
     }
 
+    /// Remembers what a row is; of those that are passed over only so many, since nothing counts them.
+    fn remember(&mut self, id: u128, place: Option<usize>) {
+        self.passed_over += usize::from(place.is_none());
+        if self.passed_over > MOST_PASSED_OVER {
+            self.known.retain(|_, place| place.is_some());
+            self.passed_over = 0;
+        }
+        self.known.insert(id, place);
+    }
+
     fn number(&mut self, columns: &Columns<'_>, row: &Row) {
         let place = match self.known.get(&row.id) {
             Some(place) => *place,
@@ -241,7 +256,7 @@ impl<'a> Gather<'a> {
                     }
                     false => None,
                 };
-                self.known.insert(row.id, place);
+                self.remember(row.id, place);
                 place
             }
         };
