@@ -187,7 +187,8 @@ impl Fold {
                 let notes = &mut self.notes;
                 match &leaf.read {
                     Read::Range(call) => {
-                        call.apply(&samples, row, Context { call, window, name, notes, scratch: &mut self.scratch })
+                        let (scratch, cancel) = (&mut self.scratch, self.usage.cancel.as_deref());
+                        call.apply(&samples, row, Context { call, window, name, notes, scratch, cancel })
                     }
                     _ => {
                         smoothed(leaf, &samples, name, row, notes);
