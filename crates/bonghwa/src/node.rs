@@ -153,7 +153,7 @@ impl Node {
         let directory = Arc::new(ClusterDirectory::new(view.clone(), local, connect_ingester(remote.clone())));
         let receiver = roles
             .has("distributor")
-            .then(|| Receiver::new(config.distributor_options(), view.clone(), directory.clone()));
+            .then(|| Receiver::new(config.distributor_options(), meta.clone(), view.clone(), directory.clone()));
         let cache = if roles.has("querier") { RangeCache::open(&config.cache_options()).await? } else { None };
         let blocks = cache.as_ref().map_or(store.store.clone(), |cache| cache.over(store.store.clone()));
         let engine = roles.has("querier").then(|| {

@@ -12,7 +12,9 @@ mod metadata;
 mod metrics;
 mod receive;
 mod remote_write;
+mod replicas;
 mod route;
 
 pub use limits::{Rate, SignalLimits, TenantLimits};
 pub use receive::{Options, Receiver};
+pub use replicas::ReplicaOptions;
