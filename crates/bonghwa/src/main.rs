@@ -12,6 +12,7 @@ mod node;
 mod pages;
 mod peer;
 mod roles;
+mod scraping;
 mod selfotel;
 mod serve;
 mod storage;

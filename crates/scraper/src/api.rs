@@ -125,7 +125,9 @@ async fn metadata(State(scraper): State<Arc<Scraper>>, Query(params): Params) ->
         None => usize::MAX,
         Some(Ok(limit)) if limit < 0 => usize::MAX,
         Some(Ok(limit)) => limit as usize,
-        Some(Err(_)) => return error(StatusCode::BAD_REQUEST, "bad_data", "invalid parameter \"limit\": it is no number"),
+        Some(Err(_)) => {
+            return error(StatusCode::BAD_REQUEST, "bad_data", "invalid parameter \"limit\": it is no number");
+        }
     };
     let metric = given("metric");
     let (mut shown, mut others) = (Vec::new(), 0);

@@ -60,14 +60,14 @@ impl Client {
         let options = self.options.tls_config.clone();
         let files = seam::blocking(move || tls::Files::read(&options)).await.ok_or("the process stops")??;
         let looked = seam::now();
-        if let Some(built) = &mut *self.built.lock()
-            && built.files == files
-        {
+        let mut built = self.built.lock();
+        // Another request may have been quicker: its connections are used.
+        if let Some(built) = built.as_mut().filter(|built| built.files == files) {
             built.looked = looked;
             return Ok(built.client.clone());
         }
         let client = self.build(&files)?;
-        *self.built.lock() = Some(Built { client: client.clone(), files, looked });
+        *built = Some(Built { client: client.clone(), files, looked });
         Ok(client)
     }
 

@@ -32,11 +32,13 @@ pub(crate) static SCRAPES: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub(crate) static SAMPLES: LazyLock<IntCounter> =
     LazyLock::new(|| counter("bonghwa_scraper_samples_total", "Samples that scrapes brought, before relabelling"));
 
-pub(crate) static DUPLICATES: LazyLock<IntCounter> =
-    LazyLock::new(|| counter("bonghwa_scraper_duplicate_samples_total", "Samples of series that their scrape had before"));
+pub(crate) static DUPLICATES: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("bonghwa_scraper_duplicate_samples_total", "Samples of series that their scrape had before")
+});
 
-pub(crate) static SKIPPED: LazyLock<IntCounter> =
-    LazyLock::new(|| counter("bonghwa_scraper_skipped_scrapes_total", "Scrapes whose time passed while the one before ran"));
+pub(crate) static SKIPPED: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("bonghwa_scraper_skipped_scrapes_total", "Scrapes whose time passed while the one before ran")
+});
 
 pub(crate) static WRITES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let opts = opts!(

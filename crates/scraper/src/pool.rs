@@ -176,7 +176,8 @@ impl Inner {
     fn sync(&self, mine: &Owned) {
         let (calling, groups) = {
             let current = self.job.lock();
-            let groups: Vec<Arc<Group>> = current.finders.iter().flat_map(|(_, finder)| finder.found.groups()).collect();
+            let groups: Vec<Arc<Group>> =
+                current.finders.iter().flat_map(|(_, finder)| finder.found.groups()).collect();
             (current.calling.clone(), groups)
         };
         let job = &calling.job;

@@ -67,8 +67,7 @@ impl Scraper {
         let config = ScrapeConfig::load(&options.config)?;
         tell_unused(&options, &config);
         let (owned, receiver) = watch::channel(Owned::default());
-        let shards =
-            Arc::new(Shards { node, meta, view: view.clone(), patience: options.patience, owned });
+        let shards = Arc::new(Shards { node, meta, view: view.clone(), patience: options.patience, owned });
         let shared = Arc::new(Shared {
             sink,
             tenant: options.tenant.clone(),
@@ -77,10 +76,7 @@ impl Scraper {
         });
         let jobs = Arc::new(Jobs { pools: Mutex::default(), shared, owned: receiver });
         jobs.set(&config);
-        let tasks = vec![
-            seam::spawn(shards.clone().run()),
-            seam::spawn(follow(options, config, jobs.clone())),
-        ];
+        let tasks = vec![seam::spawn(shards.clone().run()), seam::spawn(follow(options, config, jobs.clone()))];
         Ok(Arc::new(Scraper { node, view, jobs, shards, tasks: Mutex::new(tasks) }))
     }
 

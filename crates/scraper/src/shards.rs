@@ -44,11 +44,6 @@ impl Owned {
     fn set(&mut self, shard: u64, held: bool) {
         self.0 = self.0 & !(1 << shard) | u32::from(held) << shard;
     }
-
-    #[cfg(test)]
-    pub fn all() -> Self {
-        Owned(u32::MAX)
-    }
 }
 
 /// Takes and gives up shards.

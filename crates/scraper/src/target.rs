@@ -141,3 +141,7 @@ fn times(labels: &OwnedLabels) -> Result<(Duration, Duration), String> {
     }
     Ok((interval, timeout))
 }
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;

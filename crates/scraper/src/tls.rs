@@ -27,7 +27,9 @@ impl Files {
     pub fn read(options: &TlsOptions) -> Result<Self, String> {
         let read = |given: Option<&Text>, file: &Option<PathBuf>| match (given, file) {
             (Some(text), _) => Ok(Some(text.0.clone().into_bytes())),
-            (None, Some(file)) => std::fs::read(file).map(Some).map_err(|e| format!("tls_config: {}: {e}", file.display())),
+            (None, Some(file)) => {
+                std::fs::read(file).map(Some).map_err(|e| format!("tls_config: {}: {e}", file.display()))
+            }
             (None, None) => Ok(None),
         };
         Ok(Files {
@@ -41,15 +43,13 @@ impl Files {
 /// The client's side of TLS.
 pub(crate) fn config(options: &TlsOptions, files: &Files, http2: bool) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions: Vec<&'static rustls::SupportedProtocolVersion> = [
-        (TlsVersion::TLS12, &rustls::version::TLS12),
-        (TlsVersion::TLS13, &rustls::version::TLS13),
-    ]
-    .into_iter()
-    .filter(|(version, _)| options.min_version.is_none_or(|min| *version >= min))
-    .filter(|(version, _)| options.max_version.is_none_or(|max| *version <= max))
-    .map(|(_, version)| version)
-    .collect();
+    let versions: Vec<&'static rustls::SupportedProtocolVersion> =
+        [(TlsVersion::TLS12, &rustls::version::TLS12), (TlsVersion::TLS13, &rustls::version::TLS13)]
+            .into_iter()
+            .filter(|(version, _)| options.min_version.is_none_or(|min| *version >= min))
+            .filter(|(version, _)| options.max_version.is_none_or(|max| *version <= max))
+            .map(|(_, version)| version)
+            .collect();
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions)
         .map_err(|error| format!("tls_config: TLS 1.2 and 1.3 are spoken, and neither is allowed: {error}"))?;
@@ -58,7 +58,9 @@ pub(crate) fn config(options: &TlsOptions, files: &Files, http2: bool) -> Result
     let mut config = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => {
             let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("tls_config.key: {error}"))?;
-            builder.with_client_auth_cert(certificates(cert, "cert")?, key).map_err(|e| format!("tls_config.cert: {e}"))?
+            builder
+                .with_client_auth_cert(certificates(cert, "cert")?, key)
+                .map_err(|e| format!("tls_config.cert: {e}"))?
         }
         _ => builder.with_no_client_auth(),
     };

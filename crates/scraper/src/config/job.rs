@@ -247,8 +247,9 @@ impl JobSection {
             return Err(format!("`scheme`: {scheme:?} is neither http nor https"));
         }
         if self.convert_classic_histograms_to_nhcb == Some(true) {
-            return Err("`convert_classic_histograms_to_nhcb`: classic histograms are stored as they are: leave it out"
-                .into());
+            return Err(
+                "`convert_classic_histograms_to_nhcb`: classic histograms are stored as they are: leave it out".into(),
+            );
         }
         if self.native_histogram_min_bucket_factor.is_some_and(|factor| factor > 0.0) {
             return Err("`native_histogram_min_bucket_factor`: native histograms are stored in the resolution that \
@@ -256,7 +257,9 @@ impl JobSection {
                 .into());
         }
         if self.scrape_failure_log_file.as_ref().is_some_and(|file| !file.is_empty()) {
-            return Err("`scrape_failure_log_file`: failures are in the log and in /api/v1/targets: leave it out".into());
+            return Err(
+                "`scrape_failure_log_file`: failures are in the log and in /api/v1/targets: leave it out".into()
+            );
         }
         if self.scrape_protocols.as_ref().is_some_and(Vec::is_empty) {
             return Err("`scrape_protocols`: it is empty: name one, or leave it out".into());

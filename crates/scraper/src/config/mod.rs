@@ -140,5 +140,12 @@ pub(crate) fn read_rules(list: Vec<Value>) -> Result<Vec<crate::relabel::Rule>, 
     relabel::rules(list, "")
 }
 
+/// A job `j` of these keys, for tests of what becomes of it.
+#[cfg(test)]
+pub(crate) fn read_job(keys: &str) -> Result<Job, String> {
+    let value = yaml(&format!("job_name: j\n{keys}"))?;
+    Job::read(value, &Global::read(Value::Null)?, Path::new(""))
+}
+
 #[cfg(test)]
 mod tests;

@@ -42,7 +42,8 @@ impl Protocol {
     fn media(self) -> (&'static str, bool) {
         match self {
             Protocol::PrometheusProto => {
-                let media = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+                let media =
+                    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
                 (media, false)
             }
             Protocol::PrometheusText0_0_4 => ("text/plain;version=0.0.4", false),

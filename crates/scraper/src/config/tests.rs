@@ -20,7 +20,8 @@ fn load(text: &str) -> Result<ScrapeConfig, String> {
 
 /// A job of these keys.
 fn job(keys: &str) -> Result<Job, String> {
-    let text = format!("scrape_configs:\n- job_name: node\n{}", keys.lines().map(|l| format!("  {l}\n")).collect::<String>());
+    let text =
+        format!("scrape_configs:\n- job_name: node\n{}", keys.lines().map(|l| format!("  {l}\n")).collect::<String>());
     load(&text).map(|mut config| config.jobs.remove(0))
 }
 
@@ -91,7 +92,10 @@ fn who_asks_for_protobuf_wants_native_histograms() {
     );
     let legacy = job("metric_name_validation_scheme: legacy").unwrap();
     let accepted = accept(&legacy.protocols, legacy.escaping);
-    assert!(accepted.starts_with("application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.5,"), "{accepted}");
+    assert!(
+        accepted.starts_with("application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.5,"),
+        "{accepted}"
+    );
 }
 
 #[test]
@@ -107,14 +111,20 @@ fn mistakes_name_file_job_key_and_remedy() {
         ("scheme: ftp", "`scheme`: \"ftp\" is neither"),
         ("honor_labels: maybe", "`honor_labels`: invalid type"),
         ("scrape_protocols: [XML]", "`scrape_protocols[0]`: unknown variant `XML`"),
-        ("static_configs: [{target: ['a:1']}]", "unknown key `static_configs[0].target`: did you mean `static_configs[0].targets`?"),
+        (
+            "static_configs: [{target: ['a:1']}]",
+            "unknown key `static_configs[0].target`: did you mean `static_configs[0].targets`?",
+        ),
         ("file_sd_configs: [{files: [a.txt]}]", "`file_sd_configs[0].files`: \"a.txt\" does not end in"),
         ("file_sd_configs: [{}]", "`file_sd_configs[0]`: missing field `files`"),
         ("http_sd_configs: [{url: 'ftp://x'}]", "`http_sd_configs[0].url`: \"ftp://x\" is no URL"),
         ("kubernetes_sd_configs: [{role: pods}]", "`kubernetes_sd_configs[0].role`: unknown variant `pods`"),
         ("kubernetes_sd_configs: [{role: pod, kubeconfig_file: x}]", "kubeconfig files are not read"),
         ("kubernetes_sd_configs: [{role: pod, bearer_token: x}]", "`kubernetes_sd_configs[0].api_server`: without it"),
-        ("kubernetes_sd_configs: [{role: node, selectors: [{role: pod, label: a}]}]", "`kubernetes_sd_configs[0].selectors`"),
+        (
+            "kubernetes_sd_configs: [{role: node, selectors: [{role: pod, label: a}]}]",
+            "`kubernetes_sd_configs[0].selectors`",
+        ),
         ("consul_sd_configs: []", "`consul_sd_configs`: targets are found by static_configs"),
         ("oauth2: {client_id: x}", "`oauth2`: OAuth 2 is not supported"),
         ("bearer_token: a\nbearer_token_file: b", "`authorization`: at most one of"),
@@ -122,17 +132,32 @@ fn mistakes_name_file_job_key_and_remedy() {
         ("relabel_configs: [{regex: '('}]", "`relabel_configs[0].regex`: \"(\" is no regular expression"),
         ("relabel_configs: [{action: replace}]", "`relabel_configs[0].target_label`: it is missing"),
         ("relabel_configs: [{action: move}]", "`relabel_configs[0].action`: \"move\" is no action"),
-        ("relabel_configs: [{sourcelabels: [a]}]", "unknown key `relabel_configs[0].sourcelabels`: did you mean `relabel_configs[0].source_labels`?"),
-        ("metric_relabel_configs: [{action: hashmod, target_label: a}]", "`metric_relabel_configs[0].modulus`: hashmod needs"),
-        ("relabel_configs: [{action: labeldrop, source_labels: [a]}]", "`relabel_configs[0].source_labels`: the action makes no use"),
-        ("relabel_configs: [{action: keepequal, target_label: a, regex: x}]", "`relabel_configs[0].regex`: the action makes no use"),
+        (
+            "relabel_configs: [{sourcelabels: [a]}]",
+            "unknown key `relabel_configs[0].sourcelabels`: did you mean `relabel_configs[0].source_labels`?",
+        ),
+        (
+            "metric_relabel_configs: [{action: hashmod, target_label: a}]",
+            "`metric_relabel_configs[0].modulus`: hashmod needs",
+        ),
+        (
+            "relabel_configs: [{action: labeldrop, source_labels: [a]}]",
+            "`relabel_configs[0].source_labels`: the action makes no use",
+        ),
+        (
+            "relabel_configs: [{action: keepequal, target_label: a, regex: x}]",
+            "`relabel_configs[0].regex`: the action makes no use",
+        ),
     ] {
         let error = job(keys).unwrap_err();
         assert!(error.starts_with("scrape.yml: job \"node\": ") && error.contains(said), "{keys}: {error}");
     }
     for (text, said) in [
         ("scrape_config: []", "scrape.yml: unknown key `scrape_config`: did you mean `scrape_configs`?"),
-        ("global: {scrape_intervals: 5s}", "scrape.yml: unknown key `global.scrape_intervals`: did you mean `global.scrape_interval`?"),
+        (
+            "global: {scrape_intervals: 5s}",
+            "scrape.yml: unknown key `global.scrape_intervals`: did you mean `global.scrape_interval`?",
+        ),
         ("global: {scrape_timeout: 5m}", "scrape.yml: `global.scrape_timeout`: 5m is longer"),
         ("scrape_configs: [{scheme: http}]", "scrape.yml: job \"scrape_configs[0]\": missing field `job_name`"),
         ("scrape_configs: [{job_name: a}, {job_name: a}]", "scrape.yml: job \"a\": the name is there twice"),

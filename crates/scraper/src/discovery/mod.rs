@@ -40,7 +40,11 @@ impl GroupSection {
     pub fn group(self, source: String) -> Group {
         Group {
             source,
-            targets: self.targets.into_iter().map(|address| [("__address__", address.0)].into_iter().collect()).collect(),
+            targets: self
+                .targets
+                .into_iter()
+                .map(|address| [("__address__", address.0)].into_iter().collect())
+                .collect(),
             labels: self.labels.into_iter().map(|(name, value)| (name, value.0)).collect(),
         }
     }

@@ -122,8 +122,11 @@ impl<'t> Mapper<'t> {
     {
         let mut labels: Labels<'a> = own.iter().copied().collect();
         let target = || self.base.iter().filter(|label| label.of_target);
-        let mut conflicts: Vec<(&'a str, &'a str)> =
-            own.iter().copied().filter(|(name, value)| !value.is_empty() && target().any(|l| l.name == *name)).collect();
+        let mut conflicts: Vec<(&'a str, &'a str)> = own
+            .iter()
+            .copied()
+            .filter(|(name, value)| !value.is_empty() && target().any(|l| l.name == *name))
+            .collect();
         for label in target() {
             labels.set(label.name, label.value);
         }

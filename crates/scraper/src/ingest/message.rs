@@ -166,17 +166,13 @@ impl MessageWriter {
         if let Some(symbol) = self.find(text) {
             return symbol.number;
         }
-        let symbol = Symbol {
-            start: self.texts.len() as u32,
-            length: text.len() as u32,
-            number: self.known.len() as u32,
-        };
+        let symbol =
+            Symbol { start: self.texts.len() as u32, length: text.len() as u32, number: self.known.len() as u32 };
         self.texts.extend_from_slice(text.as_bytes());
         message(&mut self.symbols, 4, text.as_bytes());
         let (texts, hasher) = (&self.texts, &self.hasher);
-        let hash = |symbol: &Symbol| {
-            hasher.hash_one(&texts[symbol.start as usize..(symbol.start + symbol.length) as usize])
-        };
+        let hash =
+            |symbol: &Symbol| hasher.hash_one(&texts[symbol.start as usize..(symbol.start + symbol.length) as usize]);
         self.known.insert_unique(hash(&symbol), symbol, hash);
         symbol.number
     }

@@ -91,7 +91,8 @@ mod tests {
             assert_eq!(go_float(number), text);
             assert_eq!(bound(text.into()), text, "it is in that form already");
         }
-        for (given, text) in [("1", "1.0"), ("0.50", "0.5"), ("1e6", "1e+06"), ("00.5", "0.5"), ("x", "x"), ("Inf", "+Inf")]
+        for (given, text) in
+            [("1", "1.0"), ("0.50", "0.5"), ("1e6", "1e+06"), ("00.5", "0.5"), ("x", "x"), ("Inf", "+Inf")]
         {
             assert_eq!(bound(given.into()), text);
         }

@@ -180,7 +180,8 @@ impl<'b> Walk<'b> {
             self.metric.labels.push((Cow::Borrowed(label), Cow::Owned(bound)));
         }
         let (timestamp, start) = (self.metric.timestamp, self.metric.start);
-        let sample = Sample { key, name: &self.series, labels: &self.metric.labels, value, timestamp, start, exemplars };
+        let sample =
+            Sample { key, name: &self.series, labels: &self.metric.labels, value, timestamp, start, exemplars };
         let done = receiver.sample(&sample);
         self.metric.labels.truncate(count);
         done

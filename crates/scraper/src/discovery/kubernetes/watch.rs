@@ -149,9 +149,14 @@ impl<T: Object> Watch<T> {
     async fn list_and_watch(&self) -> Result<std::convert::Infallible, String> {
         loop {
             let mut version = self.list().await?;
-            // None: too much has changed since, as the server does not remember.
-            while let Some(newer) = self.watch(version).await? {
+            loop {
+                let begun = seam::now();
+                // None: too much has changed since, as the server does not remember.
+                let Some(newer) = self.watch(version).await? else { break };
                 version = newer;
+                if begun.elapsed() < RETRY.0 {
+                    seam::sleep(RETRY.0).await;
+                }
             }
         }
     }
