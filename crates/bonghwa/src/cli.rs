@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bonghwa_scraper::ScrapeConfig;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, load};
@@ -42,7 +43,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Say whether the configuration, and the file of callers that it names, can be used; the exit code tells.
+    /// Say whether the configuration, and the files of callers and of jobs to scrape that it names, can be used; the
+    /// exit code tells.
     Check(ServeFlags),
     /// Print the configuration as YAML, defaults filled in and secrets hidden.
     Show(ServeFlags),
@@ -73,7 +75,8 @@ pub struct ServeFlags {
     /// Configuration file (YAML).
     #[arg(long, env = "BONGHWA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Roles to run: all, or some of distributor, ingester, meta, querier, compactor, separated by commas [default: all].
+    /// Roles to run: all, or some of distributor, ingester, meta, querier, compactor, scraper, separated by commas
+    /// [default: all].
     #[arg(long)]
     target: Option<String>,
     /// This node's name [default: host name].
@@ -118,6 +121,9 @@ pub struct ServeFlags {
     /// URL of an S3-compatible server.
     #[arg(long, value_name = "URL")]
     s3_endpoint: Option<String>,
+    /// What to scrape, in Prometheus' format (YAML): its scrape_configs. Read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    scrape_config: Option<String>,
     /// TLS between roles: this node's certificate chain (PEM).
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<String>,
@@ -147,6 +153,7 @@ impl ServeFlags {
             ("otlp_http_listen", self.otlp_http_listen),
             ("object_store", self.object_store),
             ("s3.endpoint", self.s3_endpoint),
+            ("scrape.config", self.scrape_config),
             ("tls.cert", self.tls_cert),
             ("tls.key", self.tls_key),
             ("tls.ca", self.tls_ca),
@@ -172,6 +179,9 @@ pub fn run(cli: Cli) -> Result<()> {
             let config = flags.load()?;
             if config.auth.enabled {
                 auth::read(&config.auth.file).context("auth.file")?;
+            }
+            if config.scrape.is_on() {
+                ScrapeConfig::load(&config.scrape.config).context("scrape.config")?;
             }
             println!("the configuration is good");
             Ok(())

@@ -4,6 +4,7 @@ mod compaction;
 mod limits;
 mod load;
 mod metrics;
+mod scrape;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use compaction::{Compaction, Keep};
 pub use limits::{Limits, TenantRates};
 pub use load::load;
 pub use metrics::Metrics;
+pub use scrape::Scrape;
 
 use crate::roles::Roles;
 use crate::units::{Size, Time};
@@ -29,8 +31,8 @@ use crate::units::{Size, Time};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Roles that this process runs: `all`, or some of `distributor`, `ingester`, `meta`, `querier`
-    /// and `compactor`, separated by commas.
+    /// Roles that this process runs: `all`, or some of `distributor`, `ingester`, `meta`, `querier`,
+    /// `compactor` and `scraper`, separated by commas.
     pub target: String,
     /// This node's name in the cluster. Empty: the host name.
     pub node_name: String,
@@ -85,6 +87,8 @@ pub struct Config {
     pub compactor: Compaction,
     /// How long rows are kept; the compactor takes out what is older.
     pub retention: Keep,
+    /// Scraping, as Prometheus does it.
+    pub scrape: Scrape,
     /// Bonghwa's own telemetry.
     pub telemetry: Telemetry,
 }
@@ -269,6 +273,7 @@ impl Default for Config {
             metrics: Metrics::default(),
             compactor: Compaction::default(),
             retention: Keep::default(),
+            scrape: Scrape::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -350,9 +355,10 @@ impl Default for Telemetry {
 
 impl Config {
     /// The roles to run. `all` leaves meta to the nodes that `join` names, if it names any and this is
-    /// none of meta's own.
+    /// none of meta's own; and scraping to nodes that are told what to scrape.
     pub fn roles(&self) -> anyhow::Result<Roles> {
         let roles = Roles::parse(&self.target).map_err(|message| anyhow::anyhow!("target: {message}"))?;
+        let roles = if self.scrape.is_on() { roles } else { roles.without("scraper") };
         let elsewhere = !self.join.is_empty() && self.meta_peers.is_empty() && self.target.trim() == "all";
         Ok(if elsewhere { roles.without("meta") } else { roles })
     }

@@ -13,6 +13,7 @@ mod pages;
 mod peer;
 mod prometheus;
 mod roles;
+mod scraping;
 mod selfotel;
 mod serve;
 mod storage;

@@ -112,6 +112,10 @@ pub async fn serve(config: Config) -> Result<()> {
     if let Some(compactor) = &node.compactor {
         router = router.merge(bonghwa_compactor::router(compactor.clone()));
     }
+    router = router.merge(match &node.scraper {
+        Some(scraper) => bonghwa_scraper::router(scraper.clone()),
+        None => bonghwa_scraper::elsewhere(node.view.clone()),
+    });
     if let (Some(receiver), Some((grpc, http))) = (&node.receiver, otlp) {
         let routers = [
             ("otlp_grpc", grpc, bonghwa_distributor::grpc::router(receiver.clone()), Speaks::Grpc),
@@ -131,6 +135,7 @@ pub async fn serve(config: Config) -> Result<()> {
         // Nothing more can be acked; a restart replays what the disk holds, and sees whether it works again.
         error = node.failed() => return Err(error),
     }
+    node.stop_scraping().await;
     node.drain().await;
     tracing::info!("stopping: requests under way are finished, leaderships handed over, heads of a lone node flushed");
     stop.send_replace(true);

@@ -8,6 +8,7 @@ mod body;
 pub mod grpc;
 pub mod http;
 mod limits;
+mod local;
 mod metadata;
 mod metrics;
 mod receive;
@@ -16,5 +17,6 @@ mod replicas;
 mod route;
 
 pub use limits::{Rate, SignalLimits, TenantLimits};
+pub use local::WriteError;
 pub use receive::{Options, Receiver};
 pub use replicas::ReplicaOptions;

@@ -136,6 +136,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             "it is empty, and auth.enabled asks for callers: name a file that lists them".into(),
         );
     }
+    if let Err(message) = config.scrape.options(config.cluster.unreachable_after.0) {
+        return error("scrape.tenant", message);
+    }
     let token = &config.telemetry.otlp_token;
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = "it has a character that Authorization cannot carry: use letters, digits and signs";
@@ -183,6 +186,10 @@ fn check_cluster(config: &Config) -> Result<(), ConfigError> {
                 return error(key, format!("{address:?} is no HOST:PORT, for example meta-0:7801"));
             }
         }
+    }
+    let asked = config.target.split(',').any(|role| role.trim() == "scraper");
+    if asked && !config.scrape.is_on() {
+        return error("scrape.config", "it is empty, and the target names scraper: name a file with jobs".into());
     }
     if !roles.has("meta") && config.join_addresses().is_empty() {
         return error("join", format!("it is empty, and the target {:?} runs no meta: name its nodes", config.target));
@@ -329,6 +336,8 @@ mod tests {
             ("ingester: {flush_bytes: 3 apples}", "`ingester.flush_bytes`: \"3 apples\" is no size"),
             ("http_listen: localhost", "`http_listen`: \"localhost\" is no address"),
             ("target: moon", "`target`: \"moon\" is no role"),
+            ("target: 'all,scraper'", "`scrape.config`: it is empty"),
+            ("scrape: {tenant: 'a b'}", "`scrape.tenant`: "),
             ("object_store: ftp://x", "`object_store`: \"ftp://x\""),
             ("query: 5", "`query`: 5 stands where a section"),
             ("a: [", "FILE: "),
