@@ -92,7 +92,8 @@ fn read(message: &[u8]) -> Vec<String> {
         .map(|(_, _, series)| {
             let mut line = String::new();
             for (number, _, bytes) in fields(series) {
-                let parts = fields(bytes);
+                // Labels are a list of numbers.
+                let parts = if number == 1 { Vec::new() } else { fields(bytes) };
                 let get = |wanted: u32| parts.iter().find(|part| part.0 == wanted).map_or(0, |part| part.1);
                 match number {
                     1 => line += &refs(bytes),

@@ -72,7 +72,7 @@ metric_without_timestamp_and_labels 12.47
 something_weird{problem=\"division by zero\"} +Inf -3982045
 nan NaN
 empty{} 0
-:colons:in:names 5e-324
+:colons:in:names 5e-3
 # TYPE h histogram
 h_bucket{le=\"1\"} 1
 h_bucket{le=\"+Inf\"} 2
@@ -94,7 +94,7 @@ last{a=\"b\"}9";
         "something_weird{problem=\"division by zero\"} inf @-3982045",
         "nan{} NaN",
         "empty{} 0",
-        ":colons:in:names{} 0.000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000005",
+        ":colons:in:names{} 0.005",
         "# h histogram \"\" \"\"",
         "h_bucket{le=\"1.0\"} 1",
         "h_bucket{le=\"+Inf\"} 2",
@@ -291,7 +291,7 @@ fn protobuf() -> Vec<u8> {
     let classic = field(7, &[int(1, 4), double(2, 10.0), buckets.concat()].concat());
     let spans = [field(12, &[int(1, 2), int(2, 2)].concat()), field(12, &[int(1, 4), int(2, 1)].concat())].concat();
     let native = [
-        vec![int(1, 4), double(2, 10.0), buckets.concat(), int(5, 6), double(6, 0.001), int(7, 1)].concat(),
+        [int(1, 4), double(2, 10.0), buckets.concat(), int(5, 6), double(6, 0.001), int(7, 1)].concat(),
         [spans, field(13, &[2, 1, 4]), field(15, &created)].concat(),
         field(16, &exemplar),
     ];
