@@ -34,6 +34,9 @@ enum Command {
     /// Repair the control plane.
     #[command(subcommand)]
     Meta(MetaCommand),
+    /// Check what lies here, without a server.
+    #[command(subcommand)]
+    Check(commands::check::CheckCommand),
     /// Show the ring of a running cluster: nodes, partitions, leaders, watermarks.
     Ring(commands::ring::RingArgs),
 }
@@ -194,6 +197,10 @@ pub fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Command::Query(command) => runtime()?.block_on(commands::query::run(command)),
+        Command::Check(command) => match commands::check::run(&command)? {
+            0 => Ok(()),
+            code => std::process::exit(code.into()),
+        },
         Command::Ring(args) => runtime()?.block_on(commands::ring::run(args)),
         Command::Block(BlockCommand::Inspect { file }) => runtime()?.block_on(commands::block::inspect(&file)),
         Command::Meta(MetaCommand::Rebuild(flags)) => runtime()?.block_on(commands::meta::rebuild(flags.load()?)),

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bonghwa_block::CacheOptions;
+use bonghwa_distributor::ReplicaOptions;
 use bonghwa_ingester::IngesterOptions;
 use bonghwa_meta::{ControlOptions, MetaOptions, PlacementOptions};
 use bonghwa_protocol::TlsFiles;
-use bonghwa_query::EngineOptions;
+use bonghwa_query::{EngineOptions, SeriesLimits};
 use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
@@ -171,6 +172,13 @@ pub struct Distributor {
     pub max_depth: usize,
     /// How far ahead of the clock a record may be; one further ahead is rejected.
     pub max_future: Time,
+    /// Remote write of tenants with `accept_ha_samples`: the label that names what several Prometheus
+    /// servers scrape. It stays.
+    pub ha_cluster_label: String,
+    /// The label that names one of those servers. It is taken away.
+    pub ha_replica_label: String,
+    /// After this silence of the elected server another one's samples are taken.
+    pub ha_failover: Time,
 }
 
 /// The ingester.
@@ -197,6 +205,12 @@ pub struct Query {
     pub timeout: Time,
     /// Memory that the operators of one query may hold on one node; beyond it the query fails.
     pub memory_bytes: Size,
+    /// Series that one query of PromQL may read; more end it with an error. Each takes about half a
+    /// KiB of `memory_bytes`.
+    pub max_series: u64,
+    /// Samples that one query of PromQL may read; more end it with an error. Each takes 16 bytes of
+    /// `memory_bytes`.
+    pub max_samples: u64,
     /// Memory for footers and indexes of blocks.
     pub footer_cache_bytes: Size,
     /// Memory for parts of blocks that were read lately. 0: none.
@@ -289,6 +303,9 @@ impl Default for Distributor {
             max_attributes: options.decode.max_attributes_per_record,
             max_depth: options.decode.max_depth,
             max_future: Time(std::time::Duration::from_nanos(options.decode.max_future_ns as u64)),
+            ha_cluster_label: options.replicas.labels.cluster.clone(),
+            ha_replica_label: options.replicas.labels.replica.clone(),
+            ha_failover: Time(options.replicas.failover_after),
         }
     }
 }
@@ -312,6 +329,8 @@ impl Default for Query {
         Query {
             timeout: Time(options.timeout),
             memory_bytes: Size(options.memory_bytes),
+            max_series: options.series.series,
+            max_samples: options.series.samples,
             footer_cache_bytes: Size(options.footer_cache_bytes),
             cache_memory_bytes: Size(64 << 20),
             cache_disk_bytes: Size(0),
@@ -413,6 +432,8 @@ impl Config {
         options.decode.max_depth = section.max_depth;
         options.decode.max_future_ns = section.max_future.0.as_nanos() as i64;
         options.limits = self.limits.options();
+        options.replicas =
+            ReplicaOptions::new(&section.ha_cluster_label, &section.ha_replica_label, section.ha_failover.0);
         options
     }
 
@@ -434,6 +455,7 @@ impl Config {
             memory_bytes: self.query.memory_bytes.0,
             footer_cache_bytes: self.query.footer_cache_bytes.0,
             metrics: self.metrics.options(),
+            series: SeriesLimits { series: self.query.max_series, samples: self.query.max_samples },
             ..EngineOptions::default()
         }
     }

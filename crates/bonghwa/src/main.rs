@@ -11,6 +11,7 @@ mod membership;
 mod node;
 mod pages;
 mod peer;
+mod prometheus;
 mod roles;
 mod scraping;
 mod selfotel;

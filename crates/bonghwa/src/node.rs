@@ -155,7 +155,7 @@ impl Node {
         };
         let local = ingester.clone().map(|ingester| (member.identity.id, ingester as Arc<dyn IngesterClient>));
         let directory = Arc::new(ClusterDirectory::new(view.clone(), local, connect_ingester(remote.clone())));
-        let receive = || Receiver::new(config.distributor_options(), view.clone(), directory.clone());
+        let receive = || Receiver::new(config.distributor_options(), meta.clone(), view.clone(), directory.clone());
         let receiver = roles.has("distributor").then(receive);
         let writer = roles.has("scraper").then(|| receiver.clone().unwrap_or_else(receive));
         let cache = if roles.has("querier") { RangeCache::open(&config.cache_options()).await? } else { None };

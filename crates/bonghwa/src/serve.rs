@@ -25,7 +25,7 @@ use crate::identity::host_name;
 use crate::membership::{self, Member};
 use crate::node::{self, Doors, Node};
 use crate::peer::PeerService;
-use crate::{limits, pages, selfotel};
+use crate::{limits, pages, prometheus, selfotel};
 
 /// How long requests under way may take after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -96,6 +96,7 @@ pub async fn serve(config: Config) -> Result<()> {
     tracing::info!(took = ?started.elapsed(), "all roles are open");
 
     let mut router = pages::router(node.clone(), &config).fallback(not_found);
+    router = router.merge(prometheus::router(node.clone(), &config));
     router = router.merge(limits::router(node.clone(), config.limits.clone()));
     if let Some(receiver) = &node.receiver {
         router = router.merge(bonghwa_distributor::http::router(receiver.clone()));
@@ -103,6 +104,7 @@ pub async fn serve(config: Config) -> Result<()> {
     if let Some(engine) = &node.engine {
         router = router.merge(bonghwa_querier::router(Querier {
             engine: engine.clone(),
+            meta: node.meta.clone(),
             view: node.view.clone(),
             stale_after: membership::stale_after(config.cluster.heartbeat.0),
         }));

@@ -44,6 +44,23 @@ pub struct EngineOptions {
     pub footer_cache_bytes: usize,
     /// How PromQL sees OpenTelemetry's metrics.
     pub metrics: MetricsOptions,
+    /// What one query of PromQL may read.
+    pub series: SeriesLimits,
+}
+
+/// What one question about series may read; more ends it with [`QueryError::Limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesLimits {
+    /// Series.
+    pub series: u64,
+    /// Samples.
+    pub samples: u64,
+}
+
+impl Default for SeriesLimits {
+    fn default() -> Self {
+        SeriesLimits { series: 500_000, samples: 50_000_000 }
+    }
 }
 
 impl Default for EngineOptions {
@@ -55,6 +72,7 @@ impl Default for EngineOptions {
             target_partitions: std::thread::available_parallelism().map_or(1, usize::from),
             footer_cache_bytes: 64 * 1024 * 1024,
             metrics: MetricsOptions::default(),
+            series: SeriesLimits::default(),
         }
     }
 }
@@ -68,6 +86,7 @@ pub struct Engine {
     base: SessionState,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics_options: Arc<MetricsOptions>,
+    pub(crate) series_limits: SeriesLimits,
     distribution: Option<Distribution>,
 }
 
@@ -123,6 +142,7 @@ impl Engine {
             base: session::base(options.target_partitions),
             limits: Arc::new(Limits::new(options.timeout, options.memory_bytes, options.concurrent)),
             metrics_options: Arc::new(options.metrics),
+            series_limits: options.series,
             distribution: None,
         }
     }

@@ -102,6 +102,21 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             return error(key, format!("{text:?} is no address: write IP:PORT, for example 127.0.0.1:7800"));
         }
     }
+    let receiving = &config.distributor;
+    for (key, label) in [
+        ("distributor.ha_cluster_label", &receiving.ha_cluster_label),
+        ("distributor.ha_replica_label", &receiving.ha_replica_label),
+    ] {
+        if label.is_empty() || label == "__name__" {
+            return error(key, format!("{label:?} cannot tell replicas apart: name a label that the servers add"));
+        }
+    }
+    if receiving.ha_cluster_label == receiving.ha_replica_label {
+        return error("distributor.ha_replica_label", "it is the label of the cluster too: use two".into());
+    }
+    if receiving.ha_failover.0 < std::time::Duration::from_secs(1) {
+        return error("distributor.ha_failover", "it must be 1s or more: scrapes are seconds apart".into());
+    }
     if config.ingester.partitions_per_signal == 0 {
         return error("ingester.partitions_per_signal", "0 partitions take no data: 1 is the least".into());
     }
@@ -133,6 +148,12 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         let names = Strategy::ALL.map(|(name, _)| name).join(", ");
         let message = format!("{:?} is no strategy: it is one of {names}", config.metrics.translation_strategy);
         return error("metrics.translation_strategy", message);
+    }
+    for (key, limit) in [("query.max_series", config.query.max_series), ("query.max_samples", config.query.max_samples)]
+    {
+        if limit == 0 {
+            return error(key, "0 would refuse every query of PromQL: give 1 or more".into());
+        }
     }
     let disk = config.query.cache_disk_bytes;
     if (1..CacheOptions::MIN_DISK_BYTES).contains(&disk.0) {

@@ -27,15 +27,16 @@ const SAMPLES: [(&str, &str); 7] = [
 pub(super) fn of_series(samples: bool) -> Vec<Column> {
     // Bounds and quantiles are labels too.
     let lists = if samples { &SAMPLES[..] } else { &[("buckets", "buckets")] };
-    base().chain(lists.iter().map(|(list, _)| Column::List(list))).collect()
+    of_labels().chain(lists.iter().map(|(list, _)| Column::List(list))).collect()
 }
 
 /// The columns of rows of samples, which are read where some may be deleted.
 pub(super) fn of_samples() -> Vec<Column> {
-    base().chain(SAMPLES.iter().map(|(_, single)| Column::Base(single))).collect()
+    of_labels().chain(SAMPLES.iter().map(|(_, single)| Column::Base(single))).collect()
 }
 
-fn base() -> impl Iterator<Item = Column> {
+/// The columns that labels are made of.
+pub(super) fn of_labels() -> impl Iterator<Item = Column> {
     IDENTITY.iter().chain(&SOURCES).map(|name| Column::Base(name))
 }
 

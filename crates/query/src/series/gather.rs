@@ -20,6 +20,8 @@ use crate::QueryError;
 const TARGET_INFO: &str = "target_info";
 /// `target_info` has a sample at least this often while its resource sends, in milliseconds.
 const INFO_EVERY: i64 = 30_000;
+/// Rows that are remembered to be passed over.
+const MOST_PASSED_OVER: usize = 1 << 20;
 const STALE: f64 = f64::from_bits(STALE_BITS);
 
 /// What was found of a series.
@@ -36,6 +38,16 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Samples of both kinds.
+    pub fn len(&self) -> usize {
+        self.times.len() + self.histograms.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn push(&mut self, time: i64, value: f64) {
         self.times.push(time);
         self.values.push(value);
@@ -98,6 +110,8 @@ pub(super) struct Gather<'a> {
     by_labels: HashMap<Labels, usize, FixedState>,
     /// What rows of one number are, by the identity of their series.
     known: HashMap<u128, Option<usize>, FixedState>,
+    /// How many of those are passed over.
+    passed_over: usize,
     samples: u64,
 }
 
@@ -122,6 +136,7 @@ impl<'a> Gather<'a> {
             series: Vec::new(),
             by_labels: HashMap::default(),
             known: HashMap::default(),
+            passed_over: 0,
             samples: 0,
         }
     }
@@ -157,7 +172,7 @@ impl<'a> Gather<'a> {
 
     /// Takes in the rows of a batch.
     pub fn add(&mut self, columns: &Columns<'_>) -> Result<(), QueryError> {
-        let mut names = Names { options: self.options, last: None };
+        let mut names = Names::new(self.options);
         let info = self.may_be_named(TARGET_INFO);
         for at in 0..columns.rows {
             let scope = columns.scope_name.value(at);
@@ -220,6 +235,16 @@ impl<'a> Gather<'a> {
         pairs
     }
 
+    /// Remembers what a row is; of those that are passed over only so many, since nothing counts them.
+    fn remember(&mut self, id: u128, place: Option<usize>) {
+        self.passed_over += usize::from(place.is_none());
+        if self.passed_over > MOST_PASSED_OVER {
+            self.known.retain(|_, place| place.is_some());
+            self.passed_over = 0;
+        }
+        self.known.insert(id, place);
+    }
+
     fn number(&mut self, columns: &Columns<'_>, row: &Row) {
         let place = match self.known.get(&row.id) {
             Some(place) => *place,
@@ -231,7 +256,7 @@ impl<'a> Gather<'a> {
                     }
                     false => None,
                 };
-                self.known.insert(row.id, place);
+                self.remember(row.id, place);
                 place
             }
         };
@@ -417,13 +442,17 @@ impl Parts<'_, '_, '_> {
 }
 
 /// Prometheus' names of rows; rows of one metric lie together.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     options: &'a MetricsOptions,
     last: Option<(Metric, String)>,
 }
 
-impl Names<'_> {
-    fn of(&mut self, columns: &Columns<'_>, at: usize, verbatim: bool) -> String {
+impl<'a> Names<'a> {
+    pub(super) fn new(options: &'a MetricsOptions) -> Self {
+        Names { options, last: None }
+    }
+
+    pub(super) fn of(&mut self, columns: &Columns<'_>, at: usize, verbatim: bool) -> String {
         let (name, unit) = (columns.name.value(at), columns.unit.value(at));
         if verbatim {
             return name.to_owned();
@@ -449,7 +478,7 @@ pub(super) fn kind(name: &str) -> MetricType {
     all.into_iter().find(|kind| kind.as_str() == name).unwrap_or(MetricType::Gauge)
 }
 
-fn with(pairs: &Pairs, name: &str, bound: Option<(&str, f64)>) -> Labels {
+pub(super) fn with(pairs: &Pairs, name: &str, bound: Option<(&str, f64)>) -> Labels {
     let bound = bound.map(|(label, value)| (label, number::format(value)));
     let all = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let all = all.chain(bound.as_ref().map(|(label, value)| (*label, value.as_str())));
@@ -479,6 +508,6 @@ fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Fou
     (found.times.len() - before) as u64
 }
 
-fn to_millis(nanos: i64) -> i64 {
+pub(super) fn to_millis(nanos: i64) -> i64 {
     nanos.div_euclid(1_000_000)
 }

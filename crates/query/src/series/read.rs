@@ -14,7 +14,7 @@ use super::labels::{MetricsOptions, UNKNOWN_SERVICE};
 use crate::alive::Alive;
 use crate::plan::{self, Source, TablePlan, Unit};
 use crate::view::View;
-use crate::{QueryError, scan};
+use crate::{QueryError, SeriesLimits, scan};
 
 /// Bytes of a sample in memory.
 const SAMPLE_BYTES: u64 = 16;
@@ -35,11 +35,12 @@ pub(crate) struct Wanted {
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) memory_bytes: usize,
+    pub(crate) limits: SeriesLimits,
     pub(crate) tasks: usize,
 }
 
 impl Wanted {
-    fn predicate(&self) -> Predicate {
+    pub(super) fn predicate(&self) -> Predicate {
         let nanos = |millis: i64| millis.saturating_mul(1_000_000);
         Predicate {
             min_time: nanos(self.range.0),
@@ -145,11 +146,25 @@ fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Arc<Unit>>> {
     shares
 }
 
-fn check((series, samples): (usize, u64), bounds: Bounds) -> Result<(), QueryError> {
-    let bytes = samples * SAMPLE_BYTES + series as u64 * SERIES_BYTES;
-    if bytes > bounds.memory_bytes as u64 {
-        let what = format!("{series} series with {samples} samples were read so far");
-        return Err(QueryError::Memory { limit: bounds.memory_bytes, what });
+/// Fails where a read holds more than it may.
+pub(super) fn check((series, samples): (usize, u64), bounds: Bounds) -> Result<(), QueryError> {
+    let SeriesLimits { series: most_series, samples: most_samples } = bounds.limits;
+    let (series, memory) = (series as u64, bounds.memory_bytes as u64);
+    let limit = |what, reached, limit, key| Err(QueryError::Limit { what, reached, limit, key });
+    if series > most_series {
+        return limit("series", series, most_series, "query.max_series");
+    }
+    if samples > most_samples {
+        return limit("samples", samples, most_samples, "query.max_samples");
+    }
+    let bytes = bytes((series, samples));
+    if bytes > memory {
+        return limit("bytes of series and samples", bytes, memory, "query.memory_bytes");
     }
     Ok(())
+}
+
+/// What so many series with so many samples hold, roughly.
+pub(crate) fn bytes((series, samples): (u64, u64)) -> u64 {
+    samples * SAMPLE_BYTES + series * SERIES_BYTES
 }
