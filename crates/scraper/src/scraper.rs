@@ -160,3 +160,7 @@ fn tell_unused(options: &ScraperOptions, config: &ScrapeConfig) {
         tracing::info!(%file, sections, "these sections of the scrape configuration are not used here");
     }
 }
+
+#[cfg(test)]
+#[path = "scraper_tests.rs"]
+mod tests;
