@@ -162,7 +162,7 @@ fn large_scrapes_are_several_messages() {
     let body: String = (0..30_000).map(|n| format!("metric_{n}{{padding=\"{padding}{n}\"}} {n}\n")).collect();
     let mut writer = MessageWriter::default();
     let scrape = Scrape { job: &world.0, target: &world.1, time: 7 };
-    let (counted, taken) = cache.take(body.as_bytes(), gzip(body), Format::Text, &scrape, &mut writer);
+    let (counted, taken) = cache.take(body.as_bytes(), gzip(&body), Format::Text, &scrape, &mut writer);
     taken.unwrap();
     report(&scrape, &Facts { up: true, seconds: 0.5, counts: counted, body: 0.0 }, &mut writer);
     let messages = writer.finish();
