@@ -194,7 +194,7 @@ remote_read: [{{ url: {}, read_recent: true }}]
     server.stop().await
 }
 
-/// Prometheus scrapes itself and sends it here: for the same time both stream the same bytes.
+/// Prometheus scrapes itself and sends it here: for the same time both stream the same bits.
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_streams_the_same_chunks() -> Result<()> {
     let mut server = On::Local.server().await?;
@@ -243,7 +243,9 @@ remote_write: [{{ url: {}, queue_config: {{ batch_send_deadline: 200ms }} }}]
             && there.len() == here.len()
         {
             compared += 1;
-            same += usize::from(theirs.data == ours.data);
+            // Prometheus leaves an empty byte behind where its bits end with one.
+            let rest = theirs.data.strip_prefix(&ours.data[..]);
+            same += usize::from(matches!(rest, Some([] | [0])));
         }
     }
     ensure!(compared > 100 && same == compared, "{same} of {compared} chunks are the same to the byte");
