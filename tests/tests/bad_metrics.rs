@@ -23,7 +23,7 @@ const WRONG: [(&str, &str, &str); 16] = [
     ("sum(up[5m])", "1:5", ""),
     ("nosuch(up)", "1:1", "nosuch"),
     ("up and 1", "1:1", "set operator"),
-    ("1 == 1", "1:3", "bool"),
+    ("1 == 1", "1:3", "BOOL"),
     ("up\n  +\n  sum(", "3:7", ""),
     ("{job=~\".*\"}", "1:1", "non-empty"),
     ("\"open", "1:1", ""),
