@@ -288,6 +288,33 @@ fn a_damaged_table_is_no_end() {
     assert_eq!(held(&opened.disk, "logs-0").len(), 1);
 }
 
+/// Entries of the oldest segments are moved, where little else there is wanted. Whatever fails then
+/// ends the log like any failed write.
+#[test]
+fn an_entry_that_cannot_be_moved_is_a_failure_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { disk, mut writer } = open(dir.path()).unwrap();
+    for name in ["wanted", "trimmed"] {
+        disk.create_family(name).unwrap();
+    }
+    writer.apply(false, |batch| Ok(batch.put_entries("wanted", &[entry(1, 100)]))).unwrap();
+    let oldest = newest(dir.path());
+    let mut write = |position| {
+        writer.apply(false, |batch| {
+            batch.put_entries("trimmed", &[entry(position, 9000)]);
+            batch.trim(&"trimmed".into(), 0, position - 1);
+            Ok(())
+        })
+    };
+    let begun = (1..100).find(|position| {
+        write(*position).unwrap();
+        newest(dir.path()) != oldest
+    });
+    std::fs::OpenOptions::new().write(true).open(&oldest).unwrap().set_len(0).unwrap();
+    let failure = (begun.unwrap() + 1..100).find_map(|position| write(position).err());
+    assert!(failure.unwrap().ends_with("failed to fill whole buffer"));
+}
+
 #[test]
 fn logs_of_earlier_releases_are_moved() {
     let dir = tempfile::tempdir().unwrap();

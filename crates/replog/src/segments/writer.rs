@@ -156,10 +156,8 @@ impl Writer {
             let mut index = self.index.lock();
             trims.iter().for_each(|(family, upto)| index.remove(*family, ..=*upto));
         }
-        // Nothing acknowledged depends on it.
-        if let Err(error) = self.reclaim() {
-            tracing::warn!(%error, "cannot reuse the space of trimmed entries");
-        }
+        // Its writes are the log's like all others: after one that failed, what the files hold is unknown.
+        self.reclaim()?;
         Ok(filled)
     }
 
