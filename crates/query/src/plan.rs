@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use bonghwa_block::{BlockError, BlockReader, Column, FooterCache, Predicate, PruneStats, ScanPlan, ScanRequest};
+use bonghwa_block::{
+    BlockError, BlockReader, Column, FooterCache, Predicate, PruneStats, RowRange, ScanPlan, ScanRequest,
+};
 use bonghwa_cluster::TenantBlock;
 use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::v1;
@@ -97,6 +99,20 @@ impl PlannedBlock {
                 Ok(reader.scan(plan))
             }
         }
+    }
+
+    /// Its reader, and the granules that pruning left. None where another node planned it.
+    pub(crate) async fn granules(
+        &self,
+        request: &ScanRequest,
+    ) -> Result<Option<(&BlockReader, Vec<RowRange>)>, QueryError> {
+        let Rest::Planned { reader, plan } = &self.rest else { return Ok(None) };
+        let planned = plan.lock().take();
+        let plan = match planned {
+            Some(plan) => *plan,
+            None => reader.plan(request).await?,
+        };
+        Ok(Some((reader, reader.granules(&plan))))
     }
 
     /// Bytes of the object that are left to read, roughly: those of all columns.

@@ -21,6 +21,12 @@ use crate::layout::{Layout, Order};
 use crate::physical::PhysicalColumn;
 use crate::write::WriteOptions;
 
+/// Bytes of a page of samples' parts before compression, about: few series, so that whoever wants one does not
+/// decode a thousand. Integers are packed, and take far less than the eight bytes of a float.
+const INTEGERS_PAGE_BYTES: usize = 32 * 1024;
+const FLOATS_PAGE_BYTES: usize = 128 * 1024;
+const TEXTS_PAGE_BYTES: usize = 512 * 1024;
+
 /// zstd with one context for all pages.
 struct Compressor {
     zstd: zstd::bulk::Compressor<'static>,
@@ -173,6 +179,14 @@ fn properties(layout: &Layout, order: Order, options: &WriteOptions, level: Zstd
             DataType::Utf8 => Encoding::DELTA_LENGTH_BYTE_ARRAY,
             _ => Encoding::PLAIN,
         };
+        if matches!(field.data_type(), DataType::List(_)) {
+            let bytes = match item {
+                DataType::Utf8 => TEXTS_PAGE_BYTES,
+                DataType::Float64 => FLOATS_PAGE_BYTES,
+                _ => INTEGERS_PAGE_BYTES,
+            };
+            properties = properties.set_column_data_page_size_limit(path.clone(), bytes);
+        }
         properties = properties.set_column_encoding(path, encoding);
     }
     properties

@@ -211,12 +211,13 @@ impl BlockReader {
         plan.row_groups.iter().flat_map(of).collect()
     }
 
-    /// Plans a scan of these rows and no others. They are a tenant's, sorted, and none is empty.
+    /// Plans a scan of these rows and no others, which shows them as they are stored: those of metrics are
+    /// series, without columns of single samples. They are a tenant's, sorted, and no range is empty.
     pub fn plan_rows(&self, tenant: &TenantId, columns: &[Column], rows: &[RowRange]) -> Result<ScanPlan, BlockError> {
         let footer = &self.footer;
         let owned = footer.block.tenants.iter().find(|t| t.tenant == tenant.as_str());
         let rest_holds = |owner: Owner, key: &str| owned.is_some_and(|t| rest_holds(t, owner, key));
-        let mapping = Mapping::new(&footer.layout, columns, &rest_holds).map_err(|e| e.at(&self.path))?;
+        let mapping = Mapping::by_rows(&footer.layout, columns, &rest_holds, true).map_err(|e| e.at(&self.path))?;
         let mut row_groups: Vec<PlannedRowGroup> = Vec::new();
         let mut stats = PruneStats::default();
         for RowRange { row_group: index, rows } in rows {

@@ -8,9 +8,11 @@ use bonghwa_promql::{Labels, METRIC_NAME, MatchOp, Matcher};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 
-use super::columns::{self, Columns};
+use super::block::Block;
+use super::cache::SeriesCache;
+use super::columns;
 use super::gather::{Found, Gather};
-use super::labels::{MetricsOptions, UNKNOWN_SERVICE};
+use super::labels::{MetricsOptions, TARGET_INFO, UNKNOWN_SERVICE};
 use crate::alive::Alive;
 use crate::plan::{self, Source, TablePlan, Unit};
 use crate::view::View;
@@ -56,8 +58,8 @@ impl Wanted {
     }
 
     /// The one name that matchers ask for. `target_info` is made of all metrics.
-    fn metric_names(&self) -> Option<Vec<String>> {
-        self.equal(METRIC_NAME).filter(|name| *name != "target_info").map(|name| vec![name.to_owned()])
+    pub(super) fn metric_names(&self) -> Option<Vec<String>> {
+        self.equal(METRIC_NAME).filter(|name| *name != TARGET_INFO).map(|name| vec![name.to_owned()])
     }
 
     /// Services whose series can have the job that matchers ask for: `namespace/name` is that of `name`,
@@ -69,46 +71,90 @@ impl Wanted {
     }
 }
 
+/// What ends a read.
+#[derive(Clone, Copy)]
+pub(super) struct Within<'a> {
+    bounds: Bounds,
+    alive: &'a Alive,
+}
+
+/// What reads of an engine have in common.
+#[derive(Clone)]
+pub(crate) struct Reading {
+    pub(crate) options: Arc<MetricsOptions>,
+    pub(crate) cache: Arc<SeriesCache>,
+    pub(crate) bounds: Bounds,
+    pub(crate) alive: Arc<Alive>,
+}
+
+impl Reading {
+    fn gather<'a>(&'a self, source: &Source, wanted: &'a Wanted) -> Gather<'a> {
+        Gather::new(&wanted.matchers, wanted.range, &source.tenant, &self.cache, &self.options)
+    }
+
+    fn within(&self) -> Within<'_> {
+        Within { bounds: self.bounds, alive: &self.alive }
+    }
+
+    /// The series of some units, one unit after another.
+    async fn units(
+        &self,
+        source: &Source,
+        plan: &Arc<TablePlan>,
+        units: &[Arc<Unit>],
+        wanted: &Wanted,
+    ) -> Result<Vec<(Labels, Found)>, QueryError> {
+        let mut gather = self.gather(source, wanted);
+        for unit in units {
+            if let Unit::Block(block) = &**unit
+                && !unit.may_hold_deleted()
+                && let Some((reader, granules)) = block.granules(&plan.request).await?
+            {
+                let block = Block { reader, tenant: &source.tenant, wanted, within: self.within() };
+                block.read(granules, &mut gather).await?;
+                continue;
+            }
+            let batches = scan::open(plan, unit).await.map_err(|error| QueryError::of_stream(&error))?;
+            let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
+            while let Some(batch) = batches.try_next().await? {
+                gather.add(&batch)?;
+                self.within().check(&gather)?;
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(gather.finish())
+    }
+}
+
 /// The series of one tenant.
 pub(crate) async fn read(
-    source: &Source,
+    source: &Arc<Source>,
     view: &View,
     wanted: &Wanted,
-    options: &Arc<MetricsOptions>,
-    bounds: Bounds,
-    alive: &Arc<Alive>,
+    reading: &Reading,
 ) -> Result<Vec<(Labels, Found)>, QueryError> {
     let columns = columns::of_series(wanted.samples);
     let plan = Arc::new(plan(source, view, columns, wanted.predicate()).await?);
-    let shares = by_time(&plan, bounds.tasks);
-    let reading = shares.into_iter().map(|units| {
-        let (plan, wanted, options, alive) = (plan.clone(), wanted.clone(), options.clone(), alive.clone());
+    let mut shares = by_time(&plan, reading.bounds.tasks);
+    if reading.bounds.tasks == 1 {
+        let units = shares.pop().unwrap_or_default();
+        return reading.units(source, &plan, &units, wanted).await;
+    }
+    let shared = shares.into_iter().map(|units| {
+        let (source, plan, wanted, reading) = (source.clone(), plan.clone(), wanted.clone(), reading.clone());
         // Of its own, so that decoding uses more than one core; it ends with the query.
-        let task = seam::spawn(async move {
-            let mut gather = Gather::new(&wanted.matchers, wanted.range, &options);
-            for unit in units {
-                let batches = scan::open(&plan, &unit).await.map_err(|error| QueryError::of_stream(&error))?;
-                let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
-                while let Some(batch) = batches.try_next().await? {
-                    gather.add(&Columns::new(&batch)?)?;
-                    check(gather.size(), bounds)?;
-                    alive.check()?;
-                    tokio::task::yield_now().await;
-                }
-            }
-            Ok::<_, QueryError>(gather.finish())
-        });
+        let task = seam::spawn(async move { reading.units(&source, &plan, &units, &wanted).await });
         async move { task.join().await.unwrap_or_else(|| Err(QueryError::Internal("a read was stopped".into()))) }
     });
-    let mut shares = try_join_all(reading).await?.into_iter();
+    let mut shares = try_join_all(shared).await?.into_iter();
     let first = shares.next().unwrap_or_default();
     if shares.len() == 0 {
         return Ok(first);
     }
-    let mut all = Gather::new(&wanted.matchers, wanted.range, options);
+    let mut all = reading.gather(source, wanted);
     for found in std::iter::once(first).chain(shares) {
         all.merge(found);
-        check(all.size(), bounds)?;
+        reading.within().check(&all)?;
     }
     Ok(all.finish())
 }
@@ -145,11 +191,15 @@ fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Arc<Unit>>> {
     shares
 }
 
-fn check((series, samples): (usize, u64), bounds: Bounds) -> Result<(), QueryError> {
-    let bytes = samples * SAMPLE_BYTES + series as u64 * SERIES_BYTES;
-    if bytes > bounds.memory_bytes as u64 {
-        let what = format!("{series} series with {samples} samples were read so far");
-        return Err(QueryError::Memory { limit: bounds.memory_bytes, what });
+impl Within<'_> {
+    /// Fails where too much was gathered, or nobody waits for it.
+    pub(super) fn check(&self, gather: &Gather<'_>) -> Result<(), QueryError> {
+        let (series, samples) = gather.size();
+        let (bytes, limit) = (samples * SAMPLE_BYTES + series as u64 * SERIES_BYTES, self.bounds.memory_bytes);
+        if bytes > limit as u64 {
+            let what = format!("{series} series with {samples} samples were read so far");
+            return Err(QueryError::Memory { limit, what });
+        }
+        self.alive.check()
     }
-    Ok(())
 }
