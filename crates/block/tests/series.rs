@@ -1,5 +1,5 @@
 //! Rows of series: pages hold few of them, and single ones can be read.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
 use std::sync::Arc;
 

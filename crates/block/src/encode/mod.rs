@@ -23,7 +23,8 @@ use crate::write::WriteOptions;
 
 /// Bytes of a page of samples' parts before compression, about: few series, so that whoever wants one does not
 /// decode a thousand. Integers are packed, and take far less than the eight bytes of a float.
-const INTEGERS_PAGE_BYTES: usize = 32 * 1024;
+const INTEGERS_PAGE_BYTES: usize = 16 * 1024;
+const TIMES_PAGE_BYTES: usize = 32 * 1024;
 const FLOATS_PAGE_BYTES: usize = 128 * 1024;
 const TEXTS_PAGE_BYTES: usize = 512 * 1024;
 
@@ -183,6 +184,7 @@ fn properties(layout: &Layout, order: Order, options: &WriteOptions, level: Zstd
             let bytes = match item {
                 DataType::Utf8 => TEXTS_PAGE_BYTES,
                 DataType::Float64 => FLOATS_PAGE_BYTES,
+                DataType::Timestamp(..) => TIMES_PAGE_BYTES,
                 _ => INTEGERS_PAGE_BYTES,
             };
             properties = properties.set_column_data_page_size_limit(path.clone(), bytes);
