@@ -101,18 +101,18 @@ impl PlannedBlock {
         }
     }
 
-    /// Its reader, and the granules that pruning left. None where another node planned it.
-    pub(crate) async fn granules(
-        &self,
-        request: &ScanRequest,
-    ) -> Result<Option<(&BlockReader, Vec<RowRange>)>, QueryError> {
-        let Rest::Planned { reader, plan } = &self.rest else { return Ok(None) };
-        let planned = plan.lock().take();
-        let plan = match planned {
-            Some(plan) => *plan,
-            None => reader.plan(request).await?,
-        };
-        Ok(Some((reader, reader.granules(&plan))))
+    /// Its reader. None where another node planned it.
+    pub(crate) fn reader(&self) -> Option<&BlockReader> {
+        match &self.rest {
+            Rest::Planned { reader, .. } => Some(reader),
+            Rest::Elsewhere { .. } => None,
+        }
+    }
+
+    /// The granules that pruning left. None where another node planned it, or its plan was taken.
+    pub(crate) fn granules(&self) -> Option<Vec<RowRange>> {
+        let Rest::Planned { reader, plan } = &self.rest else { return None };
+        plan.lock().as_ref().map(|plan| reader.granules(plan))
     }
 
     /// Bytes of the object that are left to read, roughly: those of all columns.

@@ -32,12 +32,13 @@ pub(super) struct Block<'a> {
 
 impl Block<'_> {
     /// Reads those series of these granules that are wanted.
-    pub async fn read(&self, granules: Vec<RowRange>, gather: &mut Gather<'_>) -> Result<(), QueryError> {
+    pub async fn read(&self, granules: &[RowRange], gather: &mut Gather<'_>) -> Result<(), QueryError> {
         let path: Arc<str> = self.reader.block().path.as_str().into();
-        let granules = match self.wanted.metric_names() {
-            Some(names) => self.named(&path, granules, &names, gather.cache()).await?,
-            None => granules,
+        let named = match self.wanted.metric_names() {
+            Some(names) => Some(self.named(&path, granules, &names, gather.cache()).await?),
+            None => None,
         };
+        let granules = named.as_deref().unwrap_or(granules);
         for granules in granules.chunks(GRANULES) {
             let rows = self.identities(&path, granules, gather).await?;
             self.samples(granules, &rows, gather).await?;
@@ -49,7 +50,7 @@ impl Block<'_> {
     async fn named(
         &self,
         path: &Arc<str>,
-        granules: Vec<RowRange>,
+        granules: &[RowRange],
         wanted: &[String],
         cache: OfTenant<'_>,
     ) -> Result<Vec<RowRange>, QueryError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bonghwa_block::{Column, Predicate};
+use bonghwa_block::{Column, Predicate, RowRange};
 use bonghwa_cluster::seam;
 use bonghwa_promql::{Labels, METRIC_NAME, MatchOp, Matcher};
 use futures::TryStreamExt;
@@ -96,19 +96,18 @@ impl Reading {
         Within { bounds: self.bounds, alive: &self.alive }
     }
 
-    /// The series of some units, one unit after another.
-    async fn units(
+    /// The series of some parts, one after another.
+    async fn parts(
         &self,
         source: &Source,
         plan: &Arc<TablePlan>,
-        units: &[Arc<Unit>],
+        parts: &[Part],
         wanted: &Wanted,
     ) -> Result<Vec<(Labels, Found)>, QueryError> {
         let mut gather = self.gather(source, wanted);
-        for unit in units {
-            if let Unit::Block(block) = &**unit
-                && !unit.may_hold_deleted()
-                && let Some((reader, granules)) = block.granules(&plan.request).await?
+        for Part { unit, granules } in parts {
+            if let (Unit::Block(block), Some(granules)) = (&**unit, granules)
+                && let Some(reader) = block.reader()
             {
                 let block = Block { reader, tenant: &source.tenant, wanted, within: self.within() };
                 block.read(granules, &mut gather).await?;
@@ -137,13 +136,13 @@ pub(crate) async fn read(
     let plan = Arc::new(plan(source, view, columns, wanted.predicate()).await?);
     let mut shares = by_time(&plan, reading.bounds.tasks);
     if reading.bounds.tasks == 1 {
-        let units = shares.pop().unwrap_or_default();
-        return reading.units(source, &plan, &units, wanted).await;
+        let parts = shares.pop().unwrap_or_default();
+        return reading.parts(source, &plan, &parts, wanted).await;
     }
-    let shared = shares.into_iter().map(|units| {
+    let shared = shares.into_iter().map(|parts| {
         let (source, plan, wanted, reading) = (source.clone(), plan.clone(), wanted.clone(), reading.clone());
         // Of its own, so that decoding uses more than one core; it ends with the query.
-        let task = seam::spawn(async move { reading.units(&source, &plan, &units, &wanted).await });
+        let task = seam::spawn(async move { reading.parts(&source, &plan, &parts, &wanted).await });
         async move { task.join().await.unwrap_or_else(|| Err(QueryError::Internal("a read was stopped".into()))) }
     });
     let mut shares = try_join_all(shared).await?.into_iter();
@@ -169,23 +168,53 @@ pub(super) async fn plan(
     plan::plan_with(source, view, columns, columns::of_samples(), predicate, true).await
 }
 
+/// A unit to read: of a block that can be read by rows only some granules.
+struct Part {
+    unit: Arc<Unit>,
+    granules: Option<Vec<RowRange>>,
+}
+
+impl Part {
+    /// A unit in parts of about so many rows at least.
+    fn of(unit: Arc<Unit>, rows: u64) -> Vec<Part> {
+        let granules = match &*unit {
+            Unit::Block(block) if !unit.may_hold_deleted() => block.granules(),
+            _ => None,
+        };
+        let Some(granules) = granules else { return vec![Part { unit, granules: None }] };
+        let mut parts: Vec<Part> = Vec::new();
+        for granule in granules {
+            match parts.last_mut().filter(|last| last.rows() < rows).and_then(|last| last.granules.as_mut()) {
+                Some(last) => last.push(granule),
+                None => parts.push(Part { unit: unit.clone(), granules: Some(vec![granule]) }),
+            }
+        }
+        parts
+    }
+
+    fn rows(&self) -> u64 {
+        let of_granules = |granules: &Vec<RowRange>| granules.iter().map(|granule| granule.rows.len() as u64).sum();
+        self.granules.as_ref().map_or_else(|| self.unit.rows(), of_granules)
+    }
+}
+
 /// The units in the order of time, shared out over so many tasks, so that samples of a series come
 /// nearly sorted, and those of one task before those of the next.
-fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Arc<Unit>>> {
+fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Part>> {
     let mut units = plan.units.clone();
     units.sort_by_key(|unit| unit.time());
     let total: u64 = units.iter().map(|unit| unit.rows()).sum();
     let each = (total / tasks.max(1) as u64).max(1);
-    let mut shares: Vec<Vec<Arc<Unit>>> = vec![Vec::new()];
+    let mut shares: Vec<Vec<Part>> = vec![Vec::new()];
     let mut rows = 0;
-    for unit in units {
+    for part in units.into_iter().flat_map(|unit| Part::of(unit, each)) {
         if rows >= each && shares.len() < tasks {
             shares.push(Vec::new());
             rows = 0;
         }
-        rows += unit.rows();
+        rows += part.rows();
         if let Some(share) = shares.last_mut() {
-            share.push(unit);
+            share.push(part);
         }
     }
     shares
