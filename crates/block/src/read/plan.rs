@@ -8,7 +8,7 @@ use bonghwa_protocol::v1;
 use hashbrown::HashSet;
 
 use super::predicate::{Op, Predicate, Scalar};
-use super::prune::{Resolved, Test, keep_granules, may_match_row_group};
+use super::prune::{Resolved, Test, keep_granules, leaf, may_match_row_group};
 use super::scan::BlockReader;
 use crate::BlockError;
 use crate::column::{Column, time_column};
@@ -254,9 +254,12 @@ impl BlockReader {
         let metadata = self.footer.metadata();
         let granule_rows = self.footer.directory.granule_rows as usize;
         for test in tests {
+            let leaf = leaf(&self.footer, test);
             row_groups.retain_mut(|row_group| {
-                may_match_row_group(&self.footer, row_group.index, test) && {
-                    keep_granules(metadata, &self.footer, row_group, granule_rows, test);
+                may_match_row_group(&self.footer, row_group.index, leaf, test) && {
+                    if let Some(leaf) = leaf {
+                        keep_granules(metadata, leaf, row_group, granule_rows, test);
+                    }
                     row_group.any()
                 }
             });
