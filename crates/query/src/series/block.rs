@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 use super::cache::{Known, Names, OfTenant, Rows};
 use super::columns::{self, Columns, Samples, Texts};
 use super::gather::Gather;
+use super::granule::Granule;
 use super::identity::Identity;
 use super::read::{Wanted, Within};
 use crate::QueryError;
@@ -102,7 +103,7 @@ impl Block<'_> {
         if !unknown.is_empty() {
             let mut read = self.read_identities(&unknown, gather).await?.into_iter();
             for (granule, rows) in granules.iter().zip(&mut rows).filter(|(_, rows)| rows.is_none()) {
-                let of_granule: Rows = read.by_ref().take(granule.rows.len()).collect();
+                let of_granule: Rows = Granule::new(read.by_ref().take(granule.rows.len()).collect()).into();
                 cache.keep_rows(path, granule, of_granule.clone());
                 *rows = Some(of_granule);
             }
@@ -141,8 +142,10 @@ impl Block<'_> {
     async fn samples(&self, granules: &[RowRange], rows: &[Rows], gather: &mut Gather<'_>) -> Result<(), QueryError> {
         let mut picked: Picked<&Identity> = Picked::new(GAP);
         let (mut numbers, mut distributions) = (false, false);
-        for (granule, rows) in granules.iter().zip(rows) {
-            for (row, identity) in granule.rows.clone().zip(&**rows) {
+        for (granule, known) in granules.iter().zip(rows) {
+            let may = gather.may_want(known);
+            let may = granule.rows.clone().zip(&known.rows).zip(may).filter(|(_, may)| *may);
+            for ((row, identity), _) in may {
                 let Some(identity) = identity.as_ref().filter(|identity| gather.wants(identity)) else { continue };
                 if self.wanted.samples || identity.has_bounds() {
                     numbers |= identity.is_number();

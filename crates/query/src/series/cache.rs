@@ -14,6 +14,7 @@ use bonghwa_model::TenantId;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 
+use super::granule::Granule;
 use super::identity::Identity;
 use super::metrics;
 
@@ -22,8 +23,8 @@ const ENTRY_BYTES: usize = 64;
 
 /// The identity of a series; none of an id that is metadata's.
 pub(super) type Known = Option<Arc<Identity>>;
-/// The identities of a granule's rows.
-pub(super) type Rows = Arc<[Known]>;
+/// The rows of a granule.
+pub(super) type Rows = Arc<Granule>;
 /// The names of a granule's metrics, as they are stored.
 pub(super) type Names = Arc<[Arc<str>]>;
 
@@ -37,15 +38,16 @@ pub(crate) struct SeriesCache {
 #[derive(Default)]
 struct Kept {
     series: Shelf<SeriesKey, Known>,
-    rows: Shelf<Granule, Rows>,
-    names: Shelf<Granule, Names>,
+    rows: Shelf<Place, Rows>,
+    names: Shelf<Place, Names>,
 }
 
 /// A hash of the tenant, and the series' id: ids are hashes of what somebody sends.
 type SeriesKey = (u64, u128);
 
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Granule {
+/// Where a granule lies.
+#[derive(PartialEq, Eq, Hash)]
+struct Place {
     block: Arc<str>,
     row_group: usize,
     first_row: usize,
@@ -121,31 +123,31 @@ impl OfTenant<'_> {
     pub fn rows(&self, block: &Arc<str>, granules: &[RowRange]) -> Vec<Option<Rows>> {
         let known = self.cache.change(|kept| {
             let known = granules.iter().map(|granule| {
-                let (rows, is_old) = kept.rows.get(&Granule::new(block, granule))?;
+                let (known, is_old) = kept.rows.get(&Place::new(block, granule))?;
                 if is_old {
-                    // They stay as long as their rows do, for others to share.
-                    for identity in rows.iter().flatten() {
+                    // Identities stay as long as rows that have them, for others to share.
+                    for identity in known.rows.iter().flatten() {
                         kept.series.get(&(self.tenant, identity.id));
                     }
                 }
-                Some(rows)
+                Some(known)
             });
             known.collect::<Vec<_>>()
         });
-        metrics::count(known.iter().flatten().map(|rows| rows.len()).sum(), 0);
+        metrics::count(known.iter().flatten().map(|known| known.rows.len()).sum(), 0);
         known
     }
 
     /// Keeps the rows of a granule.
     pub fn keep_rows(&self, block: &Arc<str>, granule: &RowRange, rows: Rows) {
-        let bytes = ENTRY_BYTES + block.len() + mem::size_of_val(&*rows);
-        self.cache.change(|kept| kept.rows.insert(Granule::new(block, granule), rows, bytes));
+        let bytes = ENTRY_BYTES + block.len() + rows.bytes();
+        self.cache.change(|kept| kept.rows.insert(Place::new(block, granule), rows, bytes));
     }
 
     /// The names in these granules of a block, as far as they are known.
     pub fn names(&self, block: &Arc<str>, granules: &[RowRange]) -> Vec<Option<Names>> {
         self.cache.change(|kept| {
-            let known = granules.iter().map(|granule| kept.names.get(&Granule::new(block, granule)));
+            let known = granules.iter().map(|granule| kept.names.get(&Place::new(block, granule)));
             known.map(|known| known.map(|(names, _)| names)).collect()
         })
     }
@@ -154,13 +156,13 @@ impl OfTenant<'_> {
     pub fn keep_names(&self, block: &Arc<str>, granule: &RowRange, names: Names) {
         let texts: usize = names.iter().map(|name| name.len() + ENTRY_BYTES).sum();
         let bytes = ENTRY_BYTES + block.len() + texts;
-        self.cache.change(|kept| kept.names.insert(Granule::new(block, granule), names, bytes));
+        self.cache.change(|kept| kept.names.insert(Place::new(block, granule), names, bytes));
     }
 }
 
-impl Granule {
+impl Place {
     fn new(block: &Arc<str>, rows: &RowRange) -> Self {
-        Granule { block: block.clone(), row_group: rows.row_group, first_row: rows.rows.start }
+        Place { block: block.clone(), row_group: rows.row_group, first_row: rows.rows.start }
     }
 }
 
@@ -188,7 +190,7 @@ struct Shelf<K, V> {
 }
 
 type Entries<K, V> = HashMap<K, (V, usize), FixedState>;
-type Dropped = (Entries<SeriesKey, Known>, Entries<Granule, Rows>, Entries<Granule, Names>);
+type Dropped = (Entries<SeriesKey, Known>, Entries<Place, Rows>, Entries<Place, Names>);
 
 impl<K, V> Default for Shelf<K, V> {
     fn default() -> Self {
@@ -252,8 +254,8 @@ mod tests {
         assert!(same(&first[0], &again[0]) && known[0].as_ref().is_some_and(|known| same(known, &first[0])));
         assert!(again[1].is_none() && matches!(known[1], Some(None)) && known[2].is_none());
         let bytes = cache.bytes();
-        tenant.keep_rows(&"block".into(), &granule(0), first.into());
-        assert!(cache.bytes() < bytes + 200, "what is shared counts once");
+        tenant.keep_rows(&"block".into(), &granule(0), Granule::new(first).into());
+        assert!(cache.bytes() < bytes + 500, "what is shared counts once");
         let other = TenantId::new("other").unwrap();
         assert!(cache.of(&other).series(&[1]).iter().all(Option::is_none));
     }
@@ -263,8 +265,8 @@ mod tests {
         let cache = SeriesCache::new(100_000);
         let tenant = cache.of(&TenantId::default_tenant());
         let block: Arc<str> = "block".into();
-        let used: Rows = tenant.keep_series((0..10).map(|id| (id, identity(id))).collect()).into();
-        tenant.keep_rows(&block, &granule(0), used);
+        let used = tenant.keep_series((0..10).map(|id| (id, identity(id))).collect());
+        tenant.keep_rows(&block, &granule(0), Granule::new(used).into());
         tenant.keep_names(&block, &granule(0), vec![Arc::from("up")].into());
         for id in 10..2000 {
             tenant.keep_series(vec![(id, identity(id))]);

@@ -27,6 +27,21 @@ impl<'a> Conditions<'a> {
         Conditions(conditions)
     }
 
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The label that one of them is about.
+    pub fn label(&self, at: usize) -> &'a str {
+        &self.0[at].matcher.name
+    }
+
+    /// Whether one of them holds of a value.
+    pub fn holds(&mut self, at: usize, value: &str) -> bool {
+        self.0[at].holds(value)
+    }
+
     /// Whether they select a series.
     pub fn select(&mut self, labels: &Labels) -> bool {
         self.0.iter_mut().all(|condition| condition.holds(labels.get(&condition.matcher.name)))

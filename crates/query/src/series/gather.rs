@@ -14,6 +14,7 @@ use super::cache::{Known, OfTenant, SeriesCache};
 use super::columns::{Columns, Samples, Texts};
 use super::conditions::Conditions;
 use super::distribution;
+use super::granule::Granule;
 use super::identity::{Identities, Identity};
 use super::labels::{MetricsOptions, TARGET_INFO, Target};
 use crate::QueryError;
@@ -94,7 +95,7 @@ pub(super) struct Gather<'a> {
     identities: Identities<'a>,
     series: Vec<(Labels, Found)>,
     by_labels: HashMap<Labels, usize, FixedState>,
-    /// What rows of numbers are, by the identity of their series.
+    /// Series of numbers that are selected, by their identity.
     known: HashMap<u128, Verdict, FixedState>,
     /// Whether `target_info` may be selected.
     info: bool,
@@ -195,6 +196,15 @@ impl<'a> Gather<'a> {
         self.cache
     }
 
+    /// Which rows of a granule are worth asking for; never wrongly false.
+    pub fn may_want(&mut self, granule: &Granule) -> Vec<bool> {
+        match self.info {
+            // Their resources may be selected, whatever they are themselves.
+            true => vec![true; granule.rows.len()],
+            false => granule.may_select(&mut self.conditions),
+        }
+    }
+
     /// Whether something of a series may be selected.
     pub fn wants(&mut self, identity: &Identity) -> bool {
         let tells = |target: &Arc<Target>| self.conditions.select(&target.labels);
@@ -221,10 +231,11 @@ impl<'a> Gather<'a> {
         if let Some(verdict) = self.known.get(&identity.id) {
             return *verdict;
         }
-        let selected = self.conditions.select(&identity.labels);
-        let verdict = if selected { Verdict::Selected } else { Verdict::Not };
-        self.known.insert(identity.id, verdict);
-        verdict
+        if !self.conditions.select(&identity.labels) {
+            return Verdict::Not;
+        }
+        self.known.insert(identity.id, Verdict::Selected);
+        Verdict::Selected
     }
 
     /// The place of the series with these labels, if it is selected.
