@@ -103,10 +103,18 @@ fn labels(rows: &[Known]) -> (Vec<Label>, bool) {
             label.values.push(number);
         }
     }
+    labels.iter_mut().for_each(Label::shrink);
     (labels, more)
 }
 
 impl Label {
+    /// Gives back what is not needed.
+    fn shrink(&mut self) {
+        self.texts.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.values.shrink_to_fit();
+    }
+
     /// Adds a value; its number.
     fn add(&mut self, value: &str) -> u32 {
         self.texts.push_str(value);
