@@ -240,7 +240,8 @@ impl BlockReader {
             }
         }
         for row_group in &mut row_groups {
-            if row_group.picked.as_deref() == Some(&[0..row_group.rows]) {
+            let all = 0..row_group.rows;
+            if row_group.picked.as_deref() == Some(std::slice::from_ref(&all)) {
                 row_group.picked = None;
                 row_group.granules = vec![true; row_group.rows.div_ceil(footer.directory.granule_rows as usize)];
             }
