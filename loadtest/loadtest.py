@@ -7,7 +7,8 @@ burst         three times that rate for a third of the time
 hot-tenant    one service sends ten times as much as the others
 scale-out     an ingester joins in the middle
 replication   the same load at replication factor 1 and 3: CPU of leader and followers
-scale         as fast as acks come, with 1, 2 and 4 ingesters: rate, CPU, query latency
+scale         as fast as acks come, with 1, 2 and 4 ingesters: rate, CPU, query latency; with --share each ingester
+              gets that share of a core and no more
 
 Every node runs in a network namespace of its own (root, iproute2). Payloads are made once and replayed, each
 under a name of its own, so that they count as new records. Figures of one machine compare with each other,
@@ -147,6 +148,25 @@ def cpu(node):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class Share:
+    """A share of a core for one process, by a control group of version 1 or 2."""
+
+    def __init__(self, process, share):
+        root, period = pathlib.Path("/sys/fs/cgroup"), 20_000
+        old = (root / "cpu").is_dir()
+        self.group = (root / "cpu" if old else root) / f"bonghwa-load-{process.pid}"
+        self.group.mkdir()
+        quota = int(period * share)
+        limits = {"cpu.cfs_period_us": period, "cpu.cfs_quota_us": quota} if old else {"cpu.max": f"{quota} {period}"}
+        for name, value in limits.items():
+            (self.group / name).write_text(str(value))
+        (self.group / "cgroup.procs").write_text(str(process.pid))
+
+    def close(self):
+        # Its process has ended: the group is empty.
+        self.group.rmdir()
+
+
 class Measured:
     """A cluster, and what a load on it cost."""
 
@@ -160,6 +180,11 @@ class Measured:
         self.cluster = Cluster(binary, self.directory, settings, shape)
         self.cluster.start()
         wait_settled(self.cluster)
+        self.shares = []
+
+    def share(self, kind, share):
+        """From now on each node of a kind gets this share of a core."""
+        self.shares += [Share(node.process, share) for node in self.cluster.of(kind)]
 
     def load(self, services, seconds):
         """Runs senders (signal, service, items per second; 0: closed loop); the figures."""
@@ -197,6 +222,8 @@ class Measured:
 
     def close(self):
         self.cluster.close()
+        for share in self.shares:
+            share.close()
         shutil.rmtree(self.directory)
 
 
@@ -288,7 +315,9 @@ def scale(options):
     print("|" + "---|" * (7 + len(QUERIES)))
     for count in (1, 2, 4):
         measured = Measured(options.binary, count, 1)
-        services = [(s, f"{s}-{n}", 0) for s in SIGNALS for n in range(2)]
+        if options.share:
+            measured.share("ingester", options.share)
+        services = [(s, f"{s}-{n}", 0) for s in SIGNALS for n in range(8 if options.share else 2)]
         figures = measured.load(services, options.seconds)
         role = lambda kind: per_million(figures, [n for n in figures["cpu"] if n.startswith(kind)])
         queries = measured.queries()
@@ -316,6 +345,7 @@ def main():
     parser.add_argument("scenario", choices=SCENARIOS)
     parser.add_argument("--binary", required=True)
     parser.add_argument("--page-cache", metavar="FILE", help="replication: read this large file before each load")
+    parser.add_argument("--share", type=float, help="scale: cores of each ingester, e.g. 0.15, so that all have as much")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rate", type=float, default=30_000, help="items per second, all signals together")
     options = parser.parse_args()

@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bonghwa/v1/catalog.proto",
         "bonghwa/v1/compaction.proto",
         "bonghwa/v1/tenants.proto",
+        "bonghwa/v1/replicas.proto",
         "bonghwa/v1/meta.proto",
         "bonghwa/v1/ingester.proto",
         "bonghwa/v1/peer.proto",

@@ -2,7 +2,9 @@
 
 pub mod callers;
 pub mod nodes;
+pub mod prometheus;
 pub mod questions;
+pub mod remote_read;
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};

@@ -73,10 +73,24 @@ fn probes() -> Vec<Probe> {
         ("/prometheus/api/v1/parse_query", "/prometheus/api/v1/parse_query?query=1", true),
         ("/prometheus/api/v1/status/buildinfo", "/prometheus/api/v1/status/buildinfo", false),
     ];
+    // Nothing is scraped here, and that is said.
+    for path in ["targets", "targets/metadata", "scrape_pools"] {
+        for prefix in ["", "/prometheus"] {
+            let path: &'static str = format!("{prefix}/api/v1/{path}").leak();
+            probes.push(get(path, path, 404));
+        }
+    }
     for (route, path, forms) in prometheus {
         probes.push(get(route, path, 200));
         if forms {
             probes.push(probe(route, Method::POST, path, "", 200));
+        }
+    }
+    for prefix in ["", "/prometheus"] {
+        for (route, path, method, good) in PROMETHEUS {
+            // Listed once for each prefix, as long as the tests run.
+            let [route, path] = [route, path].map(|path| &*format!("{prefix}{path}").leak());
+            probes.push(probe(route, method.clone(), path, "", *good));
         }
     }
     let writes = [
@@ -93,6 +107,31 @@ fn probes() -> Vec<Probe> {
     probes.extend(REMOTE_WRITE.map(|route| probe(route, Method::POST, route, "{}", 415)));
     probes
 }
+
+/// The rest of Prometheus' API: its route, a path of it, and what it answers to whoever is let in.
+const PROMETHEUS: &[(&str, &str, Method, u16)] = &[
+    ("/federate", "/federate?match[]=up", Method::GET, 200),
+    ("/api/v1/query_exemplars", "/api/v1/query_exemplars?query=up", Method::GET, 200),
+    ("/api/v1/query_exemplars", "/api/v1/query_exemplars?query=up", Method::POST, 200),
+    // Who is let in is told that this is no protobuf.
+    ("/api/v1/read", "/api/v1/read", Method::POST, 415),
+    ("/api/v1/cardinality/label_names", "/api/v1/cardinality/label_names", Method::GET, 200),
+    ("/api/v1/cardinality/label_names", "/api/v1/cardinality/label_names", Method::POST, 200),
+    ("/api/v1/cardinality/label_values", "/api/v1/cardinality/label_values?label_names[]=job", Method::GET, 200),
+    ("/api/v1/cardinality/label_values", "/api/v1/cardinality/label_values?label_names[]=job", Method::POST, 200),
+    ("/api/v1/cardinality/active_series", "/api/v1/cardinality/active_series?selector=up", Method::GET, 200),
+    ("/api/v1/cardinality/active_series", "/api/v1/cardinality/active_series?selector=up", Method::POST, 200),
+    ("/api/v1/status/tsdb", "/api/v1/status/tsdb", Method::GET, 200),
+    ("/api/v1/status/config", "/api/v1/status/config", Method::GET, 200),
+    ("/api/v1/status/flags", "/api/v1/status/flags", Method::GET, 200),
+    ("/api/v1/status/runtimeinfo", "/api/v1/status/runtimeinfo", Method::GET, 200),
+    ("/api/v1/admin/tsdb/delete_series", "/api/v1/admin/tsdb/delete_series?match[]=up", Method::POST, 204),
+    ("/api/v1/admin/tsdb/delete_series", "/api/v1/admin/tsdb/delete_series?match[]=up", Method::PUT, 204),
+    ("/api/v1/admin/tsdb/clean_tombstones", "/api/v1/admin/tsdb/clean_tombstones", Method::POST, 204),
+    ("/api/v1/admin/tsdb/clean_tombstones", "/api/v1/admin/tsdb/clean_tombstones", Method::PUT, 204),
+    ("/api/v1/admin/tsdb/snapshot", "/api/v1/admin/tsdb/snapshot", Method::POST, 501),
+    ("/api/v1/admin/tsdb/snapshot", "/api/v1/admin/tsdb/snapshot", Method::PUT, 501),
+];
 
 /// Prometheus' remote write.
 const REMOTE_WRITE: [&str; 4] =

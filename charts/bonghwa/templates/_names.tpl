@@ -71,7 +71,8 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- if eq .Values.preset "single" -}}
 {{- list "single" | toJson -}}
 {{- else -}}
-{{- list "meta" "ingester" "distributor" "querier" "compactor" | toJson -}}
+{{- $scraper := empty .Values.scrape.config | ternary list (list "scraper") -}}
+{{- concat (list "meta" "ingester" "distributor" "querier" "compactor") $scraper | toJson -}}
 {{- end -}}
 {{- end -}}
 

@@ -10,6 +10,7 @@
   preStop: a lifecycle handler
   token: whether the pod may ask the Kubernetes API
   otlp: whether it takes OTLP
+  scrapes: whether it scrapes, and so may find its targets by the Kubernetes API
   rebuild: whether the catalog is rebuilt before the first start
 */ -}}
 {{- define "bonghwa.podTemplate" -}}
@@ -33,7 +34,7 @@ metadata:
     {{- end }}
 spec:
   serviceAccountName: {{ include "bonghwa.serviceAccountName" $root }}
-  automountServiceAccountToken: {{ default false .token }}
+  automountServiceAccountToken: {{ or .token (and .scrapes $values.scrape.kubernetes) | default false }}
   # Kubernetes would describe the service of a release called `bonghwa` in variables like
   # BONGHWA_OTLP_PORT, and the server refuses a BONGHWA_ variable that is no key of its configuration.
   enableServiceLinks: false
@@ -126,6 +127,10 @@ spec:
         {{- if .token }}
         - { name: config, mountPath: /etc/bonghwa/drain-if-scaled-in.sh, subPath: drain-if-scaled-in.sh, readOnly: true }
         {{- end }}
+        {{- if .scrapes }}
+        # A directory: a change of the jobs comes through, and is taken without a restart.
+        - { name: scrape, mountPath: /etc/bonghwa/scrape, readOnly: true }
+        {{- end }}
         {{- if $values.tls.enabled }}
         - { name: tls, mountPath: /etc/bonghwa/tls, readOnly: true }
         {{- end }}
@@ -147,6 +152,10 @@ spec:
       emptyDir: {}
     - name: config
       configMap: { name: {{ include "bonghwa.fullname" $root }} }
+    {{- if .scrapes }}
+    - name: scrape
+      configMap: { name: {{ include "bonghwa.fullname" $root }}-scrape }
+    {{- end }}
     {{- with $values.tls }}
     {{- if .enabled }}
     - name: tls

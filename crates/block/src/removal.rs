@@ -118,6 +118,13 @@ impl Removals {
         if !selector.service.is_empty() {
             text(&Column::Base("service_name"), &|v| v == selector.service, goes)?;
         }
+        if !selector.series.is_empty() {
+            let of_series = |id: &str| {
+                let id = u128::from_str_radix(id, 16).map(u128::to_be_bytes);
+                id.is_ok_and(|id| selector.series.binary_search_by(|series| series[..].cmp(&id[..])).is_ok())
+            };
+            return text(&Column::Base("series_id"), &of_series, goes);
+        }
         for attribute in &selector.attributes {
             text(&attribute_column(attribute), &|v| v == attribute.value, goes)?;
         }
@@ -161,6 +168,10 @@ fn needs(signal: Signal, selector: &v1::Selector) -> Vec<Column> {
     let mut columns = vec![Column::Base(time_column(signal))];
     if !selector.service.is_empty() {
         columns.push(Column::Base("service_name"));
+    }
+    if !selector.series.is_empty() {
+        columns.push(Column::Base("series_id"));
+        return columns;
     }
     columns.extend(selector.attributes.iter().map(attribute_column));
     if signal == Signal::Logs {
@@ -219,6 +230,18 @@ mod tests {
             let left: String = (0..4).filter(|row| stays.value(*row)).map(|row| (row + 1).to_string()).collect();
             assert_eq!(left, expected, "{what}");
         }
+    }
+
+    #[test]
+    fn series_go_by_their_identity() {
+        let selector = v1::Selector::of_series([7, 1 << 100]);
+        let removal = Removal { selector, min_time: 0, max_time: 3, unless: Vec::new() };
+        let removals = Removals::new(Signal::Metrics, vec![removal]);
+        let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3, 4]).with_timezone("UTC"));
+        let ids = [7u128, 8, 1 << 100, 7].map(|id| format!("{id:032x}"));
+        let ids: ArrayRef = Arc::new(StringArray::from(ids.to_vec()));
+        let stays = removals.stays(&[times, ids], 4).unwrap();
+        assert_eq!(stays, BooleanArray::from(vec![false, true, false, true]));
     }
 
     #[test]

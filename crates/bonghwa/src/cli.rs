@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bonghwa_scraper::ScrapeConfig;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, load};
@@ -33,13 +34,17 @@ enum Command {
     /// Repair the control plane.
     #[command(subcommand)]
     Meta(MetaCommand),
+    /// Check what lies here, without a server.
+    #[command(subcommand)]
+    Check(commands::check::CheckCommand),
     /// Show the ring of a running cluster: nodes, partitions, leaders, watermarks.
     Ring(commands::ring::RingArgs),
 }
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Say whether the configuration, and the file of callers that it names, can be used; the exit code tells.
+    /// Say whether the configuration, and the files of callers and of jobs to scrape that it names, can be used; the
+    /// exit code tells.
     Check(ServeFlags),
     /// Print the configuration as YAML, defaults filled in and secrets hidden.
     Show(ServeFlags),
@@ -70,7 +75,8 @@ pub struct ServeFlags {
     /// Configuration file (YAML).
     #[arg(long, env = "BONGHWA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Roles to run: all, or some of distributor, ingester, meta, querier, compactor, separated by commas [default: all].
+    /// Roles to run: all, or some of distributor, ingester, meta, querier, compactor, scraper, separated by commas
+    /// [default: all].
     #[arg(long)]
     target: Option<String>,
     /// This node's name [default: host name].
@@ -115,6 +121,9 @@ pub struct ServeFlags {
     /// URL of an S3-compatible server.
     #[arg(long, value_name = "URL")]
     s3_endpoint: Option<String>,
+    /// What to scrape, in Prometheus' format (YAML): its scrape_configs. Read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    scrape_config: Option<String>,
     /// TLS between roles: this node's certificate chain (PEM).
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<String>,
@@ -144,6 +153,7 @@ impl ServeFlags {
             ("otlp_http_listen", self.otlp_http_listen),
             ("object_store", self.object_store),
             ("s3.endpoint", self.s3_endpoint),
+            ("scrape.config", self.scrape_config),
             ("tls.cert", self.tls_cert),
             ("tls.key", self.tls_key),
             ("tls.ca", self.tls_ca),
@@ -170,6 +180,9 @@ pub fn run(cli: Cli) -> Result<()> {
             if config.auth.enabled {
                 auth::read(&config.auth.file).context("auth.file")?;
             }
+            if config.scrape.is_on() {
+                ScrapeConfig::load(&config.scrape.config).context("scrape.config")?;
+            }
             println!("the configuration is good");
             Ok(())
         }
@@ -184,6 +197,10 @@ pub fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Command::Query(command) => runtime()?.block_on(commands::query::run(command)),
+        Command::Check(command) => match commands::check::run(&command)? {
+            0 => Ok(()),
+            code => std::process::exit(code.into()),
+        },
         Command::Ring(args) => runtime()?.block_on(commands::ring::run(args)),
         Command::Block(BlockCommand::Inspect { file }) => runtime()?.block_on(commands::block::inspect(&file)),
         Command::Meta(MetaCommand::Rebuild(flags)) => runtime()?.block_on(commands::meta::rebuild(flags.load()?)),

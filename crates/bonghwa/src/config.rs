@@ -4,15 +4,17 @@ mod compaction;
 mod limits;
 mod load;
 mod metrics;
+mod scrape;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bonghwa_block::CacheOptions;
+use bonghwa_distributor::ReplicaOptions;
 use bonghwa_ingester::IngesterOptions;
 use bonghwa_meta::{ControlOptions, MetaOptions, PlacementOptions};
 use bonghwa_protocol::TlsFiles;
-use bonghwa_query::EngineOptions;
+use bonghwa_query::{EngineOptions, SeriesLimits};
 use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,7 @@ pub use compaction::{Compaction, Keep};
 pub use limits::{Limits, TenantRates};
 pub use load::load;
 pub use metrics::Metrics;
+pub use scrape::Scrape;
 
 use crate::roles::Roles;
 use crate::units::{Size, Time};
@@ -28,8 +31,8 @@ use crate::units::{Size, Time};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Roles that this process runs: `all`, or some of `distributor`, `ingester`, `meta`, `querier`
-    /// and `compactor`, separated by commas.
+    /// Roles that this process runs: `all`, or some of `distributor`, `ingester`, `meta`, `querier`,
+    /// `compactor` and `scraper`, separated by commas.
     pub target: String,
     /// This node's name in the cluster. Empty: the host name.
     pub node_name: String,
@@ -84,6 +87,8 @@ pub struct Config {
     pub compactor: Compaction,
     /// How long rows are kept; the compactor takes out what is older.
     pub retention: Keep,
+    /// Scraping, as Prometheus does it.
+    pub scrape: Scrape,
     /// Bonghwa's own telemetry.
     pub telemetry: Telemetry,
 }
@@ -167,6 +172,13 @@ pub struct Distributor {
     pub max_depth: usize,
     /// How far ahead of the clock a record may be; one further ahead is rejected.
     pub max_future: Time,
+    /// Remote write of tenants with `accept_ha_samples`: the label that names what several Prometheus
+    /// servers scrape. It stays.
+    pub ha_cluster_label: String,
+    /// The label that names one of those servers. It is taken away.
+    pub ha_replica_label: String,
+    /// After this silence of the elected server another one's samples are taken.
+    pub ha_failover: Time,
 }
 
 /// The ingester.
@@ -193,6 +205,12 @@ pub struct Query {
     pub timeout: Time,
     /// Memory that the operators of one query may hold on one node; beyond it the query fails.
     pub memory_bytes: Size,
+    /// Series that one query of PromQL may read; more end it with an error. Each takes about half a
+    /// KiB of `memory_bytes`.
+    pub max_series: u64,
+    /// Samples that one query of PromQL may read; more end it with an error. Each takes 16 bytes of
+    /// `memory_bytes`.
+    pub max_samples: u64,
     /// Memory for footers and indexes of blocks.
     pub footer_cache_bytes: Size,
     /// Memory for labels of series that were read lately. 0: none.
@@ -257,6 +275,7 @@ impl Default for Config {
             metrics: Metrics::default(),
             compactor: Compaction::default(),
             retention: Keep::default(),
+            scrape: Scrape::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -286,6 +305,9 @@ impl Default for Distributor {
             max_attributes: options.decode.max_attributes_per_record,
             max_depth: options.decode.max_depth,
             max_future: Time(std::time::Duration::from_nanos(options.decode.max_future_ns as u64)),
+            ha_cluster_label: options.replicas.labels.cluster.clone(),
+            ha_replica_label: options.replicas.labels.replica.clone(),
+            ha_failover: Time(options.replicas.failover_after),
         }
     }
 }
@@ -309,6 +331,8 @@ impl Default for Query {
         Query {
             timeout: Time(options.timeout),
             memory_bytes: Size(options.memory_bytes),
+            max_series: options.series.series,
+            max_samples: options.series.samples,
             footer_cache_bytes: Size(options.footer_cache_bytes),
             series_cache_bytes: Size(options.series_cache_bytes),
             cache_memory_bytes: Size(64 << 20),
@@ -334,9 +358,10 @@ impl Default for Telemetry {
 
 impl Config {
     /// The roles to run. `all` leaves meta to the nodes that `join` names, if it names any and this is
-    /// none of meta's own.
+    /// none of meta's own; and scraping to nodes that are told what to scrape.
     pub fn roles(&self) -> anyhow::Result<Roles> {
         let roles = Roles::parse(&self.target).map_err(|message| anyhow::anyhow!("target: {message}"))?;
+        let roles = if self.scrape.is_on() { roles } else { roles.without("scraper") };
         let elsewhere = !self.join.is_empty() && self.meta_peers.is_empty() && self.target.trim() == "all";
         Ok(if elsewhere { roles.without("meta") } else { roles })
     }
@@ -410,6 +435,8 @@ impl Config {
         options.decode.max_depth = section.max_depth;
         options.decode.max_future_ns = section.max_future.0.as_nanos() as i64;
         options.limits = self.limits.options();
+        options.replicas =
+            ReplicaOptions::new(&section.ha_cluster_label, &section.ha_replica_label, section.ha_failover.0);
         options
     }
 
@@ -432,6 +459,7 @@ impl Config {
             footer_cache_bytes: self.query.footer_cache_bytes.0,
             series_cache_bytes: self.query.series_cache_bytes.0,
             metrics: self.metrics.options(),
+            series: SeriesLimits { series: self.query.max_series, samples: self.query.max_samples },
             ..EngineOptions::default()
         }
     }

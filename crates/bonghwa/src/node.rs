@@ -15,6 +15,7 @@ use bonghwa_model::Signal;
 use bonghwa_protocol::{IngesterClient, MetaClient, RemoteOptions};
 use bonghwa_query::{Engine, Peers, WorkerDoor};
 use bonghwa_replog::{Host, Store, StoreOptions};
+use bonghwa_scraper::Scraper;
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -23,6 +24,7 @@ use crate::late::Late;
 use crate::membership::{self, Member};
 use crate::peer::PeerTransport;
 use crate::roles::Roles;
+use crate::scraping::ToDistributor;
 use crate::storage;
 
 /// The file that remembers which nodes meta's group has.
@@ -67,6 +69,8 @@ pub struct Node {
     pub engine: Option<Arc<Engine>>,
     /// Compaction, if it is done here.
     pub compactor: Option<Arc<Compactor>>,
+    /// Scraping, if it is done here.
+    pub scraper: Option<Arc<Scraper>>,
     /// Parts of blocks that queries read lately.
     cache: Option<RangeCache>,
     drain_timeout: Option<Duration>,
@@ -151,9 +155,9 @@ impl Node {
         };
         let local = ingester.clone().map(|ingester| (member.identity.id, ingester as Arc<dyn IngesterClient>));
         let directory = Arc::new(ClusterDirectory::new(view.clone(), local, connect_ingester(remote.clone())));
-        let receiver = roles
-            .has("distributor")
-            .then(|| Receiver::new(config.distributor_options(), view.clone(), directory.clone()));
+        let receive = || Receiver::new(config.distributor_options(), meta.clone(), view.clone(), directory.clone());
+        let receiver = roles.has("distributor").then(receive);
+        let writer = roles.has("scraper").then(|| receiver.clone().unwrap_or_else(receive));
         let cache = if roles.has("querier") { RangeCache::open(&config.cache_options()).await? } else { None };
         let blocks = cache.as_ref().map_or(store.store.clone(), |cache| cache.over(store.store.clone()));
         let engine = roles.has("querier").then(|| {
@@ -173,6 +177,16 @@ impl Node {
             }
             false => (None, None),
         };
+        let scraper = match &writer {
+            Some(writer) => {
+                let options = config.scrape.options(config.cluster.unreachable_after.0);
+                let options = options.map_err(|message| anyhow::anyhow!("scrape.tenant: {message}"))?;
+                let sink = Arc::new(ToDistributor(writer.clone()));
+                let scraper = Scraper::start(options, member.identity.id, meta.clone(), view.clone(), sink);
+                Some(scraper.context("scrape.config")?)
+            }
+            None => None,
+        };
         let node = Node {
             member,
             meta,
@@ -183,6 +197,7 @@ impl Node {
             receiver,
             engine,
             compactor,
+            scraper,
             cache,
             drain_timeout: config.drain_on_shutdown.then_some(config.cluster.drain_timeout.0),
             disowned,
@@ -192,9 +207,9 @@ impl Node {
         Ok(node)
     }
 
-    /// Waits until records can be written, if this node receives any.
+    /// Waits until records can be written, if this node receives or scrapes any.
     pub async fn wait_for_rings(&self) {
-        if self.receiver.is_none() {
+        if self.receiver.is_none() && self.scraper.is_none() {
             return;
         }
         let served = |catalog: &bonghwa_cluster::Catalog| Signal::ALL.iter().all(|s| !catalog.ring(*s).is_empty());
@@ -231,6 +246,13 @@ impl Node {
         match disowned.wait_for(Option::is_some).await.map(|why| why.clone()) {
             Ok(Some(why)) => anyhow::anyhow!(why),
             _ => std::future::pending().await,
+        }
+    }
+
+    /// Stops scraping, while there is somewhere to write to; another node takes over.
+    pub async fn stop_scraping(&self) {
+        if let Some(scraper) = &self.scraper {
+            scraper.stop().await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which roles a process runs.
 
 /// The roles of this build, by the names that `--target` takes.
-pub const ROLES: [&str; 5] = ["distributor", "ingester", "meta", "querier", "compactor"];
+pub const ROLES: [&str; 6] = ["distributor", "ingester", "meta", "querier", "compactor", "scraper"];
 
 /// A choice of roles.
 #[derive(Clone, Debug, PartialEq, Eq)]

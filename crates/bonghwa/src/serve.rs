@@ -25,7 +25,7 @@ use crate::identity::host_name;
 use crate::membership::{self, Member};
 use crate::node::{self, Doors, Node};
 use crate::peer::PeerService;
-use crate::{limits, pages, selfotel};
+use crate::{limits, pages, prometheus, selfotel};
 
 /// How long requests under way may take after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -96,6 +96,7 @@ pub async fn serve(config: Config) -> Result<()> {
     tracing::info!(took = ?started.elapsed(), "all roles are open");
 
     let mut router = pages::router(node.clone(), &config).fallback(not_found);
+    router = router.merge(prometheus::router(node.clone(), &config));
     router = router.merge(limits::router(node.clone(), config.limits.clone()));
     if let Some(receiver) = &node.receiver {
         router = router.merge(bonghwa_distributor::http::router(receiver.clone()));
@@ -103,6 +104,7 @@ pub async fn serve(config: Config) -> Result<()> {
     if let Some(engine) = &node.engine {
         router = router.merge(bonghwa_querier::router(Querier {
             engine: engine.clone(),
+            meta: node.meta.clone(),
             view: node.view.clone(),
             stale_after: membership::stale_after(config.cluster.heartbeat.0),
         }));
@@ -110,6 +112,10 @@ pub async fn serve(config: Config) -> Result<()> {
     if let Some(compactor) = &node.compactor {
         router = router.merge(bonghwa_compactor::router(compactor.clone()));
     }
+    router = router.merge(match &node.scraper {
+        Some(scraper) => bonghwa_scraper::router(scraper.clone()),
+        None => bonghwa_scraper::elsewhere(node.view.clone()),
+    });
     if let (Some(receiver), Some((grpc, http))) = (&node.receiver, otlp) {
         let routers = [
             ("otlp_grpc", grpc, bonghwa_distributor::grpc::router(receiver.clone()), Speaks::Grpc),
@@ -129,6 +135,7 @@ pub async fn serve(config: Config) -> Result<()> {
         // Nothing more can be acked; a restart replays what the disk holds, and sees whether it works again.
         error = node.failed() => return Err(error),
     }
+    node.stop_scraping().await;
     node.drain().await;
     tracing::info!("stopping: requests under way are finished, leaderships handed over, heads of a lone node flushed");
     stop.send_replace(true);

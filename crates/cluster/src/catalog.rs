@@ -26,6 +26,8 @@ pub struct Catalog {
     garbage: OrdMap<String, i64>,
     index: OrdMap<(TenantId, Signal), TimeIndex>,
     tenant_limits: OrdMap<String, v1::TenantRates>,
+    /// By tenant and cluster.
+    elected_replicas: OrdMap<(String, String), v1::ElectedReplica>,
     rings: [Arc<Ring>; 3],
 }
 
@@ -41,6 +43,7 @@ impl Default for Catalog {
             garbage: OrdMap::new(),
             index: OrdMap::new(),
             tenant_limits: OrdMap::new(),
+            elected_replicas: OrdMap::new(),
             rings: [none.clone(), none.clone(), none],
         }
     }
@@ -175,6 +178,16 @@ impl Catalog {
         self.tenant_limits.iter()
     }
 
+    /// The replica whose samples are taken of a tenant's cluster.
+    pub fn elected_replica(&self, tenant: &TenantId, cluster: &str) -> Option<&v1::ElectedReplica> {
+        self.elected_replicas.get(&(tenant.as_str().to_owned(), cluster.to_owned()))
+    }
+
+    /// All elected replicas, by tenant and cluster.
+    pub fn elected_replicas(&self) -> impl ExactSizeIterator<Item = &v1::ElectedReplica> {
+        self.elected_replicas.values()
+    }
+
     /// The next version: this one with a change, which must be numbered by it.
     pub fn apply(&self, version: u64, change: &v1::Change) -> Result<Catalog, ClusterError> {
         if self.version.checked_add(1) != Some(version) {
@@ -200,6 +213,7 @@ impl Catalog {
         next.insert(&change.nodes, &change.partitions, &change.blocks);
         next.insert_removals(&change.deletes, &change.garbage);
         next.set_tenant_limits(&change.tenant_limits);
+        next.set_elected_replicas(&change.elected_replicas);
         next.rebuild_rings(change);
         Ok(next)
     }
@@ -218,6 +232,7 @@ impl Catalog {
         self.insert(&piece.nodes, &piece.partitions, &piece.blocks);
         self.insert_removals(&piece.deletes, &piece.garbage);
         self.set_tenant_limits(&piece.tenant_limits);
+        self.set_elected_replicas(&piece.elected_replicas);
     }
 
     /// Builds what is derived from all pieces.
@@ -258,6 +273,16 @@ impl Catalog {
             match rates {
                 Some(rates) => self.tenant_limits.insert(tenant.clone(), *rates),
                 None => self.tenant_limits.remove(tenant),
+            };
+        }
+    }
+
+    fn set_elected_replicas(&mut self, elected: &[v1::ElectedReplica]) {
+        for elected in elected {
+            let key = (elected.tenant.clone(), elected.cluster.clone());
+            match elected.replica.is_empty() {
+                false => self.elected_replicas.insert(key, elected.clone()),
+                true => self.elected_replicas.remove(&key),
             };
         }
     }

@@ -168,7 +168,8 @@ fn is_repeatable(command: &v1::Command) -> bool {
             | Kind::CreateDelete(_)
             | Kind::RemoveDelete(_)
             | Kind::CollectGarbage(_)
-            | Kind::SetTenantLimits(_),
+            | Kind::SetTenantLimits(_)
+            | Kind::ElectReplica(_),
         ) => true,
         Some(Kind::CreatePartition(_) | Kind::RestoreCatalog(_)) | None => false,
     }

@@ -36,6 +36,7 @@ impl Catalog {
                     .all_tenant_limits()
                     .map(|(tenant, rates)| v1::TenantLimits { tenant: tenant.clone(), rates: Some(*rates) })
                     .collect();
+                piece.elected_replicas = catalog.elected_replicas().cloned().collect();
             }
             let mut bytes = 0usize;
             for block in catalog.blocks_after(after.as_deref()) {

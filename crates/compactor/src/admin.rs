@@ -57,6 +57,9 @@ struct DeleteText {
     max_severity: u32,
     #[serde(default)]
     body_contains: String,
+    /// How many series are meant, where Prometheus' API named them. Only shown.
+    #[serde(skip_deserializing, skip_serializing_if = "is_zero")]
+    series: usize,
     /// Unix nanoseconds, inclusive; left out: from the first row on.
     #[serde(default)]
     start: Option<i64>,
@@ -70,7 +73,11 @@ struct DeleteText {
 
 impl From<&v1::Delete> for DeleteText {
     fn from(delete: &v1::Delete) -> Self {
-        let selector = delete.selector.clone().unwrap_or_default();
+        let mut selector = delete.selector.clone().unwrap_or_default();
+        if !selector.series.is_empty() {
+            // Their guard is no condition.
+            selector.attributes.clear();
+        }
         DeleteText {
             id: delete.id,
             tenant: delete.tenant.clone(),
@@ -80,6 +87,7 @@ impl From<&v1::Delete> for DeleteText {
             min_severity: selector.min_severity,
             max_severity: selector.max_severity,
             body_contains: selector.body_contains,
+            series: selector.series.len(),
             start: Some(delete.min_time),
             end: Some(delete.max_time),
             created_at: delete.created_at,
@@ -101,6 +109,7 @@ impl DeleteText {
             min_severity: self.min_severity,
             max_severity: self.max_severity,
             body_contains: self.body_contains,
+            series: Vec::new(),
         };
         Ok(v1::Delete {
             id: 0,
@@ -112,6 +121,10 @@ impl DeleteText {
             created_at: now,
         })
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn tenant_of(headers: &HeaderMap) -> Result<String, ApiError> {

@@ -92,7 +92,7 @@ pub(crate) fn describe(error: &ReceiveError) -> (StatusCode, Option<Duration>, S
         ReceiveError::Body(BodyError::Broken(_)) | ReceiveError::Frame(_) => (StatusCode::BAD_REQUEST, None),
         ReceiveError::Wire(wire) => (StatusCode::from_u16(wire.status()).unwrap_or(StatusCode::BAD_REQUEST), None),
         ReceiveError::Limited(limited) => (StatusCode::TOO_MANY_REQUESTS, Some(limited.retry_after)),
-        ReceiveError::NoPartition(_) => (StatusCode::SERVICE_UNAVAILABLE, again),
+        ReceiveError::NoPartition(_) | ReceiveError::Election(_) => (StatusCode::SERVICE_UNAVAILABLE, again),
         ReceiveError::Append(rpc) => match &rpc.kind {
             RpcErrorKind::Overloaded { retry_after } => (StatusCode::SERVICE_UNAVAILABLE, retry_after.or(again)),
             RpcErrorKind::Invalid => (StatusCode::BAD_REQUEST, None),

@@ -8,11 +8,15 @@ mod body;
 pub mod grpc;
 pub mod http;
 mod limits;
+mod local;
 mod metadata;
 mod metrics;
 mod receive;
 mod remote_write;
+mod replicas;
 mod route;
 
 pub use limits::{Rate, SignalLimits, TenantLimits};
+pub use local::WriteError;
 pub use receive::{Options, Receiver};
+pub use replicas::ReplicaOptions;

@@ -36,6 +36,9 @@ pub struct SignalLimits {
     pub traces: Option<Rate>,
     /// Partitions of each signal that its data may go to. 0: all.
     pub shuffle_shard: usize,
+    /// Whether of several Prometheus servers that scrape the same, one is elected, and the others' samples
+    /// are not taken.
+    pub accept_ha_samples: bool,
 }
 
 impl SignalLimits {
@@ -46,6 +49,7 @@ impl SignalLimits {
             metrics: Some(Rate { per_second: 10e3, burst: 200e3 }),
             traces: Some(Rate { per_second: 30e6, burst: 30e6 }),
             shuffle_shard: 0,
+            accept_ha_samples: false,
         }
     }
 
@@ -56,6 +60,7 @@ impl SignalLimits {
             metrics: Rate::new(rates.metrics_rate, rates.metrics_burst),
             traces: Rate::new(rates.traces_rate, rates.traces_burst),
             shuffle_shard: rates.shuffle_shard as usize,
+            accept_ha_samples: rates.accept_ha_samples,
         }
     }
 
@@ -154,6 +159,12 @@ impl Limits {
     /// catalog's limits of the tenant.
     pub(crate) fn shuffle_shard(&self, tenant: &TenantId, given: Option<&v1::TenantRates>) -> usize {
         self.of(tenant, given).shuffle_shard
+    }
+
+    /// Whether the tenant's remote write may come from several replicas. `given` are the catalog's limits of
+    /// the tenant.
+    pub(crate) fn accepts_replicas(&self, tenant: &TenantId, given: Option<&v1::TenantRates>) -> bool {
+        self.of(tenant, given).accept_ha_samples
     }
 
     /// Whether `cost` is a number of samples rather than of bytes.

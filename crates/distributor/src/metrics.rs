@@ -34,6 +34,14 @@ pub(crate) static DISCARDED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(opts, &["tenant", "signal", "reason"])
 });
 
+pub(crate) static DEDUPLICATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let opts = opts!(
+        "bonghwa_distributor_deduplicated_items_total",
+        "Samples not taken, as another replica is the elected one"
+    );
+    counters(opts, &["tenant"])
+});
+
 pub(crate) static INFLIGHT_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
     let opts = opts!("bonghwa_distributor_inflight_bytes", "Request bytes held in memory, compressed and decompressed");
     match IntGauge::with_opts(opts) {

@@ -7,7 +7,7 @@ use bonghwa_cluster::seam::Instant;
 use bonghwa_cluster::{Catalog, ClusterView, Directory, seam};
 use bonghwa_model::batch::Batch;
 use bonghwa_model::{Signal, TenantId, TenantLabels};
-use bonghwa_protocol::{BatchId, EncodedBatch, RpcError, RpcErrorKind};
+use bonghwa_protocol::{BatchId, EncodedBatch, MetaClient, RpcError, RpcErrorKind};
 use bonghwa_ring::ShardWidthOptions;
 use bonghwa_wire::compress::{Encoding, decompress};
 use bonghwa_wire::remote_write::{self, Received, Version, Written};
@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 use crate::body::{BodyError, Inflight};
 use crate::limits::{Limited, Limits};
 use crate::metadata::Described;
+use crate::replicas::{self, ReplicaOptions, Replicas};
 use crate::route::{Part, Router};
 use crate::{TenantLimits, metrics};
 
@@ -42,6 +43,8 @@ pub struct Options {
     pub widths: ShardWidthOptions,
     /// What a record may look like.
     pub decode: DecodeOptions,
+    /// How one of several Prometheus servers that scrape the same is told and elected.
+    pub replicas: ReplicaOptions,
 }
 
 impl Default for Options {
@@ -55,6 +58,7 @@ impl Default for Options {
             limits: TenantLimits::default(),
             widths: ShardWidthOptions::default(),
             decode: DecodeOptions::default(),
+            replicas: ReplicaOptions::default(),
         }
     }
 }
@@ -89,7 +93,7 @@ impl Message {
         match self {
             Message::Otlp(format) => {
                 let decoded = bonghwa_wire::decode_as(format, signal, bytes, options)?;
-                Ok(Received { decoded, written: Written::default(), metadata: Vec::new() })
+                Ok(Received { decoded, written: Written::default(), metadata: Vec::new(), replica: None })
             }
             Message::RemoteWrite(version) => remote_write::decode(version, bytes, options),
         }
@@ -103,6 +107,8 @@ pub(crate) struct Outcome {
     pub message: String,
     /// What remote write took.
     pub written: Written,
+    /// Nothing was stored, because another replica of the sender is the elected one: a sentence.
+    pub passed_over: Option<String>,
 }
 
 /// Why nothing was accepted.
@@ -120,6 +126,8 @@ pub(crate) enum ReceiveError {
     NoPartition(Signal),
     #[error(transparent)]
     Append(RpcError),
+    #[error("whether the samples of this replica are to be taken cannot be decided now ({0}): send them again")]
+    Election(RpcError),
 }
 
 /// Receives for one node.
@@ -130,6 +138,7 @@ pub struct Receiver {
     large: Semaphore,
     labels: TenantLabels,
     limits: Limits,
+    replicas: Replicas,
     described: Described,
     router: Router,
     view: Arc<ClusterView>,
@@ -138,12 +147,18 @@ pub struct Receiver {
 
 impl Receiver {
     /// A receiver that finds partitions in `view` and their leaders in `directory`.
-    pub fn new(options: Options, view: Arc<ClusterView>, directory: Arc<dyn Directory>) -> Arc<Self> {
+    pub fn new(
+        options: Options,
+        meta: Arc<dyn MetaClient>,
+        view: Arc<ClusterView>,
+        directory: Arc<dyn Directory>,
+    ) -> Arc<Self> {
         Arc::new(Receiver {
             inflight: Inflight::new(options.max_inflight_bytes),
             large: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
             labels: TenantLabels::default(),
             limits: Limits::new(options.limits.clone()),
+            replicas: Replicas::new(options.replicas.failover_after, meta, view.clone()),
             described: Described::default(),
             router: Router::new(options.widths, seam::now()),
             options,
@@ -174,13 +189,11 @@ impl Receiver {
             metrics::RECEIVED_BYTES
                 .with_label_values(&[&self.labels.of(&tenant), signal.as_str()])
                 .inc_by(message.len() as u64);
-            let options = DecodeOptions { now_ns: seam::unix_nanos(), ..self.options.decode.clone() };
+            let replicas = self.accepts_replicas(&tenant).then(|| self.options.replicas.labels.clone());
+            let options = DecodeOptions { now_ns: seam::unix_nanos(), replicas, ..self.options.decode.clone() };
             let name = request_name(&tenant, signal, key.as_deref().unwrap_or(&message));
             let mut received = request.message.decode(signal, &message, &options)?;
             received.metadata.retain(|metadata| self.described.is_new(&tenant, metadata, seam::now()));
-            if Limits::counts_items(signal) {
-                self.admit(&tenant, signal, received.decoded.batch.rows() + received.metadata.len())?;
-            }
             Ok((name, received))
         };
         let (name, received) = if large {
@@ -190,7 +203,22 @@ impl Receiver {
         } else {
             decode()?
         };
-        let Received { decoded, written, metadata } = received;
+        let Received { decoded, written, metadata, replica } = received;
+        if let Some(replica) = replica {
+            let elected = self.replicas.elected(&tenant, &replica).await.map_err(|error| match error.kind {
+                RpcErrorKind::Invalid => ReceiveError::Append(error),
+                _ => ReceiveError::Election(error),
+            })?;
+            if elected != replica.name {
+                let rows = decoded.batch.rows() as u64;
+                metrics::DEDUPLICATED.with_label_values(&[&self.labels.of(&tenant)]).inc_by(rows);
+                let passed_over = Some(replicas::passed_over(&replica, &elected));
+                return Ok(Outcome { written, passed_over, ..Default::default() });
+            }
+        }
+        if Limits::counts_items(signal) {
+            self.admit(&tenant, signal, decoded.batch.rows() + metadata.len())?;
+        }
         let outcome = self.accept(&tenant, name, decoded).await?;
         if !metadata.is_empty() {
             // A request of its own: whether metadata is new must not change what the samples are called. The
@@ -201,6 +229,10 @@ impl Receiver {
             self.described.remember(&tenant, &metadata, seam::now());
         }
         Ok(Outcome { written, ..outcome })
+    }
+
+    fn accepts_replicas(&self, tenant: &TenantId) -> bool {
+        self.limits.accepts_replicas(tenant, self.view.current().tenant_limits(tenant))
     }
 
     fn admit(&self, tenant: &TenantId, signal: Signal, cost: usize) -> Result<(), ReceiveError> {

@@ -86,8 +86,11 @@ async fn write(receiver: &Receiver, headers: &HeaderMap, body: Body) -> Response
     response
 }
 
-/// 204; or 400 where something was rejected: the rest is stored, and must not be sent again.
+/// 204; 202 where another replica's samples are taken; or 400 where something was rejected: the rest is stored, and must not be sent again.
 fn success(outcome: &Outcome) -> Response {
+    if let Some(why) = &outcome.passed_over {
+        return (StatusCode::ACCEPTED, format!("{why}\n")).into_response();
+    }
     if outcome.rejected == 0 {
         return StatusCode::NO_CONTENT.into_response();
     }

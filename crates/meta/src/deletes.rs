@@ -71,5 +71,27 @@ fn check(delete: &v1::Delete) -> Result<(), v1::Rejection> {
     if selector.attributes.iter().any(|attribute| attribute.key.is_empty()) {
         return Err(invalid("delete.selector.attributes has one without a key: name the attribute"));
     }
+    if selector.series.is_empty() { Ok(()) } else { check_series(&selector, signal) }
+}
+
+/// The series of a selector, and the guard beside them.
+fn check_series(selector: &v1::Selector, signal: Signal) -> Result<(), v1::Rejection> {
+    if signal != Signal::Metrics {
+        return Err(invalid(format!("delete.selector names series, which {signal} do not have")));
+    }
+    let series = &selector.series;
+    if series.len() > v1::Selector::MOST_SERIES {
+        let most = v1::Selector::MOST_SERIES;
+        return Err(invalid(format!(
+            "delete.selector names {} series, and may name {most}: make several",
+            series.len()
+        )));
+    }
+    if series.iter().any(|id| id.len() != 16) || !series.is_sorted_by(|a, b| a < b) {
+        return Err(invalid("delete.selector.series are identities of 16 bytes, sorted, each once"));
+    }
+    if selector.attributes != [v1::AttributeMatch::guard()] {
+        return Err(invalid("delete.selector names series, beside which only the guard may stand"));
+    }
     Ok(())
 }

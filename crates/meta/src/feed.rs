@@ -49,7 +49,7 @@ struct Pulse {
 /// What a watcher gets next.
 enum Next {
     Event(Arc<v1::Event>),
-    Snapshot(Catalog),
+    Snapshot(Box<Catalog>),
     Nothing,
 }
 
@@ -111,9 +111,9 @@ impl Feed {
             // `history` ends at `version`, so that an index within it is a change after `seen`.
             Some(at) if seen < version => match inner.history.get(at as usize) {
                 Some((event, _)) => Next::Event(event.clone()),
-                None => Next::Snapshot(inner.catalog.clone()),
+                None => Next::Snapshot(Box::new(inner.catalog.clone())),
             },
-            _ => Next::Snapshot(inner.catalog.clone()),
+            _ => Next::Snapshot(Box::new(inner.catalog.clone())),
         }
     }
 
@@ -175,7 +175,7 @@ impl Watcher {
                     self.seen = event.version;
                     return Ok((*event).clone());
                 }
-                Next::Snapshot(catalog) => self.pieces = Some(Pieces::of(catalog)),
+                Next::Snapshot(catalog) => self.pieces = Some(Pieces::of(*catalog)),
                 Next::Nothing => self.pulse.changed().await.map_err(|_| closed())?,
             }
         }

@@ -28,6 +28,7 @@ mod placement;
 mod rebuild;
 mod reject;
 mod replaced;
+mod replicas;
 mod restore;
 mod state;
 mod stored;

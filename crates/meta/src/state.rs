@@ -71,6 +71,7 @@ impl State {
             Some(Kind::RemoveDelete(c)) => self.remove_delete(c),
             Some(Kind::CollectGarbage(c)) => self.collect_garbage(c),
             Some(Kind::SetTenantLimits(c)) => self.set_tenant_limits(c),
+            Some(Kind::ElectReplica(c)) => self.elect_replica(c),
             None => Err(invalid("kind is missing: name a command")),
         };
         self.conclude(verdict)

@@ -44,6 +44,7 @@ fn check(tenant: &str, rates: &v1::TenantRates) -> Result<(), v1::Rejection> {
         traces_burst,
         // Any number will do.
         shuffle_shard: _,
+        accept_ha_samples: _,
     } = *rates;
     for (field, value) in [
         ("logs_rate", logs_rate),

@@ -37,10 +37,14 @@ pub enum Error {
     #[error("{0}")]
     Execution(String),
     /// The query would need more than it may have: HTTP 422, `execution`.
-    #[error("the query needs more {what} than the {limit} it may have; narrow its selectors or its time range")]
+    #[error(
+        "the query needs more {what} than the {limit} it may have, {reached} so far; narrow its selectors or its time range"
+    )]
     Limit {
         /// `samples`, `series` or `points`.
         what: &'static str,
+        /// How many it had when it was ended.
+        reached: u64,
         /// How many there may be.
         limit: u64,
     },

@@ -73,6 +73,11 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
     if digits { text.parse().ok() } else { None }
 }
 
+/// A time in Unix milliseconds as RFC 3339.
+pub fn format_time(ms: i64) -> String {
+    crate::eval::rfc3339(ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -102,7 +102,7 @@ fn limits_end_a_query_with_their_number() {
     // A group of ten series keeps what one series does.
     assert!(run(plan("sum(x_total)", with(Limits { points: 11, ..most })), 1).is_ok());
     let steps = Evaluation::new(&Query::parse("x").unwrap(), with(Limits { points: 10, ..most }));
-    assert!(matches!(steps, Err(Error::Limit { what: "points", limit: 10 })));
+    assert!(matches!(steps, Err(Error::Limit { what: "points", limit: 10, .. })));
     let subquery = Query::parse("max_over_time(x[1000h:1s])").unwrap();
     assert!(Evaluation::new(&subquery, with(Limits { points: 1_000_000, ..most })).is_err());
 }

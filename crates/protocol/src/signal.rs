@@ -75,6 +75,27 @@ impl v1::Delete {
     }
 }
 
+impl v1::Selector {
+    /// Series that one selector may name: all nodes keep open deletes.
+    pub const MOST_SERIES: usize = 10_000;
+
+    /// Selects these series, by their identities.
+    pub fn of_series(identities: impl IntoIterator<Item = u128>) -> Self {
+        let bytes = |id: u128| bytes::Bytes::copy_from_slice(&id.to_be_bytes());
+        let mut series: Vec<bytes::Bytes> = identities.into_iter().map(bytes).collect();
+        series.sort_unstable();
+        series.dedup();
+        v1::Selector { series, attributes: vec![v1::AttributeMatch::guard()], ..Default::default() }
+    }
+}
+
+impl v1::AttributeMatch {
+    /// What stands beside series, and no row has.
+    pub fn guard() -> Self {
+        v1::AttributeMatch { key: "bonghwa.series".into(), value: "\u{1}".into(), ..Default::default() }
+    }
+}
+
 fn known(number: i32) -> Result<Signal, UnknownSignal> {
     v1::Signal::try_from(number).map_err(|_| UnknownSignal(number))?.try_into()
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use bonghwa_cluster::ClusterView;
+use bonghwa_protocol::MetaClient;
 use bonghwa_query::Engine;
 
 /// What the routes stand on.
@@ -29,6 +30,8 @@ use bonghwa_query::Engine;
 pub struct Querier {
     /// Answers.
     pub engine: Arc<Engine>,
+    /// Takes deletes.
+    pub meta: Arc<dyn MetaClient>,
     /// The copy of the catalog that the engine plans on.
     pub view: Arc<ClusterView>,
     /// Answers from a copy older than this say that they are partial.

@@ -54,7 +54,8 @@ async fn send_to(catalog: Catalog, directory: Arc<dyn Directory>, request: Reque
 async fn send_with(view: Arc<ClusterView>, directory: Arc<dyn Directory>, request: Request<Body>) -> Response<Body> {
     let options = EngineOptions { timeout: Duration::from_millis(800), target_partitions: 2, ..Default::default() };
     let engine = Arc::new(Engine::new(view.clone(), directory, Arc::new(InMemory::new()), options));
-    crate::router(crate::Querier { engine, view, stale_after: STALE_AFTER }).oneshot(request).await.unwrap()
+    let meta = Arc::new(Silent);
+    crate::router(crate::Querier { engine, meta, view, stale_after: STALE_AFTER }).oneshot(request).await.unwrap()
 }
 
 async fn sql(query: &str, accept: &str) -> (StatusCode, String, Vec<u8>) {

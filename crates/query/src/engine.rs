@@ -46,6 +46,23 @@ pub struct EngineOptions {
     pub series_cache_bytes: usize,
     /// How PromQL sees OpenTelemetry's metrics.
     pub metrics: MetricsOptions,
+    /// What one query of PromQL may read.
+    pub series: SeriesLimits,
+}
+
+/// What one question about series may read; more ends it with [`QueryError::Limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesLimits {
+    /// Series.
+    pub series: u64,
+    /// Samples.
+    pub samples: u64,
+}
+
+impl Default for SeriesLimits {
+    fn default() -> Self {
+        SeriesLimits { series: 500_000, samples: 50_000_000 }
+    }
 }
 
 impl Default for EngineOptions {
@@ -58,6 +75,7 @@ impl Default for EngineOptions {
             footer_cache_bytes: 64 * 1024 * 1024,
             series_cache_bytes: 128 * 1024 * 1024,
             metrics: MetricsOptions::default(),
+            series: SeriesLimits::default(),
         }
     }
 }
@@ -71,7 +89,8 @@ pub struct Engine {
     base: SessionState,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics_options: Arc<MetricsOptions>,
-    pub(crate) series: Arc<SeriesCache>,
+    pub(crate) series_cache: Arc<SeriesCache>,
+    pub(crate) series_limits: SeriesLimits,
     distribution: Option<Distribution>,
 }
 
@@ -127,7 +146,8 @@ impl Engine {
             base: session::base(options.target_partitions),
             limits: Arc::new(Limits::new(options.timeout, options.memory_bytes, options.concurrent)),
             metrics_options: Arc::new(options.metrics),
-            series: Arc::new(SeriesCache::new(options.series_cache_bytes)),
+            series_cache: Arc::new(SeriesCache::new(options.series_cache_bytes)),
+            series_limits: options.series,
             distribution: None,
         }
     }

@@ -36,9 +36,26 @@ pub enum QueryError {
         /// The operator that asked for more.
         what: String,
     },
+    /// The query would read or keep more series, samples or points than one may.
+    #[error(
+        "query processing would load too many {what} into memory in query execution: {reached} of them so far, and one query may have {limit}: narrow its selectors or its time range, or raise {key}"
+    )]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there was when the query was ended.
+        reached: u64,
+        /// How much there may be.
+        limit: u64,
+        /// The key of the configuration that says so.
+        key: &'static str,
+    },
     /// The query took too long.
     #[error("the query was stopped after {} s, the time that one may take: narrow its time range or name a service", .0.as_secs_f64())]
     Timeout(Duration),
+    /// Nobody waits for the answer any more.
+    #[error("the query was canceled: nobody waits for its answer any more")]
+    Canceled,
     /// More queries run than may at once.
     #[error("{0} queries are running, as many as may at once, and none ended in time: try again later")]
     Busy(usize),
@@ -155,8 +172,17 @@ impl From<bonghwa_promql::Error> for QueryError {
         use bonghwa_promql::Error;
         match error {
             Error::Parse(_) | Error::Params(_) => QueryError::Invalid(error.to_string()),
-            Error::Execution(_) | Error::Limit { .. } => QueryError::Execution(error.to_string()),
-            Error::Canceled => QueryError::Unavailable(error.to_string()),
+            Error::Execution(_) => QueryError::Execution(error.to_string()),
+            Error::Limit { what, reached, limit } => {
+                let key = match what {
+                    "samples" => "query.max_samples",
+                    "series" => "query.max_series",
+                    // As many as fit into it.
+                    _ => "query.memory_bytes",
+                };
+                QueryError::Limit { what, reached, limit, key }
+            }
+            Error::Canceled => QueryError::Canceled,
         }
     }
 }

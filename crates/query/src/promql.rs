@@ -2,23 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bonghwa_cluster::seam;
 use bonghwa_model::{Signal, TenantSet};
-use bonghwa_promql::{Answer, Evaluation, Fold, Labels, Matcher, Params, Query, Selection, Series};
+use bonghwa_promql::{Answer, Evaluation, Fold, Labels, Limits, Matcher, Params, Query, Selection, Series};
 use futures::future::{BoxFuture, try_join_all};
 
 use crate::alive::Alive;
 use crate::engine::{Missing, Views};
+use crate::plan::Source;
 use crate::series::{self, Bounds, Found, Metadata, Reading, Wanted};
-use crate::{Engine, QueryError};
+use crate::{Engine, QueryError, SeriesLimits};
 
 /// Samples and values that are folded where the query runs: handing them to another thread would cost more.
 const FEW: usize = 4096;
 
 /// The label that tells tenants apart where several are read.
 const TENANT_LABEL: &str = "__tenant_id__";
+/// Bytes of a value at a step.
+const POINT_BYTES: usize = 16;
 
 /// The answer to a question about metrics, and whether that is all of it.
 #[derive(Debug)]
@@ -99,7 +103,7 @@ impl Engine {
         })
     }
 
-    fn ask<T: Send + 'static>(
+    pub(crate) fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         tenants: TenantSet,
         timeout: Duration,
@@ -119,7 +123,12 @@ impl Engine {
         })
     }
 
-    async fn metrics(&self, tenants: &TenantSet, missing: &Missing, alive: &Alive) -> Result<Views, QueryError> {
+    pub(crate) async fn metrics(
+        &self,
+        tenants: &TenantSet,
+        missing: &Missing,
+        alive: &Alive,
+    ) -> Result<Views, QueryError> {
         let views = self.views(tenants, &BTreeSet::from([Signal::Metrics]), alive).await?;
         missing.note(&views);
         Ok(views)
@@ -129,10 +138,14 @@ impl Engine {
         &self,
         tenants: &TenantSet,
         query: &Query,
-        params: Params,
+        mut params: Params,
         missing: &Missing,
         alive: &Arc<Alive>,
     ) -> Result<Answer, QueryError> {
+        // Raised when this future ends, whoever drops it: threads that evaluate end with it.
+        let canceled = Canceled::default();
+        params.cancel = Some(canceled.0.clone());
+        params.limits = self.evaluation_limits();
         let evaluation = Evaluation::new(query, params)?;
         let views = self.metrics(tenants, missing, alive).await?;
         let reading = evaluation.selections().iter().enumerate().map(|(number, selection)| {
@@ -158,6 +171,17 @@ impl Engine {
         Ok(finished.ok_or_else(stopped)??)
     }
 
+    /// What an evaluation may keep: no more points than fit into a query's memory.
+    fn evaluation_limits(&self) -> Limits {
+        let SeriesLimits { series, samples } = self.series_limits;
+        Limits { series, samples, points: (self.limits.memory_bytes / POINT_BYTES) as u64 }
+    }
+
+    /// What a question about series may hold.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { memory_bytes: self.limits.memory_bytes, limits: self.series_limits, tasks: self.tasks() }
+    }
+
     /// The series of all tenants; their tenant is a label where there are several.
     async fn read_series(
         &self,
@@ -165,12 +189,19 @@ impl Engine {
         wanted: &Wanted,
         alive: &Arc<Alive>,
     ) -> Result<Vec<(Labels, Found)>, QueryError> {
-        let reading = Reading {
-            options: self.metrics_options.clone(),
-            cache: self.series.clone(),
-            bounds: Bounds { memory_bytes: self.limits.memory_bytes, tasks: self.tasks() },
-            alive: alive.clone(),
-        };
+        self.read_within(views, wanted, self.bounds(), alive).await
+    }
+
+    /// The same, of no more than `bounds` says.
+    pub(crate) async fn read_within(
+        &self,
+        views: &Views,
+        wanted: &Wanted,
+        bounds: Bounds,
+        alive: &Arc<Alive>,
+    ) -> Result<Vec<(Labels, Found)>, QueryError> {
+        let (options, cache) = (self.metrics_options.clone(), self.series_cache.clone());
+        let reading = Reading { options, cache, bounds, alive: alive.clone() };
         let mut all = Vec::new();
         for (source, of_signals) in views {
             let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
@@ -178,16 +209,28 @@ impl Engine {
             if views.len() == 1 {
                 return Ok(found);
             }
-            all.extend(found.into_iter().map(|(labels, found)| {
-                let labels = labels.builder().set(TENANT_LABEL, source.tenant.as_str()).build();
-                (labels, found)
-            }));
+            all.extend(found.into_iter().map(|(labels, found)| (with_tenant(&labels, source), found)));
         }
         Ok(all)
     }
 
     fn tasks(&self) -> usize {
         self.base().config().target_partitions()
+    }
+}
+
+/// The labels of a series where several tenants are read.
+pub(crate) fn with_tenant(labels: &Labels, source: &Source) -> Labels {
+    labels.builder().set(TENANT_LABEL, source.tenant.as_str()).build()
+}
+
+/// A flag that is raised when it is dropped.
+#[derive(Default)]
+struct Canceled(Arc<AtomicBool>);
+
+impl Drop for Canceled {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -66,6 +66,10 @@ impl Reader {
         Ok(self.0.split_to(len))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Everything that is left.
     pub fn rest(self) -> Bytes {
         self.0

@@ -1,16 +1,16 @@
-//! What a store stands on, RocksDB or a simulated disk: families of entries by position, a table
+//! What a store stands on, segments on a disk or a simulated disk: families of entries by position, a table
 //! of states, and batches that change both at once.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::raft_types::Entry;
+use crate::raft_types::{Entry, LogId};
 
 /// Why a disk did not do as it was told.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DiskError {
-    #[error("its column family is gone")]
+    #[error("its family is gone")]
     NoFamily,
     #[error("{0}")]
     Failed(String),
@@ -64,6 +64,9 @@ pub(crate) trait Batch {
     /// Lets go of the positions in `from..=upto`, which nobody reads again. They may stay where
     /// they lie until their space can be had cheaply.
     fn trim(&mut self, family: &Arc<str>, from: u64, upto: u64);
+
+    /// Remembers what of a family is committed: a hint for the next start, which may be lost.
+    fn put_committed(&mut self, family: &str, committed: &LogId);
 
     fn put_state(&mut self, key: Vec<u8>, value: Vec<u8>);
 }

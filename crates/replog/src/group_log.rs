@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -34,14 +34,17 @@ impl StateKey {
 
     /// The key: the group's name, NUL (which no name has), one letter.
     pub fn of(self, group: &str) -> Vec<u8> {
-        let mut key = group.as_bytes().to_vec();
-        key.put_slice(match self {
+        [group.as_bytes(), self.suffix()].concat()
+    }
+
+    /// What the key ends with.
+    pub fn suffix(self) -> &'static [u8] {
+        match self {
             Self::Vote => b"\0v",
             Self::Committed => b"\0c",
             Self::Purged => b"\0p",
             Self::Snapshot => b"\0s",
-        });
-        key
+        }
     }
 }
 
@@ -100,6 +103,9 @@ impl GroupLog {
         let committed = log_id(StateKey::Committed, "committed position")?;
         let purged = log_id(StateKey::Purged, "trim point")?;
         let last = find_last(disk, name, purged)?;
+        // What was committed may have been written before the entry was.
+        let ahead = committed.is_some_and(|id| last.is_none_or(|last| last.index < id.index));
+        let committed = if ahead { last } else { committed };
         check_covered(disk, name, purged)?;
         let state = State {
             vote,

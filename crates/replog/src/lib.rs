@@ -1,7 +1,7 @@
 //! The replicated log: many small logs (groups) on one disk, each kept by several nodes.
 //!
-//! A node has one [`Store`] (RocksDB, one writer thread, one fsync for all groups that have
-//! something to write; in a simulation a [`MemoryDisk`] and a task) and one [`Host`] that runs its groups on it. A [`Group`] is the narrow
+//! A node has one [`Store`] (segment files that all groups share, one writer thread, one sync for all
+//! groups that have something to write; in a simulation a [`MemoryDisk`] and a task) and one [`Host`] that runs its groups on it. A [`Group`] is the narrow
 //! contract an ingester works against: append a batch and get its position, read from a position,
 //! trim to the watermark, learn who leads. What stands behind a group (a partition's head, the
 //! metadata) is a [`StateMachine`].
@@ -24,17 +24,17 @@ mod log_storage;
 mod machine;
 mod memory_disk;
 mod memory_writer;
+mod migrate;
 mod network;
 mod options;
 mod raft_types;
 mod record;
 mod request;
-mod rocks;
-mod rocks_disk;
-mod rocks_writer;
 mod rpc;
 mod runtime;
+mod segments;
 mod state_machine;
+mod states;
 mod store;
 mod stored_snapshot;
 mod tail;

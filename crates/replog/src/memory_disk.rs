@@ -9,8 +9,10 @@ use bonghwa_seam as seam;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::codec::Write;
 use crate::disk::{Batch, Disk, DiskError};
-use crate::raft_types::Entry;
+use crate::group_log::StateKey;
+use crate::raft_types::{Entry, LogId};
 use crate::record;
 
 /// A disk in memory, for simulations and tests; see [`Store::memory`](crate::Store::memory).
@@ -288,6 +290,12 @@ impl Batch for MemoryBatch<'_> {
         self.delete_entries(family, from, upto + 1);
     }
 
+    fn put_committed(&mut self, family: &str, committed: &LogId) {
+        let mut value = Vec::new();
+        value.put_log_id(committed);
+        self.put_state(StateKey::Committed.of(family), value);
+    }
+
     fn put_state(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.changes.push(Change::State { key, value: value.into() });
     }
@@ -298,7 +306,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::Payload;
-    use crate::raft_types::{Content, LeaderId, LogId};
+    use crate::raft_types::{Content, LeaderId};
 
     fn entry(index: u64) -> Entry {
         let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }, index);

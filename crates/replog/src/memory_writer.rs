@@ -1,4 +1,4 @@
-//! The task that writes a simulated disk: like RocksDB's thread it takes the requests of all
+//! The task that writes a simulated disk: like the thread of segments it takes the requests of all
 //! groups that wait, writes them together and syncs once.
 
 use std::sync::Arc;

@@ -11,13 +11,11 @@ const MIB: usize = 1 << 20;
 /// Options of a node's [`Store`](crate::Store).
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Bytes of one group's write buffer before it is written to a table file. Entries trimmed
-    /// before that never are. Allocated as it fills.
-    pub write_buffer_bytes: usize,
-    /// Bytes of all groups' write buffers together.
-    pub write_buffers_total_bytes: usize,
-    /// Bytes of write-ahead log on disk before groups that hold the oldest file are flushed.
-    pub max_wal_bytes: u64,
+    /// Bytes of one segment, but for entries that are larger.
+    pub segment_bytes: u64,
+    /// Segments on the disk before what is wanted of the oldest is moved to the newest, if most of
+    /// what they hold is trimmed.
+    pub max_segments: usize,
     /// Bytes of the newest entries kept in memory for replication and reads, over all groups.
     /// Entries that are not yet synced or applied are kept in any case.
     pub tail_cache_bytes: usize,
@@ -26,16 +24,15 @@ pub struct StoreOptions {
     /// How long the writer waits for other groups' appends, under load only: a lone append is
     /// written at once.
     pub linger: Duration,
-    /// Whether tables are written past the page cache. `None`: where the file system can.
+    /// Whether entries are written past the page cache. `None`: where the file system can.
     pub direct_io: Option<bool>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            write_buffer_bytes: 64 * MIB,
-            write_buffers_total_bytes: 192 * MIB,
-            max_wal_bytes: 512 * MIB as u64,
+            segment_bytes: 64 * MIB as u64,
+            max_segments: 8,
             tail_cache_bytes: 32 * MIB,
             max_write_bytes: 16 * MIB,
             linger: Duration::from_millis(2),

@@ -84,9 +84,7 @@ impl Progress {
                 self.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
                 // What was committed so far rides along; it is only a hint for the next start.
                 if let Some(committed) = log.take_unsaved_committed() {
-                    let mut value = Vec::new();
-                    value.put_log_id(&committed);
-                    batch.put_state(log.state_key(StateKey::Committed), value);
+                    batch.put_committed(&log.name, &committed);
                 }
             }
             Request::Truncate { from, to, .. } => batch.delete_entries(&log.name, *from, *to),

@@ -52,12 +52,12 @@ impl StoreBuilder<TypeConfig, LogStorage, Machine, Guard> for Builder {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rocksdb_passes_with_a_tail() {
+async fn segments_pass_with_a_tail() {
     Suite::test_all(Builder { keep_tail: true, memory: false }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rocksdb_passes_without_a_tail() {
+async fn segments_pass_without_a_tail() {
     Suite::test_all(Builder { keep_tail: false, memory: false }).await.unwrap();
 }
 

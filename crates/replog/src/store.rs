@@ -1,4 +1,4 @@
-//! A node's one database for all its logs: opening it, listing and dropping groups, figures.
+//! A node's one place for all its logs: opening it, listing and dropping groups, figures.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,12 +15,12 @@ use crate::disk::{Disk, DiskError};
 use crate::group_log::{GroupLog, StateKey};
 use crate::memory_disk::MemoryDisk;
 use crate::memory_writer::MemoryWriter;
+use crate::migrate::migrate;
 use crate::request::{Progress, Request};
-use crate::rocks_disk::RocksDisk;
-use crate::rocks_writer::RocksWriter;
-use crate::{Error, StoreOptions, rocks};
+use crate::segments::{SegmentDisk, Writer};
+use crate::{Error, StoreOptions, states};
 
-/// The logs of one node: one RocksDB, a column family per group, one writer thread.
+/// The logs of one node: segments that its groups share, one writer thread.
 ///
 /// Dropping it stops the writer after what it was given; groups that are still open fail then.
 pub struct Store {
@@ -28,7 +28,7 @@ pub struct Store {
     place: String,
     core: Arc<StoreCore>,
     open: Mutex<HashSet<String>>,
-    /// The thread of RocksDB; a simulated disk is written by a task that ends by itself.
+    /// The thread that writes segments; a simulated disk is written by a task that ends by itself.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct StoreCore {
 /// What the store has done since it was opened, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Syncs of the write-ahead log.
+    /// Writes that were synced.
     pub syncs: u64,
     /// Append requests written; many share a sync.
     pub appends: u64,
@@ -62,18 +62,17 @@ impl Store {
     pub fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Arc<Self>, Error> {
         let path = path.as_ref().to_owned();
         let place = path.display().to_string();
-        let (db, group_options) = rocks::open(&path, &options)?;
-        let db = Arc::new(db);
+        let (disk, segments) = SegmentDisk::open(&path, Arc::new(states::open(&path)?), &options)?;
         let progress = Arc::new(Progress::default());
+        let mut writer = Writer::new(&disk, segments, progress.clone(), &options);
+        migrate(&path, &disk, &mut writer)?;
         let (requests, queue) = mpsc::channel();
-        let writer = RocksWriter::new(db.clone(), progress.clone(), &options);
         let writer = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(|e| Error::storage(&place, e))?;
-        let disk = Arc::new(RocksDisk { db, path, group_options });
         let send = Box::new(move |request| requests.send(request).is_ok());
-        Ok(Self::on(place, disk, progress, &options, send, Some(writer)))
+        Ok(Self::on(place, Arc::new(disk), progress, &options, send, Some(writer)))
     }
 
     /// Opens the store on a simulated disk, with a writer that is a task of the current Tokio

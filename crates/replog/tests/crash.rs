@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bonghwa_replog::{Error, Payload};
 use kit::{Disk, PATIENCE, Recorder, alone, open, single};
 use parking_lot::Mutex;
-use rocksdb::{ColumnFamilyDescriptor, DB, Options};
+use rocksdb::DB;
 use tokio::runtime::Runtime;
 
 #[test]
 fn nothing_acknowledged_is_lost() {
-    survive_crashes(&Disk::rocks());
+    survive_crashes(&Disk::files());
 }
 
 #[test]
@@ -92,22 +92,20 @@ async fn ten_entries(disk: &Disk) -> u64 {
     first
 }
 
-fn raw(disk: &Disk) -> DB {
-    let Disk::Rocks(dir) = disk else { panic!("only files can be damaged") };
-    let families = ["default", "logs-0"].map(|name| ColumnFamilyDescriptor::new(name, Options::default()));
-    DB::open_cf_descriptors(&Options::default(), dir.path(), families).unwrap()
-}
-
-/// Changes what is stored at a position behind the log's back; `None` deletes it.
-fn damage(disk: &Disk, position: u64, change: impl Fn(Vec<u8>) -> Option<Vec<u8>>) {
-    let db = raw(disk);
-    let family = db.cf_handle("logs-0").unwrap();
-    let key = position.to_be_bytes();
-    let value = db.get_cf(&family, key).unwrap().unwrap();
-    match change(value) {
-        Some(value) => db.put_cf(&family, key, value).unwrap(),
-        None => db.delete_cf(&family, key).unwrap(),
+/// Changes the bytes of a batch behind the log's back, where they lie in a file: `change` gets the
+/// whole record, which ends with the batch.
+fn damage(disk: &Disk, batch: &str, change: impl Fn(&mut [u8])) {
+    /// Bytes of a record before the batch.
+    const HEADER: usize = 22;
+    let Disk::Files(dir) = disk else { panic!("only files can be damaged") };
+    for entry in std::fs::read_dir(dir.path().join("segments")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let Some(at) = bytes.windows(batch.len()).position(|window| window == batch.as_bytes()) else { continue };
+        change(&mut bytes[at - HEADER..at + batch.len()]);
+        return std::fs::write(path, bytes).unwrap();
     }
+    panic!("{batch} is in no segment");
 }
 
 async fn open_error(disk: &Disk) -> Error {
@@ -118,46 +116,29 @@ async fn open_error(disk: &Disk) -> Error {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_entries_are_found() {
-    type Change = fn(Vec<u8>) -> Option<Vec<u8>>;
-    let flip: Change = |mut value| {
-        let last = value.len() - 1;
-        value[last] ^= 1;
-        Some(value)
-    };
-    let cut: Change = |value| Some(value[..value.len() - 3].to_vec());
-    let stub: Change = |value| Some(value[..5].to_vec());
-    let newer: Change = |mut value| {
-        value[0] = 9;
-        Some(value)
-    };
-    let gone: Change = |_| None;
-    for (what, change) in [("flip", flip), ("cut", cut), ("stub", stub), ("newer", newer), ("gone", gone)] {
-        let disk = Disk::rocks();
-        let first = ten_entries(&disk).await;
-        damage(&disk, first + 4, change);
-        let error = open_error(&disk).await;
-        assert!(matches!(error, Error::Corrupt { position: Some(at), .. } if at == first + 4), "{what}: {error}");
-        assert!(!error.is_retryable());
+    type Change = fn(&mut [u8]);
+    let flip: Change = |record| *record.last_mut().unwrap() ^= 1;
+    let newer: Change = |record| record[0] = 9;
+    let zeros: Change = |record| record.fill(0);
+    // The last one, too: a log that was closed has no write that was cut short.
+    for batch in [4, 9] {
+        for (what, change) in [("flip", flip), ("newer", newer), ("zeros", zeros)] {
+            let disk = Disk::files();
+            let first = ten_entries(&disk).await;
+            damage(&disk, &format!("batch {batch}"), change);
+            let error = open_error(&disk).await;
+            assert!(
+                matches!(error, Error::Corrupt { position: Some(at), .. } if at == first + batch),
+                "{what}: {error}"
+            );
+            assert!(!error.is_retryable());
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_end_is_found() {
-    let disk = Disk::rocks();
-    let first = ten_entries(&disk).await;
-    damage(&disk, first + 9, |value| Some(value[..9].to_vec()));
-    let error = open_error(&disk).await;
-    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
-    let disk = Disk::rocks();
-    ten_entries(&disk).await;
-    damage(&disk, 0, |_| None);
-    let error = open_error(&disk).await;
-    assert!(matches!(error, Error::Corrupt { position: Some(0), .. }), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_trimmed_log_without_its_snapshot_does_not_open() {
-    let disk = Disk::rocks();
+    let disk = Disk::files();
     {
         let host = single(&disk);
         let state = Recorder::new();
@@ -168,7 +149,8 @@ async fn a_trimmed_log_without_its_snapshot_does_not_open() {
         kit::eventually("the purge", || group.status().first_position > position).await;
         host.shutdown().await.unwrap();
     }
-    raw(&disk).delete("logs-0\0s").unwrap();
+    let Disk::Files(dir) = &disk else { panic!("a database is damaged") };
+    DB::open_default(dir.path()).unwrap().delete("logs-0\0s").unwrap();
     let error = open_error(&disk).await;
     assert!(matches!(error, Error::Corrupt { position: None, .. }), "{error}");
 }

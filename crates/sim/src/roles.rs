@@ -190,9 +190,9 @@ pub async fn open(machine: Machine, around: &Surroundings, servers: &Arc<Servers
         Role::Ingester => open_ingester(member.id(), meta, view, around, servers).await,
         Role::Front => {
             if around.compacts {
-                open_compactor(member.id(), meta, &view, around)?;
+                open_compactor(member.id(), meta.clone(), &view, around)?;
             }
-            open_front(&name, view, around, servers);
+            open_front(&name, meta, view, around, servers);
             Ok(())
         }
     }
@@ -249,13 +249,13 @@ async fn open_ingester(
     Ok(())
 }
 
-fn open_front(name: &str, view: Arc<ClusterView>, around: &Surroundings, servers: &Servers) {
+fn open_front(name: &str, meta: Arc<dyn MetaClient>, view: Arc<ClusterView>, around: &Surroundings, servers: &Servers) {
     let (network, from) = (around.network.clone(), name.to_owned());
     let connect = move |address: &str| -> Result<Arc<dyn IngesterClient>, RpcError> {
         Ok(Arc::new(RemoteIngester(Wire::new(&network, &from, address))))
     };
     let directory = Arc::new(ClusterDirectory::new(view.clone(), None, Box::new(connect)));
-    let receiver = Receiver::new(Default::default(), view.clone(), directory.clone());
+    let receiver = Receiver::new(Default::default(), meta, view.clone(), directory.clone());
     let options = EngineOptions { target_partitions: 1, timeout: QUERY_TIMEOUT, ..EngineOptions::default() };
     let engine = Arc::new(Engine::new(view.clone(), directory, around.objects.clone(), options));
     servers.front.get_or_init(|| Front { receive: bonghwa_distributor::http::router(receiver), engine, view });

@@ -8,12 +8,14 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod collector;
+pub mod exporter;
 pub mod faults;
 pub mod generate;
 pub mod grpc;
 pub mod load;
 pub mod node;
 pub mod oracle;
+pub mod pages;
 mod ports;
 pub mod prometheus;
 pub mod s3;
@@ -25,11 +27,13 @@ pub mod tls;
 pub mod tools;
 pub mod wait;
 
+pub use exporter::Exporter;
 pub use faults::{FaultMix, Faults};
 pub use generate::{Batch, Generator, Record, Signal};
 pub use load::Load;
 pub use node::Node;
 pub use oracle::Oracle;
+pub use pages::Pages;
 pub use s3::S3;
 pub use send::Sender;
 pub use server::{Server, Store};

@@ -80,6 +80,12 @@ impl Prometheus {
         Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default())
     }
 
+    /// The data of an answer to a GET of its API.
+    pub async fn get(&self, path: &str) -> Result<serde_json::Value> {
+        let answer: serde_json::Value = self.http.get(self.url(path)).send().await?.error_for_status()?.json().await?;
+        Ok(answer["data"].clone())
+    }
+
     /// The end of its log.
     pub fn log_tail(&self) -> String {
         self.process.log_tail()

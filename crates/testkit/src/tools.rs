@@ -36,6 +36,11 @@ pub fn prometheus() -> Result<PathBuf> {
     installed("prometheus/usr/bin/prometheus")
 }
 
+/// node_exporter.
+pub fn node_exporter() -> Result<PathBuf> {
+    installed("node_exporter/usr/bin/prometheus-node-exporter")
+}
+
 fn installed(path: &str) -> Result<PathBuf> {
     let file = cache()?.join(path);
     if !file.exists() {

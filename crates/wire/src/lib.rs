@@ -35,7 +35,7 @@ pub mod response;
 pub use content::Format;
 pub use decoded::{Decoded, Reason, Rejection};
 pub use error::{GrpcCode, WireError};
-pub use options::DecodeOptions;
+pub use options::{DecodeOptions, ReplicaLabels};
 
 use bonghwa_model::Signal;
 use bonghwa_model::batch::Batch;

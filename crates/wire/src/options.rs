@@ -1,5 +1,22 @@
 //! What a decoder accepts.
 
+use std::sync::Arc;
+
+/// The labels by which several Prometheus servers that scrape the same tell themselves apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaLabels {
+    /// Names what they scrape: the same on all of them.
+    pub cluster: String,
+    /// Names the server.
+    pub replica: String,
+}
+
+impl Default for ReplicaLabels {
+    fn default() -> Self {
+        ReplicaLabels { cluster: "cluster".to_owned(), replica: "__replica__".to_owned() }
+    }
+}
+
 /// Limits of one request. The caller fills in the clock and a tenant's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
@@ -36,6 +53,8 @@ pub struct DecodeOptions {
     pub max_senders: usize,
     /// Bytes of text that one request unpacks to. More, and the request is refused. Default 256 MiB.
     pub max_text_bytes: usize,
+    /// Remote write: series that have both labels are of a replica, and lose that one's. Default: none are.
+    pub replicas: Option<Arc<ReplicaLabels>>,
 }
 
 impl Default for DecodeOptions {
@@ -55,6 +74,7 @@ impl Default for DecodeOptions {
             max_entries: 1 << 24,
             max_senders: 100_000,
             max_text_bytes: 256 << 20,
+            replicas: None,
         }
     }
 }

@@ -4,12 +4,12 @@
 #![allow(clippy::disallowed_methods)]
 
 mod cargo;
+mod debian;
 mod demo;
 mod fuzz;
 mod go;
 mod helm;
 mod progress;
-mod prometheus;
 mod setup;
 
 use anyhow::Result;

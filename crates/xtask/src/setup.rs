@@ -31,7 +31,7 @@ pub fn everything() -> Result<()> {
     python()?;
     debian(&CLUSTER)?;
     crate::helm::install()?;
-    crate::prometheus::install()?;
+    crate::debian::unpack()?;
     collector()
 }
 

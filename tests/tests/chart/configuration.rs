@@ -31,16 +31,22 @@ fn the_binary_takes_what_pods_start_with() -> Result<()> {
             }
         }
     }
-    let roles = ["all", "compactor", "distributor", "ingester", "meta", "querier"];
+    let roles = ["all", "compactor", "distributor", "ingester", "meta", "querier", "scraper"];
     ensure!(checked == roles.map(|role| format!("--target={role}")).into(), "checked: {checked:?}");
     Ok(())
 }
 
 /// The configuration as a pod sees it, and files in the place of secrets.
 fn mount(rendered: &Rendered, dir: &Path) -> Result<()> {
-    let map = rendered.of_kind("ConfigMap").next().context("no ConfigMap")?;
-    let text = map["data"]["bonghwa.yaml"].as_str().context("no bonghwa.yaml")?;
+    let files: Vec<(&String, &Value)> =
+        rendered.of_kind("ConfigMap").filter_map(|map| map["data"].as_object()).flatten().collect();
+    let file = |name: &str| files.iter().find(|(file, _)| *file == name).and_then(|(_, text)| text.as_str());
+    let text = file("bonghwa.yaml").context("no bonghwa.yaml")?;
     std::fs::write(dir.join("bonghwa.yaml"), text.replace(MOUNTED, &format!("{}/", dir.display())))?;
+    if let Some(jobs) = file("scrape.yml") {
+        std::fs::create_dir(dir.join("scrape"))?;
+        std::fs::write(dir.join("scrape/scrape.yml"), jobs)?;
+    }
     Ok(())
 }
 
@@ -141,7 +147,7 @@ fn ingesters_know_their_zone() -> Result<()> {
 }
 
 /// Keys that the chart sets, or that have no place in it: a pod must not be told to drain at every stop.
-const CHARTS_OWN: [&str; 19] = [
+const CHARTS_OWN: [&str; 20] = [
     "target",
     "node_name",
     "zone",
@@ -159,6 +165,7 @@ const CHARTS_OWN: [&str; 19] = [
     "s3",
     "tls",
     "auth",
+    "scrape.config",
     // Tenants' own names: the schema knows what lies below them.
     "limits.overrides",
     "retention.tenants",

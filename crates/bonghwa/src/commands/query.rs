@@ -7,6 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use futures::StreamExt;
 
 use super::client::Address;
+use super::promql;
 use super::table::{self, Row};
 
 /// A query language.
@@ -22,6 +23,8 @@ pub enum QueryCommand {
         #[command(flatten)]
         address: Address,
     },
+    /// Evaluate PromQL over metrics, at one time or over a range.
+    Promql(promql::PromqlArgs),
 }
 
 /// Forms of an answer.
@@ -39,7 +42,10 @@ pub enum Output {
 
 /// Runs a query and prints its answer.
 pub async fn run(command: QueryCommand) -> Result<()> {
-    let QueryCommand::Sql { query, output, address } = command;
+    let (query, output, address) = match command {
+        QueryCommand::Sql { query, output, address } => (query, output, address),
+        QueryCommand::Promql(args) => return promql::run(args).await,
+    };
     let accept = match output {
         Output::Table | Output::Ndjson => "application/x-ndjson",
         Output::Json => "application/json",

@@ -160,7 +160,7 @@ impl KeepStream {
             attributes: attributes.collect(),
             min_severity: self.min_severity,
             max_severity: self.max_severity,
-            body_contains: String::new(),
+            ..Default::default()
         };
         StreamRetention { tenant: self.tenant.clone(), selector, keep: or_ever(self.keep) }
     }

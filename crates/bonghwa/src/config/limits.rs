@@ -38,6 +38,10 @@ pub struct TenantRates {
     /// Partitions of each signal that its data may go to, so that a flood of this tenant reaches few
     /// others. 0: all.
     pub shuffle_shard: u32,
+    /// Whether remote write comes from several Prometheus servers that scrape the same: one is elected for
+    /// each cluster, the others are answered with 202 and what they send is not taken. See
+    /// `distributor.ha_cluster_label`.
+    pub accept_ha_samples: bool,
 }
 
 /// The limits of tenants without an override.
@@ -47,7 +51,7 @@ pub struct NamedRates(pub TenantRates);
 
 impl Default for NamedRates {
     fn default() -> Self {
-        let SignalLimits { logs, metrics, traces, shuffle_shard } = SignalLimits::named_tenant();
+        let SignalLimits { logs, metrics, traces, shuffle_shard, accept_ha_samples } = SignalLimits::named_tenant();
         let of = |rate: Option<Rate>| rate.map_or((0.0, 0.0), |r| (r.per_second, r.burst));
         let ((logs_rate, logs_burst), (metrics_rate, metrics_burst), (traces_rate, traces_burst)) =
             (of(logs), of(metrics), of(traces));
@@ -59,6 +63,7 @@ impl Default for NamedRates {
             traces_rate,
             traces_burst,
             shuffle_shard: shuffle_shard as u32,
+            accept_ha_samples,
         })
     }
 }
@@ -73,8 +78,18 @@ impl From<&v1::TenantRates> for TenantRates {
             traces_rate,
             traces_burst,
             shuffle_shard,
+            accept_ha_samples,
         } = *rates;
-        TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst, shuffle_shard }
+        TenantRates {
+            logs_rate,
+            logs_burst,
+            metrics_rate,
+            metrics_burst,
+            traces_rate,
+            traces_burst,
+            shuffle_shard,
+            accept_ha_samples,
+        }
     }
 }
 
@@ -88,8 +103,18 @@ impl From<TenantRates> for v1::TenantRates {
             traces_rate,
             traces_burst,
             shuffle_shard,
+            accept_ha_samples,
         } = rates;
-        v1::TenantRates { logs_rate, logs_burst, metrics_rate, metrics_burst, traces_rate, traces_burst, shuffle_shard }
+        v1::TenantRates {
+            logs_rate,
+            logs_burst,
+            metrics_rate,
+            metrics_burst,
+            traces_rate,
+            traces_burst,
+            shuffle_shard,
+            accept_ha_samples,
+        }
     }
 }
 
@@ -100,6 +125,7 @@ impl TenantRates {
             metrics: Rate::new(self.metrics_rate, self.metrics_burst),
             traces: Rate::new(self.traces_rate, self.traces_burst),
             shuffle_shard: self.shuffle_shard as usize,
+            accept_ha_samples: self.accept_ha_samples,
         }
     }
 }

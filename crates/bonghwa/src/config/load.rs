@@ -102,6 +102,21 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             return error(key, format!("{text:?} is no address: write IP:PORT, for example 127.0.0.1:7800"));
         }
     }
+    let receiving = &config.distributor;
+    for (key, label) in [
+        ("distributor.ha_cluster_label", &receiving.ha_cluster_label),
+        ("distributor.ha_replica_label", &receiving.ha_replica_label),
+    ] {
+        if label.is_empty() || label == "__name__" {
+            return error(key, format!("{label:?} cannot tell replicas apart: name a label that the servers add"));
+        }
+    }
+    if receiving.ha_cluster_label == receiving.ha_replica_label {
+        return error("distributor.ha_replica_label", "it is the label of the cluster too: use two".into());
+    }
+    if receiving.ha_failover.0 < std::time::Duration::from_secs(1) {
+        return error("distributor.ha_failover", "it must be 1s or more: scrapes are seconds apart".into());
+    }
     if config.ingester.partitions_per_signal == 0 {
         return error("ingester.partitions_per_signal", "0 partitions take no data: 1 is the least".into());
     }
@@ -121,6 +136,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             "it is empty, and auth.enabled asks for callers: name a file that lists them".into(),
         );
     }
+    if let Err(message) = config.scrape.options(config.cluster.unreachable_after.0) {
+        return error("scrape.tenant", message);
+    }
     let token = &config.telemetry.otlp_token;
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = "it has a character that Authorization cannot carry: use letters, digits and signs";
@@ -130,6 +148,12 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         let names = Strategy::ALL.map(|(name, _)| name).join(", ");
         let message = format!("{:?} is no strategy: it is one of {names}", config.metrics.translation_strategy);
         return error("metrics.translation_strategy", message);
+    }
+    for (key, limit) in [("query.max_series", config.query.max_series), ("query.max_samples", config.query.max_samples)]
+    {
+        if limit == 0 {
+            return error(key, "0 would refuse every query of PromQL: give 1 or more".into());
+        }
     }
     let disk = config.query.cache_disk_bytes;
     if (1..CacheOptions::MIN_DISK_BYTES).contains(&disk.0) {
@@ -162,6 +186,10 @@ fn check_cluster(config: &Config) -> Result<(), ConfigError> {
                 return error(key, format!("{address:?} is no HOST:PORT, for example meta-0:7801"));
             }
         }
+    }
+    let asked = config.target.split(',').any(|role| role.trim() == "scraper");
+    if asked && !config.scrape.is_on() {
+        return error("scrape.config", "it is empty, and the target names scraper: name a file with jobs".into());
     }
     if !roles.has("meta") && config.join_addresses().is_empty() {
         return error("join", format!("it is empty, and the target {:?} runs no meta: name its nodes", config.target));
@@ -308,6 +336,8 @@ mod tests {
             ("ingester: {flush_bytes: 3 apples}", "`ingester.flush_bytes`: \"3 apples\" is no size"),
             ("http_listen: localhost", "`http_listen`: \"localhost\" is no address"),
             ("target: moon", "`target`: \"moon\" is no role"),
+            ("target: 'all,scraper'", "`scrape.config`: it is empty"),
+            ("scrape: {tenant: 'a b'}", "`scrape.tenant`: "),
             ("object_store: ftp://x", "`object_store`: \"ftp://x\""),
             ("query: 5", "`query`: 5 stands where a section"),
             ("a: [", "FILE: "),

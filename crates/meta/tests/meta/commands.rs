@@ -298,3 +298,46 @@ fn a_tenants_rates_are_set_changed_and_ended() {
         ],
     );
 }
+
+#[test]
+fn a_replica_stays_elected_until_it_is_silent() {
+    let mut state = founded();
+    let elect = |tenant: &str, cluster: &str, replica: &str, now: i64| {
+        let (tenant, cluster, replica) = (tenant.into(), cluster.into(), replica.into());
+        Kind::ElectReplica(v1::ElectReplica { tenant, cluster, replica, now, failover_after: 30 })
+    };
+    let elected = |state: &State| {
+        let elected = state.catalog().elected_replica(&TenantId::new("shop").unwrap(), "eu");
+        elected.map(|e| (e.replica.clone(), e.seen_at, e.elected_at))
+    };
+    let is = |replica: &str, seen_at, elected_at| Some((replica.to_owned(), seen_at, elected_at));
+    accept(&mut state, elect("shop", "eu", "a", 100));
+    assert_eq!(elected(&state), is("a", 100, 100));
+    unchanged(&mut state, elect("shop", "eu", "a", 100));
+    unchanged(&mut state, elect("shop", "eu", "b", 129));
+    accept(&mut state, elect("shop", "eu", "a", 120));
+    unchanged(&mut state, elect("shop", "eu", "b", 149));
+    assert_eq!(elected(&state), is("a", 120, 100));
+    accept(&mut state, elect("shop", "eu", "b", 150));
+    assert_eq!(elected(&state), is("b", 150, 150));
+    unchanged(&mut state, elect("shop", "eu", "a", 160));
+    // Another cluster, and another tenant's of the same name, have their own.
+    accept(&mut state, elect("shop", "us", "a", 160));
+    accept(&mut state, elect("bank", "eu", "a", 160));
+    assert_eq!(elected(&state), is("b", 150, 150));
+    refused(
+        &state,
+        vec![
+            (elect("a|b", "eu", "a", 1), Invalid, "tenant is \"a|b\""),
+            (elect("shop", "", "a", 1), Invalid, "cluster has 0 bytes"),
+            (elect("shop", "eu", &"x".repeat(2000), 1), Invalid, "replica has 2000 bytes"),
+        ],
+    );
+    for n in 2..100 {
+        accept(&mut state, elect("shop", &format!("c{n}"), "a", 200));
+    }
+    refused(&state, vec![(elect("shop", "more", "a", 300), Invalid, "has 100 clusters of replicas already")]);
+    // One of which nothing was seen for an hour makes room.
+    accept(&mut state, elect("shop", "more", "a", 3_600_000_000_200));
+    assert_eq!(elected(&state), None, "the one that was seen the longest ago");
+}

@@ -294,7 +294,11 @@ impl Compiler<'_> {
 
     fn limited(&self, steps: i64) -> Result<usize, Error> {
         let limit = self.params.limits.points.min(1 << 32);
-        if steps as u64 > limit { Err(Error::Limit { what: "points", limit }) } else { Ok(steps as usize) }
+        if steps as u64 > limit {
+            Err(Error::Limit { what: "points", reached: steps as u64, limit })
+        } else {
+            Ok(steps as usize)
+        }
     }
 }
 

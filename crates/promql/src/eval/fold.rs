@@ -35,7 +35,7 @@ impl Usage {
 
     fn count(&self, counter: &AtomicU64, more: u64, limit: u64, what: &'static str) -> Result<(), Error> {
         let total = counter.fetch_add(more, Relaxed).saturating_add(more);
-        if total > limit { Err(Error::Limit { what, limit }) } else { Ok(()) }
+        if total > limit { Err(Error::Limit { what, reached: total, limit }) } else { Ok(()) }
     }
 
     /// Counts values that are kept: series (or groups) times steps.
@@ -187,7 +187,8 @@ impl Fold {
                 let notes = &mut self.notes;
                 match &leaf.read {
                     Read::Range(call) => {
-                        call.apply(&samples, row, Context { call, window, name, notes, scratch: &mut self.scratch })
+                        let (scratch, cancel) = (&mut self.scratch, self.usage.cancel.as_deref());
+                        call.apply(&samples, row, Context { call, window, name, notes, scratch, cancel })
                     }
                     _ => {
                         smoothed(leaf, &samples, name, row, notes);

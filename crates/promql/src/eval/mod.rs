@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub use annotations::Annotations;
 pub use answer::{Answer, Point, Sample, SeriesPoints, Stats, Value};
+pub(crate) use dates::rfc3339;
 pub use fold::Fold;
 pub(crate) use ops::float_op;
 pub use selection::{STALE_BITS, Selection, SelectionKind, Series, Wanted};
@@ -147,7 +148,7 @@ impl Evaluation {
         let plan = compile::compile(query, &params)?;
         let steps = plan.grid.len as u64;
         if steps > params.limits.points {
-            return Err(Error::Limit { what: "points", limit: params.limits.points });
+            return Err(Error::Limit { what: "points", reached: steps, limit: params.limits.points });
         }
         let usage = Usage { limits: params.limits, cancel: params.cancel, ..Usage::default() };
         let selections = plan.leaves.iter().map(|leaf| leaf.selection.clone()).collect();

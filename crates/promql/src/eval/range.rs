@@ -1,5 +1,7 @@
 //! Functions over ranges: which code runs for which, and those that see floats only.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use super::annotations::{Note, Notes};
 use super::rows::{Row, Steps};
 use super::sums::{mean, nan_first, quantile, regression, sum, variance};
@@ -37,6 +39,8 @@ pub(crate) struct Context<'a> {
     pub name: &'a str,
     pub notes: &'a mut Notes,
     pub scratch: &'a mut Scratch,
+    /// Raised when nobody waits any more: windows may be long.
+    pub cancel: Option<&'a AtomicBool>,
 }
 
 impl Context<'_> {
@@ -100,16 +104,22 @@ fn floats(samples: &Samples, row: &mut Row, context: &mut Context) {
     let (times, values, window) = (samples.times, samples.values, context.window);
     let out = &mut row.floats;
     let params = &context.call.params;
+    let cancel = context.cancel;
+    let wanted = || cancel.is_none_or(|flag| !flag.load(Relaxed));
     macro_rules! each {
         (|$step:ident, $low:ident, $high:ident| $value:expr) => {
-            window.slide(times, |$step, _, $low, $high| out[$step] = $value)
+            window.slide(times, |$step, _, $low, $high| {
+                if wanted() {
+                    out[$step] = $value;
+                }
+            })
         };
     }
     /// Of at least two samples.
     macro_rules! of_two {
         (|$step:ident, $low:ident, $high:ident| $value:expr) => {
             window.slide(times, |$step, _, $low, $high| {
-                if $high - $low >= 2 {
+                if $high - $low >= 2 && wanted() {
                     out[$step] = $value;
                 }
             })

@@ -106,6 +106,7 @@ fn of_float_window(part: &Samples, reference: i64, context: &mut Context) -> Opt
         name: context.name,
         notes: context.notes,
         scratch: context.scratch,
+        cancel: context.cancel,
     };
     super::rate::extrapolated(part, &mut out, &mut context);
     (!super::rows::is_absent(out[0])).then_some(Point::Float(out[0]))

@@ -242,11 +242,14 @@ impl<'a> Run<'a> {
             let mut row = Row::new(one.labels.clone(), grid.len);
             row.drop_name = drop || !keep_name;
             let (name, notes) = (one.labels.metric_name(), &mut self.notes);
-            call.apply(&one.samples(), &mut row, Context { call, window, name, notes, scratch: &mut scratch })?;
+            let (scratch, cancel) = (&mut scratch, self.usage.cancel.as_deref());
+            call.apply(&one.samples(), &mut row, Context { call, window, name, notes, scratch, cancel })?;
             if !row.is_empty() {
                 rows.push(row);
             }
         }
+        // The last series may have been left in the middle.
+        self.usage.check()?;
         Ok(rows)
     }
 

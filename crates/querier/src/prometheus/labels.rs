@@ -57,7 +57,8 @@ async fn find(querier: &Querier, params: &Params, selected: bool) -> Result<(Vec
         matchers.push(Vec::new());
     }
     let stale = querier.stale();
-    let found = querier.engine.series(&tenants, SeriesQuery { matchers, range: params.range()? }).await?;
+    let found = querier.engine.series(&tenants, SeriesQuery { matchers, range: params.range()? }).await;
+    let found = found.map_err(ApiError::prometheus)?;
     let partial = Partial { missing: found.missing, stale: stale.max(querier.stale()) };
     Ok((found.answer, partial))
 }

@@ -52,7 +52,8 @@ async fn answer(querier: &Querier, params: &Params, mut evaluated: Evaluated) ->
     }
     let shape = Shape { time: evaluated.start_ms, limit: params.limit()?, stats: params.get("stats").is_some() };
     let stale = querier.stale();
-    let answer = querier.engine.promql(&tenants, Arc::new(query), evaluated, params.timeout()?).await?;
+    let answer = querier.engine.promql(&tenants, Arc::new(query), evaluated, params.timeout()?).await;
+    let answer = answer.map_err(ApiError::prometheus)?;
     let partial = Partial { missing: answer.missing, stale: stale.max(querier.stale()) };
     Ok(answers::query(&answer.answer, &shape, &partial))
 }

@@ -121,8 +121,9 @@ impl Block<'_> {
         for (at, (row_group, row)) in rows.enumerate().filter(|(at, _)| known[*at].is_none()) {
             picked.push(row_group, row, at);
         }
+        let of_labels: Vec<Column> = columns::of_labels().collect();
         let mut read = Vec::with_capacity(picked.rows.len());
-        let plan = self.reader.plan_rows(self.tenant, &columns::of_identities(), &picked.ranges)?;
+        let plan = self.reader.plan_rows(self.tenant, &of_labels, &picked.ranges)?;
         let mut batches = self.reader.scan(plan);
         while let Some(batch) = batches.try_next().await? {
             let columns = Columns::new(&batch)?;

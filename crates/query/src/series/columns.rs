@@ -27,17 +27,12 @@ const SAMPLES: [(&str, &str); 7] = [
 pub(super) fn of_series(samples: bool) -> Vec<Column> {
     // Bounds and quantiles are labels too.
     let lists = if samples { &SAMPLES[..] } else { &[("buckets", "buckets")] };
-    base().chain(lists.iter().map(|(list, _)| Column::List(list))).collect()
+    of_labels().chain(lists.iter().map(|(list, _)| Column::List(list))).collect()
 }
 
 /// The columns of rows of samples, which are read where some may be deleted.
 pub(super) fn of_samples() -> Vec<Column> {
-    base().chain(SAMPLES.iter().map(|(_, single)| Column::Base(single))).collect()
-}
-
-/// The columns that tell a series apart, and its labels.
-pub(super) fn of_identities() -> Vec<Column> {
-    base().collect()
+    of_labels().chain(SAMPLES.iter().map(|(_, single)| Column::Base(single))).collect()
 }
 
 /// The lists that rows of these kinds have: all have times.
@@ -50,7 +45,8 @@ pub(super) fn lists(numbers: bool, distributions: bool) -> Vec<Column> {
     SAMPLES.iter().filter(|(list, _)| has(list)).map(|(list, _)| Column::List(list)).collect()
 }
 
-fn base() -> impl Iterator<Item = Column> {
+/// The columns that labels are made of.
+pub(super) fn of_labels() -> impl Iterator<Item = Column> {
     IDENTITY.iter().chain(&SOURCES).map(|name| Column::Base(name))
 }
 

@@ -15,7 +15,7 @@ use super::columns::{Columns, Samples, Texts};
 use super::conditions::Conditions;
 use super::distribution;
 use super::granule::Granule;
-use super::identity::{Identities, Identity};
+use super::identity::{Identity, IdentityReader};
 use super::labels::{MetricsOptions, TARGET_INFO, Target};
 use crate::QueryError;
 
@@ -37,9 +37,14 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// How many samples.
+    /// Samples of both kinds.
     pub fn len(&self) -> usize {
         self.times.len() + self.histograms.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     fn push(&mut self, time: i64, value: f64) {
@@ -92,7 +97,7 @@ pub(super) struct Gather<'a> {
     /// Unix milliseconds, both inclusive.
     range: (i64, i64),
     cache: OfTenant<'a>,
-    identities: Identities<'a>,
+    identities: IdentityReader<'a>,
     series: Vec<(Labels, Found)>,
     by_labels: HashMap<Labels, usize, FixedState>,
     /// Series of numbers that are selected, by their identity.
@@ -126,7 +131,7 @@ impl<'a> Gather<'a> {
             conditions,
             range,
             cache: cache.of(tenant),
-            identities: Identities::new(options),
+            identities: IdentityReader::new(options),
             series: Vec::new(),
             by_labels: HashMap::default(),
             known: HashMap::default(),
@@ -151,7 +156,7 @@ impl<'a> Gather<'a> {
             let at = self.place(&labels);
             let own = &mut self.series[at].1;
             self.samples += found.len() as u64;
-            if own.len() == 0 {
+            if own.is_empty() {
                 own.times = found.times;
                 own.values = found.values;
                 own.histograms = found.histograms;
@@ -471,7 +476,7 @@ fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Fou
     (found.times.len() - before) as u64
 }
 
-fn to_millis(nanos: i64) -> i64 {
+pub(super) fn to_millis(nanos: i64) -> i64 {
     // Division of what is not negative is the faster one.
     if nanos >= 0 { (nanos as u64 / 1_000_000) as i64 } else { nanos.div_euclid(1_000_000) }
 }

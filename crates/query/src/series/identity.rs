@@ -58,16 +58,16 @@ impl Identity {
 }
 
 /// Reads identities from rows.
-pub(super) struct Identities<'a> {
+pub(super) struct IdentityReader<'a> {
     labeller: Labeller<'a>,
     options: &'a MetricsOptions,
     /// The metric of the row before, and its name: rows of one metric lie together.
     last: Option<(Metric, String)>,
 }
 
-impl<'a> Identities<'a> {
+impl<'a> IdentityReader<'a> {
     pub fn new(options: &'a MetricsOptions) -> Self {
-        Identities { labeller: Labeller::new(options), options, last: None }
+        IdentityReader { labeller: Labeller::new(options), options, last: None }
     }
 
     /// The identity of a row; none where it is metadata and no series.
@@ -95,6 +95,11 @@ impl<'a> Identities<'a> {
             labels,
             target,
         })
+    }
+
+    /// The labels of attributes.
+    pub fn attributes(&self, text: &str) -> Pairs {
+        self.labeller.attributes(text)
     }
 
     /// The labels of a row without its name, and what its resource is in `target_info`.

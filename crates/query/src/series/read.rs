@@ -16,7 +16,7 @@ use super::labels::{MetricsOptions, TARGET_INFO, UNKNOWN_SERVICE};
 use crate::alive::Alive;
 use crate::plan::{self, Source, TablePlan, Unit};
 use crate::view::View;
-use crate::{QueryError, scan};
+use crate::{QueryError, SeriesLimits, scan};
 
 /// Bytes of a sample in memory.
 const SAMPLE_BYTES: u64 = 16;
@@ -37,11 +37,12 @@ pub(crate) struct Wanted {
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) memory_bytes: usize,
+    pub(crate) limits: SeriesLimits,
     pub(crate) tasks: usize,
 }
 
 impl Wanted {
-    fn predicate(&self) -> Predicate {
+    pub(super) fn predicate(&self) -> Predicate {
         let nanos = |millis: i64| millis.saturating_mul(1_000_000);
         Predicate {
             min_time: nanos(self.range.0),
@@ -223,12 +224,24 @@ fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Part>> {
 impl Within<'_> {
     /// Fails where too much was gathered, or nobody waits for it.
     pub(super) fn check(&self, gather: &Gather<'_>) -> Result<(), QueryError> {
-        let (series, samples) = gather.size();
-        let (bytes, limit) = (samples * SAMPLE_BYTES + series as u64 * SERIES_BYTES, self.bounds.memory_bytes);
-        if bytes > limit as u64 {
-            let what = format!("{series} series with {samples} samples were read so far");
-            return Err(QueryError::Memory { limit, what });
+        let SeriesLimits { series: most_series, samples: most_samples } = self.bounds.limits;
+        let (series, samples) = (gather.size().0 as u64, gather.size().1);
+        let limit = |what, reached, limit, key| Err(QueryError::Limit { what, reached, limit, key });
+        if series > most_series {
+            return limit("series", series, most_series, "query.max_series");
+        }
+        if samples > most_samples {
+            return limit("samples", samples, most_samples, "query.max_samples");
+        }
+        let (bytes, memory) = (bytes((series, samples)), self.bounds.memory_bytes as u64);
+        if bytes > memory {
+            return limit("bytes of series and samples", bytes, memory, "query.memory_bytes");
         }
         self.alive.check()
     }
+}
+
+/// What so many series with so many samples hold, roughly.
+pub(crate) fn bytes((series, samples): (u64, u64)) -> u64 {
+    samples * SAMPLE_BYTES + series * SERIES_BYTES
 }

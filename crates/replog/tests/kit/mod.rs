@@ -125,13 +125,13 @@ pub fn alone(name: &str) -> GroupOptions {
 
 /// What a node's store is on.
 pub enum Disk {
-    Rocks(TempDir),
+    Files(TempDir),
     Memory(Arc<MemoryDisk>),
 }
 
 impl Disk {
-    pub fn rocks() -> Self {
-        Self::Rocks(tempfile::tempdir().unwrap())
+    pub fn files() -> Self {
+        Self::Files(tempfile::tempdir().unwrap())
     }
 
     pub fn memory() -> Self {
@@ -142,7 +142,7 @@ impl Disk {
 
     pub fn open(&self) -> Arc<Store> {
         match self {
-            Self::Rocks(dir) => Store::open(dir.path(), StoreOptions::default()).unwrap(),
+            Self::Files(dir) => Store::open(dir.path(), StoreOptions::default()).unwrap(),
             Self::Memory(disk) => Store::memory(disk, StoreOptions::default()),
         }
     }
@@ -152,10 +152,10 @@ impl Disk {
 #[macro_export]
 macro_rules! on_both_disks {
     ($($name:ident),* $(,)?) => {
-        mod rocks {
+        mod files {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                super::$name(super::kit::Disk::rocks).await;
+                super::$name(super::kit::Disk::files).await;
             })*
         }
         mod memory {

@@ -23,6 +23,10 @@ pub(crate) enum Role {
     Instance,
     /// Any other attribute.
     Attribute,
+    /// An attribute that also names what several servers scrape.
+    Cluster,
+    /// Names the server among those; an attribute where the cluster is not named.
+    Replica,
     /// Its value is empty: as good as no label.
     Empty,
 }
@@ -93,7 +97,11 @@ impl<'a> Labels<'a> {
             NAME_LABEL => Role::Name,
             JOB_LABEL => Role::Job,
             INSTANCE_LABEL => Role::Instance,
-            _ => Role::Attribute,
+            _ => match options.replicas.as_deref() {
+                Some(labels) if name == labels.cluster => Role::Cluster,
+                Some(labels) if name == labels.replica => Role::Replica,
+                _ => Role::Attribute,
+            },
         };
         let mut label = Label { role, key: 0, stored: Ref::EMPTY, hash: 0, name, value };
         if !matches!(role, Role::Empty | Role::Name) {

@@ -76,6 +76,17 @@ pub struct Received {
     /// What the request says of metrics. It is no part of the batch: senders repeat it, and
     /// [`metadata_batch`] makes rows of what is worth keeping.
     pub metadata: Vec<Metadata>,
+    /// Which of several servers sent it, where its series say so: see [`crate::DecodeOptions::replicas`].
+    pub replica: Option<Replica>,
+}
+
+/// One of several Prometheus servers that scrape the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// What they scrape.
+    pub cluster: String,
+    /// The server.
+    pub name: String,
 }
 
 /// Decodes a request.

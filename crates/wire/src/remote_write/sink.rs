@@ -13,7 +13,7 @@ use super::labels::{Labels, Role};
 use super::metadata::Families;
 use super::schema::sample;
 use super::times::{self, Times};
-use super::{Received, Written};
+use super::{Received, Replica, Written};
 use crate::cursor::Cursor;
 use crate::decoded::{Reason, Tally};
 use crate::envelope::check_text;
@@ -90,6 +90,8 @@ pub(crate) struct Sink<'a> {
     metrics: HashMap<(u32, MetricType), u32, foldhash::fast::RandomState>,
     exemplars: Exemplars,
     histogram: Histogram,
+    /// The labels that name cluster and replica of the sender.
+    replica: Option<(u32, u32)>,
 }
 
 /// The resources of a request, by job and instance.
@@ -124,6 +126,7 @@ impl<'a> Sink<'a> {
             metrics: HashMap::default(),
             exemplars: Exemplars::default(),
             histogram: Histogram::default(),
+            replica: None,
         }
     }
 
@@ -194,6 +197,7 @@ impl<'a> Sink<'a> {
         current.hash = 0;
         current.metric = None;
         let (mut name, mut job, mut instance) = (NONE, NONE, NONE);
+        let (mut cluster, mut replica) = (NONE, NONE);
         for number in labels {
             let label = self.labels.get(*number);
             match label.role {
@@ -206,6 +210,11 @@ impl<'a> Sink<'a> {
                 Role::Job => job = *number,
                 Role::Instance => instance = *number,
                 Role::Attribute => {}
+                Role::Cluster => cluster = *number,
+                Role::Replica => {
+                    replica = *number;
+                    continue;
+                }
             }
             current.keys.push(label.key);
             current.values.push(label.stored.0);
@@ -216,11 +225,46 @@ impl<'a> Sink<'a> {
             return Err(Fault::rejected(Reason::MissingName, "labels", text));
         }
         current.name = name;
+        if replica != NONE {
+            self.sent_by(cluster, replica)?;
+        }
+        let current = &mut self.current;
         current.kinds.resize(current.keys.len(), Kind::Str as u8);
         if current.keys != self.in_order {
             self.sort()?;
         }
         self.current.resource = self.resource(job, instance)?;
+        Ok(())
+    }
+
+    /// Heeds the label that names a replica; where the cluster is not named it is a label like others.
+    #[inline(never)]
+    fn sent_by(&mut self, cluster: u32, replica: u32) -> Result<()> {
+        if cluster == NONE {
+            let label = self.labels.get(replica);
+            self.current.keys.push(label.key);
+            self.current.values.push(label.stored.0);
+            self.current.hash = self.current.hash.wrapping_add(label.hash);
+            return Ok(());
+        }
+        match self.replica {
+            None => self.replica = Some((cluster, replica)),
+            Some(known) if known == (cluster, replica) => {}
+            Some((known_cluster, known_replica)) => {
+                let value = |label: u32| self.labels.get(label).value;
+                if (value(known_cluster), value(known_replica)) != (value(cluster), value(replica)) {
+                    let text = format!(
+                        "name the replica {:?} of {:?}, and others of the request name {:?} of {:?}: send those of one \
+                         replica at a time",
+                        value(replica),
+                        value(cluster),
+                        value(known_replica),
+                        value(known_cluster)
+                    );
+                    return Err(Fault::rejected(Reason::InvalidLabel, "labels", text));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -386,7 +430,12 @@ impl<'a> Sink<'a> {
             self.batch.common.close_group(resource, 0, self.batch.rows() as u32);
         }
         check_text(&self.batch.common, self.options)?;
+        let replica = self.replica.map(|(cluster, replica)| {
+            let value = |label: u32| self.labels.get(label).value.to_owned();
+            Replica { cluster: value(cluster), name: value(replica) }
+        });
         Ok(Received {
+            replica,
             metadata: self.families.finish()?,
             written: self.written,
             decoded: Decoded {

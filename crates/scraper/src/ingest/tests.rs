@@ -1,0 +1,244 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::ScrapeConfig;
+use crate::labels::OwnedLabels;
+use crate::target::Made;
+
+/// A job of these keys, and its target `a:80`.
+fn world(keys: &str) -> (Arc<Job>, Arc<Target>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("scrape.yml");
+    let keys: String = keys.lines().map(|line| format!("  {line}\n")).collect();
+    let text = format!("global: {{external_labels: {{cluster: eu}}}}\nscrape_configs:\n- job_name: j\n{keys}");
+    std::fs::write(&path, text).unwrap();
+    let job = ScrapeConfig::load(Path::new(&path)).unwrap().jobs.remove(0);
+    let labels: OwnedLabels = [("__address__", "a:80"), ("zone", "z")].into_iter().collect();
+    let Made::Target(target) = Target::make(&job, &Arc::new(labels)).unwrap() else { panic!() };
+    (Arc::new(job), Arc::new(*target))
+}
+
+/// A scrape, and what it wrote.
+fn scrape(
+    cache: &mut SeriesCache,
+    world: &(Arc<Job>, Arc<Target>),
+    time: i64,
+    body: &str,
+) -> Result<(Counts, Vec<String>), String> {
+    let mut writer = MessageWriter::default();
+    let scrape = Scrape { job: &world.0, target: &world.1, time };
+    let (counts, taken) = cache.take(body.as_bytes(), Format::Text, &scrape, &mut writer);
+    taken.map(|()| (counts, shown(writer)))
+}
+
+/// What messages say, a line for each series in the order of the messages.
+fn shown(writer: MessageWriter) -> Vec<String> {
+    writer.finish().iter().flat_map(|message| read(message)).collect()
+}
+
+/// Fields of a message: number, and the value of a varint, the bits of a double, or bytes.
+fn fields(mut bytes: &[u8]) -> Vec<(u32, u64, &[u8])> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for at in 0.. {
+            let (first, rest) = bytes.split_first().unwrap();
+            *bytes = rest;
+            value |= u64::from(first & 0x7f) << (7 * at);
+            if *first < 0x80 {
+                break;
+            }
+        }
+        value
+    }
+    let mut fields = Vec::new();
+    while !bytes.is_empty() {
+        let tag = varint(&mut bytes);
+        let number = (tag >> 3) as u32;
+        match tag & 7 {
+            0 => fields.push((number, varint(&mut bytes), &[][..])),
+            1 => {
+                let (bits, rest) = bytes.split_first_chunk::<8>().unwrap();
+                fields.push((number, u64::from_le_bytes(*bits), &[]));
+                bytes = rest;
+            }
+            2 => {
+                let length = varint(&mut bytes) as usize;
+                let (taken, rest) = bytes.split_at(length);
+                fields.push((number, 0, taken));
+                bytes = rest;
+            }
+            other => panic!("wire type {other}"),
+        }
+    }
+    fields
+}
+
+fn read(message: &[u8]) -> Vec<String> {
+    let all = fields(message);
+    let symbols: Vec<&str> = all.iter().filter(|f| f.0 == 4).map(|f| std::str::from_utf8(f.2).unwrap()).collect();
+    assert_eq!(symbols[0], "");
+    let refs = |mut bytes: &[u8]| {
+        let mut numbers = Vec::new();
+        while !bytes.is_empty() {
+            let length = bytes.iter().position(|b| *b < 0x80).unwrap() + 1;
+            let number = bytes[..length].iter().rev().fold(0u64, |n, b| n << 7 | u64::from(b & 0x7f));
+            numbers.push(symbols[number as usize]);
+            bytes = &bytes[length..];
+        }
+        numbers.chunks(2).map(|pair| format!("{}={}", pair[0], pair[1])).collect::<Vec<_>>().join(",")
+    };
+    all.iter()
+        .filter(|field| field.0 == 5)
+        .map(|(_, _, series)| {
+            let mut line = String::new();
+            for (number, _, bytes) in fields(series) {
+                let parts = fields(bytes);
+                let get = |wanted: u32| parts.iter().find(|part| part.0 == wanted).map_or(0, |part| part.1);
+                match number {
+                    1 => line += &refs(bytes),
+                    2 => {
+                        let value = f64::from_bits(get(1));
+                        let value = if get(1) == STALE_NAN.to_bits() { "stale".into() } else { value.to_string() };
+                        line += &format!(" {value}@{}", get(2) as i64);
+                    }
+                    4 => line += &format!(" # {}", refs(parts[0].2)),
+                    5 => line += &format!(" [{} {}]", get(1), symbols[get(3) as usize]),
+                    other => panic!("field {other}"),
+                }
+            }
+            line.replace(",cluster=eu", "").replace(",instance=a:80,job=j", "").replace(",zone=z", "")
+        })
+        .collect()
+}
+
+fn counts(scraped: u64, kept: u64, added: u64, duplicates: u64) -> Counts {
+    Counts { scraped, kept, added, duplicates }
+}
+
+#[test]
+fn series_that_vanish_end_and_those_that_stay_go_on() {
+    let world = world("");
+    let mut cache = SeriesCache::default();
+    let first =
+        scrape(&mut cache, &world, 10, "# TYPE up_to gauge\n# HELP up_to h\nup_to 1\nb{x=\"1\"} 2\nb{x=\"2\"} 3\n");
+    let lines = ["__name__=up_to 1@10 [2 h]", "__name__=b,x=1 2@10", "__name__=b,x=2 3@10"];
+    assert_eq!(first.unwrap(), (counts(3, 3, 3, 0), lines.map(str::to_owned).to_vec()));
+    // Metadata is written once.
+    let second = scrape(&mut cache, &world, 20, "# TYPE up_to gauge\n# HELP up_to h\nup_to 1\nb{x=\"2\"} 3\nc 1\n");
+    let lines = ["__name__=up_to 1@20", "__name__=b,x=2 3@20", "__name__=c 1@20", "__name__=b,x=1 stale@20"];
+    assert_eq!(second.unwrap(), (counts(3, 3, 1, 0), lines.map(str::to_owned).to_vec()));
+    // Of a series that comes back nothing is left of its end.
+    let third = scrape(&mut cache, &world, 30, "b{x=\"1\"} 2\n").unwrap().1;
+    let lines = ["__name__=b,x=1 2@30", "__name__=up_to stale@30", "__name__=b,x=2 stale@30", "__name__=c stale@30"];
+    assert_eq!(third, lines);
+    // A scrape that fails ends everything; the next begins anew.
+    let mut writer = MessageWriter::default();
+    cache.fail(40, &mut writer);
+    assert_eq!(shown(writer), ["__name__=b,x=1 stale@40"]);
+    let mut writer = MessageWriter::default();
+    cache.fail(50, &mut writer);
+    assert_eq!(shown(writer), Vec::<String>::new());
+    assert_eq!(scrape(&mut cache, &world, 60, "b{x=\"1\"} 2\n").unwrap().0, counts(1, 1, 1, 0));
+}
+
+#[test]
+fn labels_in_another_order_are_the_same_series() {
+    let world = world("");
+    let mut cache = SeriesCache::default();
+    scrape(&mut cache, &world, 10, "a{x=\"1\",y=\"2\"} 1\n").unwrap();
+    let (_, lines) = scrape(&mut cache, &world, 20, "a{y=\"2\",x=\"1\"} 1\n").unwrap();
+    assert_eq!(lines, ["__name__=a,x=1,y=2 1@20"]);
+}
+
+#[test]
+fn timestamps_are_honoured_and_then_nothing_ends() {
+    let mut cache = SeriesCache::default();
+    let honours = world("");
+    assert_eq!(scrape(&mut cache, &honours, 10, "a 1 5\na 2 6\n").unwrap().1, ["__name__=a 1@5", "__name__=a 2@6"]);
+    assert_eq!(scrape(&mut cache, &honours, 20, "").unwrap().1, Vec::<String>::new());
+    let tracks = world("track_timestamps_staleness: true");
+    scrape(&mut cache, &tracks, 10, "a 1 5\n").unwrap();
+    assert_eq!(scrape(&mut cache, &tracks, 20, "").unwrap().1, ["__name__=a stale@20"]);
+    let refuses = world("honor_timestamps: false");
+    let (counted, lines) = scrape(&mut cache, &refuses, 10, "a 1 5\na 2 6\n").unwrap();
+    assert_eq!((counted, lines), (counts(2, 1, 1, 1), vec!["__name__=a 1@10".to_owned()]));
+    assert_eq!(scrape(&mut cache, &refuses, 20, "").unwrap().1, ["__name__=a stale@20"]);
+}
+
+#[test]
+fn the_targets_labels_win_unless_the_series_are_honoured() {
+    let body = "a{job=\"x\",zone=\"\",instance=\"i\",exported_job=\"y\",cluster=\"us\",empty=\"\"} 1\n";
+    let mut cache = SeriesCache::default();
+    let lines = scrape(&mut cache, &world(""), 1, body).unwrap().1;
+    assert_eq!(lines, ["__name__=a,cluster=us,exported_exported_job=x,exported_instance=i,exported_job=y 1@1"]);
+    let lines = scrape(&mut SeriesCache::default(), &world("honor_labels: true"), 1, body).unwrap().1;
+    assert_eq!(lines, ["__name__=a,cluster=us,exported_job=y,instance=i,job=x 1@1"]);
+}
+
+#[test]
+fn relabelling_drops_renames_and_unites() {
+    let world = world(
+        "metric_relabel_configs:
+- { source_labels: [__name__], regex: 'go_.*', action: drop }
+- { regex: secret, action: labeldrop }
+- { source_labels: [__name__], regex: 'old_(.*)', target_label: __name__, replacement: 'new_$1' }",
+    );
+    let mut cache = SeriesCache::default();
+    let body = "go_x 1\na{secret=\"1\"} 1\na{secret=\"2\"} 2\nold_b 3\nplain 4\n";
+    let lines = ["__name__=a 1@1", "__name__=new_b 3@1", "__name__=plain 4@1"].map(str::to_owned).to_vec();
+    assert_eq!(scrape(&mut cache, &world, 1, body).unwrap(), (counts(5, 3, 3, 1), lines));
+    // What is known of them does not change what becomes of them.
+    let lines = ["__name__=a 1@2", "__name__=new_b 3@2", "__name__=plain 4@2"].map(str::to_owned).to_vec();
+    let (counted, again) = scrape(&mut cache, &world, 2, body).unwrap();
+    assert_eq!((counted.kept, counted.added, again), (3, 0, lines));
+    assert_eq!(
+        scrape(&mut cache, &world, 3, "go_x 1\nplain 4\n").unwrap().1[1..],
+        ["__name__=a stale@3", "__name__=new_b stale@3"]
+    );
+}
+
+#[test]
+fn limits_make_a_scrape_fail() {
+    for (keys, body, said) in [
+        ("sample_limit: 2", "a 1\nb 2\nc 3\n", "3 samples are more than sample_limit (2)"),
+        ("label_limit: 4", "a{x=\"1\"} 1\n", "has 6 labels, more than label_limit (4)"),
+        ("label_name_length_limit: 8", "a{long_name=\"1\"} 1\n", "label_name_length_limit (8)"),
+        ("label_value_length_limit: 4", "a{x=\"12345\"} 1\n", "label_value_length_limit (4)"),
+        ("metric_name_validation_scheme: legacy", "{\"a.b\"} 1\n", "a name that is not allowed"),
+        ("", "a{x=\"1\",x=\"2\"} 1\n", "the label \"x\" is there twice"),
+        ("metric_relabel_configs: [{regex: __name__, action: labeldrop}]", "a 1\n", "took the metric's name away"),
+    ] {
+        let error = scrape(&mut SeriesCache::default(), &world(keys), 1, body).unwrap_err();
+        assert!(error.contains(said), "{keys}: {error}");
+    }
+    let within = scrape(&mut SeriesCache::default(), &world("sample_limit: 2"), 1, "a 1\nb 2\n");
+    assert_eq!(within.unwrap().0.kept, 2);
+}
+
+#[test]
+fn large_scrapes_are_several_messages() {
+    let world = world("");
+    let mut cache = SeriesCache::default();
+    let padding = "p".repeat(100);
+    let body: String = (0..30_000).map(|n| format!("metric_{n}{{padding=\"{padding}{n}\"}} {n}\n")).collect();
+    let mut writer = MessageWriter::default();
+    let scrape = Scrape { job: &world.0, target: &world.1, time: 7 };
+    let (counted, taken) = cache.take(body.as_bytes(), Format::Text, &scrape, &mut writer);
+    taken.unwrap();
+    report(&scrape, &Facts { up: true, seconds: 0.5, counts: counted, body: 0.0 }, &mut writer);
+    let messages = writer.finish();
+    assert!(messages.len() > 3 && messages.iter().all(|message| message.len() < 2 << 20));
+    let lines: Vec<String> = messages.iter().flat_map(|message| read(message)).collect();
+    assert_eq!(lines.len(), 30_005);
+    assert_eq!(lines[29_999], format!("__name__=metric_29999,padding={padding}29999 29999@7"));
+    assert_eq!(
+        lines[30_000..],
+        [
+            "__name__=up 1@7",
+            "__name__=scrape_duration_seconds 0.5@7",
+            "__name__=scrape_samples_scraped 30000@7",
+            "__name__=scrape_samples_post_metric_relabeling 30000@7",
+            "__name__=scrape_series_added 30000@7",
+        ]
+    );
+}

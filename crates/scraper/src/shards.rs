@@ -1,0 +1,186 @@
+//! Who scrapes what: targets fall into shards, and a lease in meta gives each shard to one node.
+//!
+//! Nodes that scrape are known to each other by the catalog, and agree without a word on who shall have which shard.
+//! A shard changes hands when its holder gives it up, or when meta counts the holder as unreachable: then its leases
+//! are free.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bonghwa_cluster::{Catalog, ClusterView, seam};
+use bonghwa_protocol::v1::command::Kind;
+use bonghwa_protocol::v1::command_result::Outcome;
+use bonghwa_protocol::v1::{NodeState, RejectionReason};
+use bonghwa_protocol::{MetaClient, v1};
+use futures::future::join_all;
+use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::metrics;
+
+/// How many shards there are.
+pub(crate) const SHARDS: u64 = 32;
+/// How often nodes look.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often leases are taken again where others could have them.
+const RENEW: Duration = Duration::from_secs(10);
+/// The role of nodes that scrape.
+pub(crate) const ROLE: &str = "scraper";
+
+/// The shards of this node, a bit each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owned(u32);
+
+impl Owned {
+    /// Whether a target of this key is in one of them.
+    pub fn has(&self, key: u64) -> bool {
+        self.holds(key % SHARDS)
+    }
+
+    fn holds(&self, shard: u64) -> bool {
+        self.0 >> shard & 1 == 1
+    }
+
+    fn set(&mut self, shard: u64, held: bool) {
+        self.0 = self.0 & !(1 << shard) | u32::from(held) << shard;
+    }
+}
+
+/// Takes and gives up shards.
+pub(crate) struct Shards {
+    pub node: u64,
+    pub meta: Arc<dyn MetaClient>,
+    pub view: Arc<ClusterView>,
+    /// After this time without word from meta others may have this node's shards.
+    pub patience: Duration,
+    pub owned: watch::Sender<Owned>,
+}
+
+/// The nodes that scrape now.
+pub(crate) fn scrapers(catalog: &Catalog) -> impl Iterator<Item = &Arc<v1::Node>> {
+    catalog.nodes().filter(|node| {
+        let active = matches!(node.state(), NodeState::Active | NodeState::Unspecified);
+        active && node.roles.iter().any(|role| role == ROLE)
+    })
+}
+
+/// The node that shall have a shard.
+fn wanted(nodes: &[u64], shard: u64) -> Option<u64> {
+    nodes.iter().copied().max_by_key(|node| xxh3_64_with_seed(&node.to_le_bytes(), shard))
+}
+
+impl Shards {
+    /// Works until it is dropped.
+    pub async fn run(self: Arc<Self>) {
+        let mut versions = self.view.versions();
+        let mut renewed = seam::now();
+        loop {
+            let renew = renewed.elapsed() >= RENEW;
+            if renew {
+                renewed = seam::now();
+            }
+            self.look(renew).await;
+            // A node that comes or goes is seen at once; meta's silence is seen by looking.
+            let _ = seam::timeout(LOOK, versions.changed()).await;
+        }
+    }
+
+    async fn look(&self, renew: bool) {
+        if self.view.age() > self.patience {
+            if self.owned.send_if_modified(|owned| std::mem::take(owned) != Owned::default()) {
+                tracing::warn!(patience = ?self.patience, "meta is silent: scraping stops, another node may take it over");
+                metrics::SHARDS.set(0);
+            }
+            return;
+        }
+        let catalog = self.view.current();
+        let nodes: Vec<u64> = scrapers(&catalog).map(|node| node.id).collect();
+        let alone = nodes == [self.node];
+        let held = self.owned.borrow().clone();
+        let mine = |shard: &u64| wanted(&nodes, *shard) == Some(self.node);
+        // Scraping stops before the lease is given up.
+        let lost: Vec<u64> = (0..SHARDS).filter(|shard| held.holds(*shard) && !mine(shard)).collect();
+        if !lost.is_empty() {
+            self.change(&lost, false);
+            join_all(lost.iter().map(|shard| self.release(*shard))).await;
+        }
+        let tries = (0..SHARDS).filter(mine).filter(|shard| !held.holds(*shard) || (renew && !alone));
+        let tried = join_all(tries.map(async |shard| (shard, self.acquire(shard).await))).await;
+        let (won, refused): (Vec<_>, Vec<_>) =
+            tried.into_iter().filter_map(|(shard, got)| Some((shard, got?))).partition(|(_, got)| *got);
+        self.change(&won.iter().map(|(shard, _)| *shard).collect::<Vec<_>>(), true);
+        self.change(&refused.iter().map(|(shard, _)| *shard).collect::<Vec<_>>(), false);
+    }
+
+    fn change(&self, shards: &[u64], held: bool) {
+        let changed = self.owned.send_if_modified(|owned| {
+            let before = owned.clone();
+            shards.iter().for_each(|shard| owned.set(*shard, held));
+            *owned != before
+        });
+        if changed {
+            let count = self.owned.borrow().0.count_ones();
+            metrics::SHARDS.set(i64::from(count));
+            tracing::info!(shards = count, of = SHARDS, "this node's share of the targets changed");
+        }
+    }
+
+    /// Gives all of them up: another node takes them at once.
+    pub async fn give_up(&self) {
+        let held = self.owned.send_replace(Owned::default());
+        join_all((0..SHARDS).filter(|shard| held.holds(*shard)).map(|shard| self.release(shard))).await;
+    }
+
+    /// Whether the lease is this node's; none where meta does not answer.
+    async fn acquire(&self, shard: u64) -> Option<bool> {
+        let acquire = v1::AcquireLease { name: lease(shard), holder: self.node };
+        match self.meta.execute(v1::Command { kind: Some(Kind::AcquireLease(acquire)) }).await {
+            Ok(result) => Some(match result.outcome {
+                Some(Outcome::Rejection(rejection)) => {
+                    if rejection.reason() != RejectionReason::Conflict {
+                        tracing::warn!(shard, error = rejection.message, "a lease was refused");
+                    }
+                    false
+                }
+                _ => true,
+            }),
+            Err(error) => {
+                tracing::warn!(shard, %error, "a lease was not taken");
+                None
+            }
+        }
+    }
+
+    async fn release(&self, shard: u64) {
+        let release = v1::ReleaseLease { name: lease(shard), holder: self.node };
+        if let Err(error) = self.meta.execute(v1::Command { kind: Some(Kind::ReleaseLease(release)) }).await {
+            tracing::warn!(shard, %error, "a lease was not given up: it stays until this node is gone");
+        }
+    }
+}
+
+fn lease(shard: u64) -> String {
+    format!("scrape/{shard:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_go_to_few_other_nodes() {
+        let owner = |nodes: &[u64], shard| wanted(nodes, shard).unwrap();
+        let moved = (0..SHARDS).filter(|shard| owner(&[1, 2, 3], *shard) != owner(&[1, 2], *shard));
+        assert!(moved.clone().all(|shard| owner(&[1, 2, 3], shard) == 3), "only to the new node");
+        assert!(moved.count() > 3);
+        for node in [1, 2, 3] {
+            assert!((0..SHARDS).any(|shard| owner(&[1, 2, 3], shard) == node));
+        }
+        assert_eq!(wanted(&[], 0), None);
+        let mut owned = Owned::default();
+        owned.set(31, true);
+        assert!(owned.has(31 + SHARDS) && !owned.has(30));
+        owned.set(31, false);
+        assert_eq!(owned, Owned::default());
+    }
+}

@@ -1,0 +1,240 @@
+//! Bad and strange metrics and queries: each gets a clear answer, and what is good comes back as it was sent.
+
+use anyhow::{Result, ensure};
+use bonghwa_tests::On;
+use bonghwa_tests::prometheus::messages::{Label, Sample, Series, sample, series};
+use bonghwa_tests::prometheus::{ask, instant, now, store, write};
+use bonghwa_tests::remote_read::{query, samples};
+use serde_json::Value;
+
+const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
+
+/// PromQL that is none: the query, where it is wrong (line and column), and a word of why.
+const WRONG: [(&str, &str, &str); 16] = [
+    ("", "1:1", ""),
+    ("sum(", "1:5", ""),
+    ("up{", "1:4", ""),
+    ("up{job}", "1:7", ""),
+    ("up{job=x}", "1:8", ""),
+    ("up{job=\"x\"", "1:11", ""),
+    ("up[5x]", "1:4", ""),
+    ("up[0s]", "1:4", "duration"),
+    ("rate(up)", "1:6", "range vector"),
+    ("sum(up[5m])", "1:5", ""),
+    ("nosuch(up)", "1:1", "nosuch"),
+    ("up and 1", "1:1", "set operator"),
+    ("1 == 1", "1:3", "bool"),
+    ("up\n  +\n  sum(", "3:7", ""),
+    ("{job=~\".*\"}", "1:1", "non-empty"),
+    ("\"open", "1:1", ""),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_points_at_the_place() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let mut wrong = vec![];
+    for (query, place, word) in WRONG {
+        let (status, answer) = ask(&server, "/api/v1/query", &[("query", query)]).await?;
+        let said = answer["error"].as_str().unwrap_or_default();
+        if status != 400 || answer["errorType"] != "bad_data" || !said.contains(place) || !said.contains(word) {
+            wrong.push(format!("{query:?} should be wrong at {place} ({word}): {status} {said}"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    // Deep and long ones.
+    let deep = format!("{}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    let long = format!("vector(1){}", " + vector(1)".repeat(20_000));
+    for query in [&deep, &long] {
+        let request = server.http().post(server.url("/api/v1/query")).form(&[("query", query)]);
+        let answer = request.send().await?;
+        let (status, body) = (answer.status().as_u16(), answer.json::<Value>().await?);
+        ensure!(matches!(status, 200 | 400 | 422), "{}...: {status} {body}", &query[..20]);
+    }
+    server.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_at_the_edge_get_an_answer() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let widest = "9223372036854";
+    for (path, parameters, status) in [
+        ("query", vec![("query", "up"), ("time", "-1")], 200),
+        ("query", vec![("query", "up"), ("time", widest)], 400),
+        ("query", vec![("query", "up"), ("time", "9223372036.854")], 200),
+        ("query", vec![("query", "up"), ("time", "1e400")], 400),
+        ("query", vec![("query", "up"), ("time", "NaN")], 400),
+        ("query", vec![("query", "up offset 290000y")], 400),
+        ("query", vec![("query", "up[100y]")], 200),
+        ("query", vec![("query", "up @ 9223372036")], 200),
+        ("query", vec![("query", "up @ 9e99")], 400),
+        ("query", vec![("query", "up"), ("timeout", "-1s")], 400),
+        ("query", vec![("query", "up"), ("lookback_delta", "0")], 400),
+        ("query", vec![("query", "up"), ("limit", "-1")], 400),
+        ("query_range", vec![("query", "up"), ("start", "0"), ("end", widest), ("step", "1e12")], 400),
+        ("query_range", vec![("query", "up"), ("start", "0"), ("end", "11000"), ("step", "1")], 200),
+        ("query_range", vec![("query", "up"), ("start", "0"), ("end", "11001"), ("step", "1")], 400),
+        ("query_range", vec![("query", "up"), ("start", "0"), ("end", "1"), ("step", "1e-4")], 400),
+        ("query_range", vec![("query", "up"), ("start", "0"), ("end", "1"), ("step", "-1")], 400),
+        ("series", vec![("match[]", "up"), ("start", "-9223372036"), ("end", "9223372036")], 200),
+        ("labels", vec![("start", "2"), ("end", "1")], 400),
+        ("label/%00/values", vec![], 200),
+    ] {
+        let (found, answer) = ask(&server, &format!("/api/v1/{path}"), &parameters).await?;
+        let said = answer["error"].as_str().unwrap_or_default();
+        ensure!(found == status, "{path} {parameters:?}: {found} instead of {status}: {answer}");
+        ensure!(status == 200 || said.len() > 10, "{path} {parameters:?}: {answer}");
+    }
+    server.stop().await
+}
+
+/// Names and values of labels that are valid UTF-8 and surprise.
+const STRANGE: [(&str, &str); 14] = [
+    ("größe", "ä"),
+    ("日本", "語"),
+    ("😀", "👩\u{200d}👩\u{200d}👧"),
+    ("with space", "  "),
+    ("quote\"d", "\"\\\n\t"),
+    ("back\\slash", "\\"),
+    ("new\nline", "\r\n"),
+    ("\u{200b}zero width", "\u{feff}"),
+    ("e\u{301}", "\u{e9}"),
+    ("\u{202e}right", "\u{202e}"),
+    ("nul\0", "\0"),
+    ("{braces}", "{}"),
+    ("1digit", "0"),
+    ("__reserved__", "x"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_every_kind_come_back() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let time = now() - 1_000;
+    for (n, (name, value)) in STRANGE.into_iter().enumerate() {
+        store(
+            &server,
+            vec![series(&[("__name__", name), (name, value), ("n", &n.to_string())], vec![sample(n as f64, time)])],
+        )
+        .await?;
+    }
+    for place in ["tail", "block"] {
+        for (n, (name, value)) in STRANGE.into_iter().enumerate() {
+            let quote = |text: &str| {
+                let escape = |c: char| match c {
+                    '"' => "\\\"".to_owned(),
+                    '\\' => "\\\\".to_owned(),
+                    '\n' => "\\n".to_owned(),
+                    '\r' => "\\r".to_owned(),
+                    '\t' => "\\t".to_owned(),
+                    c => c.to_string(),
+                };
+                format!("\"{}\"", text.chars().map(escape).collect::<String>())
+            };
+            let query = format!("{{{},{}={}}}", quote(name), quote(name), quote(value));
+            let found = instant(&server, &query).await?;
+            ensure!(found.len() == 1, "{place}: {query}: {found:?}");
+            let metric = &found[0]["metric"];
+            ensure!(
+                metric["__name__"] == name && metric[name] == value && metric["n"] == n.to_string(),
+                "{place}: {found:?}"
+            );
+            let mut url = reqwest_url(&server.url("/api/v1/label"))?;
+            url.path_segments_mut().map_err(|()| anyhow::anyhow!("no path"))?.push(name).push("values");
+            let answer: Value = server.http().get(url).send().await?.json().await?;
+            ensure!(answer["data"] == serde_json::json!([value]), "{place}: values of {name:?}: {answer}");
+        }
+        server.flush().await?;
+    }
+    server.stop().await
+}
+
+fn reqwest_url(text: &str) -> Result<reqwest::Url> {
+    Ok(reqwest::Url::parse(text)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_that_break_rules_are_named() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let time = now() - 1_000;
+    let of = |pairs: &[(&str, &str)]| series(pairs, vec![sample(1.0, time)]);
+    let unnamed = Series {
+        labels: vec![
+            Label { name: String::new(), value: "x".into() },
+            Label { name: "__name__".into(), value: "m".into() },
+        ],
+        samples: vec![sample(1.0, time)],
+        ..Default::default()
+    };
+    let long = "x".repeat(2_000);
+    for (series, status, word) in [
+        (of(&[("zone", "a"), ("__name__", "unsorted"), ("app", "b")]), 204, ""),
+        (of(&[("__name__", "empty"), ("gone", ""), ("kept", "1")]), 204, ""),
+        (of(&[("__name__", "m"), ("a", "1"), ("a", "2")]), 400, "have \"a\" twice"),
+        (of(&[("__name__", "m"), ("a", "1"), ("a", "1")]), 400, "have \"a\" twice"),
+        (of(&[("__name__", "m"), ("__name__", "n")]), 400, "have \"__name__\" twice"),
+        (of(&[("a", "1")]), 400, "no __name__"),
+        (of(&[("__name__", ""), ("a", "1")]), 400, "no __name__"),
+        (of(&[]), 400, "no __name__"),
+        (unnamed, 400, "without a name"),
+        (of(&[("__name__", "m"), (&long, "1")]), 400, "bytes"),
+        (series(&[("__name__", "none")], vec![]), 204, ""),
+    ] {
+        let shown = format!("{:?}", series.labels).chars().take(120).collect::<String>();
+        let (found, said) = write(&server, None, vec![series]).await?;
+        ensure!(found == status && said.contains(word), "{shown}: {found} {said}");
+    }
+    let found = instant(&server, "unsorted{app=\"b\",zone=\"a\"}").await?;
+    ensure!(found.len() == 1, "{found:?}");
+    let found = instant(&server, "empty{gone=\"\"}").await?;
+    ensure!(found[0]["metric"] == serde_json::json!({ "__name__": "empty", "kept": "1" }), "{found:?}");
+    ensure!(instant(&server, "m").await?.is_empty(), "a series that was rejected is there");
+    server.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_and_times_at_the_edge_come_back() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let start = now() - 100_000;
+    let values: [u64; 12] = [
+        0,
+        (-0.0f64).to_bits(),
+        f64::MIN_POSITIVE.to_bits(),
+        1, // The least above 0.
+        f64::MAX.to_bits(),
+        f64::MIN.to_bits(),
+        f64::INFINITY.to_bits(),
+        f64::NEG_INFINITY.to_bits(),
+        0x7ff8_0000_0000_0001, // The NaN that Prometheus writes.
+        0x7ff4_dead_beef_0001, // Others carry other bits.
+        0xfff8_0000_0000_0000,
+        STALE_NAN,
+    ];
+    let sent: Vec<Sample> =
+        values.iter().enumerate().map(|(n, bits)| sample(f64::from_bits(*bits), start + n as i64 * 1_000)).collect();
+    store(&server, vec![series(&[("__name__", "edge")], sent)]).await?;
+    // Two at one time: the last that was sent.
+    store(&server, vec![series(&[("__name__", "twice")], vec![sample(1.0, start), sample(2.0, start)])]).await?;
+    for (time, status, word) in [
+        (i64::MAX, 400, "timestamp"),
+        (i64::MIN, 400, "timestamp"),
+        (now() + 3_600_000, 400, "timestamp"),
+        (1, 204, ""),
+    ] {
+        let (found, said) =
+            write(&server, None, vec![series(&[("__name__", "when")], vec![sample(1.0, time)])]).await?;
+        ensure!(found == status && said.contains(word), "{time}: {found} {said}");
+    }
+    for place in ["tail", "block"] {
+        let read = vec![query(0, now(), &[(0, "__name__", "edge")])];
+        let found = samples(server.http(), &server.url("/api/v1/read"), read).await?;
+        let bits: Vec<u64> = found.results[0].timeseries[0].samples.iter().map(|s| s.value.to_bits()).collect();
+        ensure!(bits == values, "{place}: {bits:x?}\ninstead of\n{values:x?}");
+        // The series ended with its marker.
+        ensure!(instant(&server, "edge").await?.is_empty(), "{place}: it has not ended");
+        let found = instant(&server, "twice @ end()[5m:1s]").await?;
+        let last = found.first().and_then(|one| one["values"].as_array()?.last().cloned());
+        ensure!(last.is_some_and(|pair| pair[1] == "2"), "{place}: {found:?}");
+        server.flush().await?;
+    }
+    server.stop().await
+}
