@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::Array;
 use bonghwa_block::{BlockReader, Column, RowRange};
 use bonghwa_model::TenantId;
 use bonghwa_model::prometheus_names::may_be_called;
