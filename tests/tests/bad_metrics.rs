@@ -135,7 +135,7 @@ async fn names_of_every_kind_come_back() -> Result<()> {
             ensure!(found.len() == 1, "{place}: {query}: {found:?}");
             let metric = &found[0]["metric"];
             ensure!(
-                metric["__name__"] == name && metric[name] == value && metric["n"] == n.to_string(),
+                metric["__name__"] == name && metric[name] == value && metric["n"].as_str() == Some(&n.to_string()),
                 "{place}: {found:?}"
             );
             let mut url = reqwest_url(&server.url("/api/v1/label"))?;

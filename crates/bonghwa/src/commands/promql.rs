@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bonghwa_cluster::seam;
 use bonghwa_promql::syntax::parse_duration;
 use clap::{Args, ValueEnum};
@@ -82,7 +82,7 @@ pub async fn run(args: PromqlArgs) -> Result<()> {
 fn moment(text: &str, now: i64) -> Result<String> {
     let Some(rest) = text.strip_prefix("now") else { return Ok(text.to_owned()) };
     let before = match rest.strip_prefix('-') {
-        Some(duration) => parse_duration(duration).with_context(|| format!("{text:?} is no time"))?,
+        Some(duration) => parse_duration(duration).map_err(|error| anyhow!("{text:?} is no time: {error}"))?,
         None if rest.is_empty() => 0,
         None => bail!("{text:?} is no time: write now, or now-1h"),
     };

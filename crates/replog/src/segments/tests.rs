@@ -133,7 +133,11 @@ impl Model {
         family.entries.split_off(&from);
         let end = std::mem::replace(&mut family.next, from);
         let writer = &mut self.opened.as_mut().unwrap().writer;
-        writer.apply(false, |batch| Ok(batch.delete_entries(name, from, end))).unwrap();
+        let truncated = writer.apply(false, |batch| {
+            batch.delete_entries(name, from, end);
+            Ok(())
+        });
+        truncated.unwrap();
     }
 
     fn trim(&mut self, name: &str) {

@@ -291,7 +291,7 @@ fn protobuf() -> Vec<u8> {
     let classic = field(7, &[int(1, 4), double(2, 10.0), buckets.concat()].concat());
     let spans = [field(12, &[int(1, 2), int(2, 2)].concat()), field(12, &[int(1, 4), int(2, 1)].concat())].concat();
     let native = [
-        vec![int(1, 4), double(2, 10.0), buckets.concat(), int(5, 6), double(6, 0.001), int(7, 1)].concat(),
+        [int(1, 4), double(2, 10.0), buckets.concat(), int(5, 6), double(6, 0.001), int(7, 1)].concat(),
         [spans, field(13, &[2, 1, 4]), field(15, &created)].concat(),
         field(16, &exemplar),
     ];

@@ -132,8 +132,11 @@ fn sample(line: &str) -> Result<Sample, String> {
     }
 }
 
+/// Names and values of labels.
+type Pairs = Vec<(String, String)>;
+
 /// Labels, and what follows their brace.
-fn labels(mut text: &str) -> Result<(Vec<(String, String)>, &str), String> {
+fn labels(mut text: &str) -> Result<(Pairs, &str), String> {
     let mut labels: Vec<(String, String)> = Vec::new();
     loop {
         text = text.trim_start();
