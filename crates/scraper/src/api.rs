@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bonghwa_cluster::ClusterView;
+use bonghwa_model::{TenantId, TenantSet};
 use bonghwa_promql::Matcher;
 use http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -32,7 +34,23 @@ pub fn router(scraper: Arc<Scraper>) -> Router {
             .route(&format!("{prefix}/api/v1/targets/metadata"), get(metadata))
             .route(&format!("{prefix}/api/v1/scrape_pools"), get(pools));
     }
-    router.with_state(scraper)
+    router.layer(axum::middleware::from_fn_with_state(scraper.clone(), for_tenant)).with_state(scraper)
+}
+
+/// Targets are told to whoever reads the tenant that their series are of.
+async fn for_tenant(State(scraper): State<Arc<Scraper>>, request: Request, next: Next) -> Response {
+    let named = request.headers().get("x-scope-orgid").map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let tenants = match named.map(|named| TenantSet::parse(&named)) {
+        None => TenantSet::from(&TenantId::default_tenant()),
+        Some(Ok(tenants)) => tenants,
+        Some(Err(wrong)) => return error(StatusCode::BAD_REQUEST, "bad_data", &wrong.to_string()),
+    };
+    if tenants.iter().any(|tenant| *tenant == scraper.tenant) {
+        return next.run(request).await;
+    }
+    let message =
+        format!("nothing is scraped for the tenant {tenants}: name the one of scrape.tenant in X-Scope-OrgID");
+    error(StatusCode::NOT_FOUND, "not_found", &message)
 }
 
 /// The same routes on a node that does not: they say who does.

@@ -18,6 +18,8 @@ const CHUNK: usize = 64 << 10;
 pub(crate) struct Body {
     /// Uncompressed.
     pub bytes: Vec<u8>,
+    /// As it came, if that was compressed with gzip.
+    pub gzip: Option<Vec<u8>>,
     pub format: Format,
     /// Its memory, and what its messages need.
     pub held: Held,
@@ -73,10 +75,11 @@ pub(crate) async fn fetch(
         held.grow(chunk.len())?;
         bytes.extend_from_slice(&chunk);
     }
-    if packed {
-        bytes = unpack(&bytes, limit, &mut held)?;
+    let gzip = packed.then(|| std::mem::take(&mut bytes));
+    if let Some(packed) = &gzip {
+        bytes = unpack(packed, limit, &mut held)?;
     }
-    Ok(Body { bytes, format, held })
+    Ok(Body { bytes, gzip, format, held })
 }
 
 fn too_large(limit: u64) -> Failure {

@@ -34,7 +34,7 @@ fn every_action() {
     check("[{source_labels: [a], regex: 'fo', action: keep}]", abc, None);
     check("[{source_labels: [a], regex: 'f.*', action: keep}]", abc, Some(abc));
     check(
-        "[{source_labels: [a], regex: 'f.x', target_label: b}]",
+        "[{source_labels: [a], regex: 'f.x', target_label: b, replacement: '$0'}]",
         &[("a", "f\nx")],
         Some(&[("a", "f\nx"), ("b", "f\nx")]),
     );
@@ -67,7 +67,7 @@ fn every_action() {
     // Prometheus' own test has the same number.
     check("[{source_labels: [c], target_label: d, action: hashmod, modulus: 1000}]", abc, Some(&with(&[("d", "976")])));
     check(
-        "[{source_labels: [a, b], target_label: d, action: hashmod, modulus: 1000}]",
+        "[{source_labels: [a], target_label: d, action: hashmod, modulus: 1000}]",
         &[("a", "foo\nbar"), ("b", "bar")],
         Some(&[("a", "foo\nbar"), ("b", "bar"), ("d", "734")]),
     );

@@ -216,7 +216,7 @@ impl Runner {
         let mut size = 0.0;
         let taken = fetched.and_then(|body| {
             size = body.bytes.len() as f64;
-            let (counted, taken) = series.take(&body.bytes, body.format, scrape, &mut writer);
+            let (counted, taken) = series.take(&body.bytes, body.gzip, body.format, scrape, &mut writer);
             counts = counted;
             metrics::SAMPLES.inc_by(counts.scraped);
             metrics::DUPLICATES.inc_by(counts.duplicates);

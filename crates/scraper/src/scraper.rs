@@ -42,6 +42,8 @@ pub struct ScraperOptions {
 pub struct Scraper {
     pub(crate) node: u64,
     pub(crate) view: Arc<ClusterView>,
+    /// Whose the series are.
+    pub(crate) tenant: TenantId,
     pub(crate) jobs: Arc<Jobs>,
     shards: Arc<Shards>,
     tasks: Mutex<Vec<seam::Task>>,
@@ -74,10 +76,11 @@ impl Scraper {
             memory: Memory::new(options.max_inflight_bytes),
             most_bytes: options.max_body_bytes as u64,
         });
+        let tenant = options.tenant.clone();
         let jobs = Arc::new(Jobs { pools: Mutex::default(), shared, owned: receiver });
         jobs.set(&config);
         let tasks = vec![seam::spawn(shards.clone().run()), seam::spawn(follow(options, config, jobs.clone()))];
-        Ok(Arc::new(Scraper { node, view, jobs, shards, tasks: Mutex::new(tasks) }))
+        Ok(Arc::new(Scraper { node, view, tenant, jobs, shards, tasks: Mutex::new(tasks) }))
     }
 
     /// Stops, and lets another node take over at once.
@@ -160,3 +163,7 @@ fn tell_unused(options: &ScraperOptions, config: &ScrapeConfig) {
         tracing::info!(%file, sections, "these sections of the scrape configuration are not used here");
     }
 }
+
+#[cfg(test)]
+#[path = "scraper_tests.rs"]
+mod tests;

@@ -66,8 +66,9 @@ fn pods_are_locked_down() -> Result<()> {
             ensure!(security["runAsNonRoot"] == true && security["fsGroup"].is_u64(), "{name}: {security}");
             ensure!(security["seccompProfile"]["type"] == "RuntimeDefault", "{name}: {security}");
             ensure!(pod.spec["enableServiceLinks"] == false, "{name}: enableServiceLinks");
-            // Only ingesters ask the Kubernetes API something.
-            let token = pod.labels["app.kubernetes.io/component"] == "ingester";
+            // Only ingesters ask the Kubernetes API something, and scrapers that find their targets by it.
+            let component = &pod.labels["app.kubernetes.io/component"];
+            let token = component == "ingester" || component == "scraper";
             ensure!(pod.spec["automountServiceAccountToken"] == token, "{name}: automountServiceAccountToken");
             for container in pod.containers() {
                 let security = &container["securityContext"];

@@ -21,7 +21,7 @@ const WIDTH: usize = 60;
 /// A query and its times.
 #[derive(Args)]
 pub struct PromqlArgs {
-    /// For example: sum by (job) (rate(http_requests_total[5m]))
+    /// For example: `sum by (job) (rate(http_requests_total[5m]))`
     query: String,
     /// When: Unix seconds, RFC 3339, `now`, or `now-1h` [default: now].
     #[arg(long, conflicts_with_all = ["start", "end", "step"])]

@@ -1,6 +1,7 @@
 //! Mimir's views of cardinality, `cardinality/{label_names,label_values,active_series}`, and Prometheus'
-//! `status/tsdb`: which labels make how many series. They look at the series that have samples in the last
-//! two hours, or from `start` to `end`.
+//! `status/tsdb`: which labels make how many series. They look at what lies in the last two hours, or from
+//! `start` to `end`, as far as tails and parts of blocks are told apart by their times: a tail that reaches
+//! further back is counted whole.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -3,6 +3,7 @@
 //! Between two scrapes a target costs a hash for each series, and the body of the last scrape, compressed: where
 //! series have vanished, their labels are read from it again.
 
+mod kept;
 mod mapper;
 mod message;
 mod report;
@@ -20,6 +21,7 @@ use crate::config::Job;
 use crate::labels::hash_pair;
 use crate::parse::{self, Family, Format, Receiver, Sample, Value, Wanted};
 use crate::target::Target;
+use kept::Kept;
 use mapper::{Mapped, Mapper};
 use message::{Metadata, Point};
 
@@ -56,8 +58,7 @@ struct Entry {
 
 /// The last good scrape.
 struct Last {
-    /// Compressed with LZ4.
-    body: Vec<u8>,
+    body: Kept,
     format: Format,
     job: Arc<Job>,
     target: Arc<Target>,
@@ -85,11 +86,13 @@ pub(crate) struct Counts {
 }
 
 impl SeriesCache {
-    /// Writes what a body holds, and the ends of the series that it holds no more. After an error nothing of what
+    /// Writes what a body holds, and the ends of the series that it holds no more; `gzip` is the body as it came, if
+    /// it was compressed. After an error nothing of what
     /// was written may be used; call [`fail`](Self::fail).
     pub fn take(
         &mut self,
         body: &[u8],
+        gzip: Option<Vec<u8>>,
         format: Format,
         scrape: &Scrape<'_>,
         writer: &mut MessageWriter,
@@ -118,7 +121,7 @@ impl SeriesCache {
         });
         if checked.is_ok() {
             self.end_vanished(&born, scrape.time, writer);
-            let body = lz4_flex::compress_prepend_size(body);
+            let body = Kept::new(body, gzip);
             let (job, target) = (job.clone(), scrape.target.clone());
             self.last = Some(Last { body, format, job, target });
         }
@@ -142,7 +145,7 @@ impl SeriesCache {
     /// What the last good scrape says of its metrics.
     pub fn metadata(&self, take: impl FnMut(&Family<'_>)) {
         let Some(last) = &self.last else { return };
-        let Ok(body) = lz4_flex::decompress_size_prepended(&last.body) else { return };
+        let body = last.body.body();
         let mut families = Families { take };
         // It was parsed before.
         let _ = parse::parse(&body, last.format, wanted(&last.job), &mut families);
@@ -169,7 +172,7 @@ impl SeriesCache {
 impl Last {
     /// Writes the ends of its series: of these, or of all.
     fn end(&self, vanished: Option<&Hashes>, born: &Hashes, time: i64, writer: &mut MessageWriter) {
-        let Ok(body) = lz4_flex::decompress_size_prepended(&self.body) else { return };
+        let body = self.body.body();
         let mapper = Mapper::new(&self.job, self.target.labels());
         let mut ends = Ends { vanished, born, mapper, writer, job: &self.job, time, seen: Hashes::default() };
         // It was parsed before.
@@ -348,5 +351,7 @@ impl<'b, F: FnMut(&Family<'_>)> Receiver<'b> for Families<F> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod read_back;
 #[cfg(test)]
 mod tests;

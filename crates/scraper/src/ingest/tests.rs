@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::read_back::read;
 use super::*;
 use crate::config::ScrapeConfig;
 use crate::labels::OwnedLabels;
@@ -18,6 +19,14 @@ fn world(keys: &str) -> (Arc<Job>, Arc<Target>) {
     (Arc::new(job), Arc::new(*target))
 }
 
+/// A body as a target may send it: some do not compress.
+fn gzip(body: &str) -> Option<Vec<u8>> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body.as_bytes()).unwrap();
+    body.len().is_multiple_of(2).then(|| encoder.finish().unwrap())
+}
+
 /// A scrape, and what it wrote.
 fn scrape(
     cache: &mut SeriesCache,
@@ -27,88 +36,18 @@ fn scrape(
 ) -> Result<(Counts, Vec<String>), String> {
     let mut writer = MessageWriter::default();
     let scrape = Scrape { job: &world.0, target: &world.1, time };
-    let (counts, taken) = cache.take(body.as_bytes(), Format::Text, &scrape, &mut writer);
+    let (counts, taken) = cache.take(body.as_bytes(), gzip(body), Format::Text, &scrape, &mut writer);
     taken.map(|()| (counts, shown(writer)))
+}
+
+/// Without the labels that all series have.
+fn short(line: &str) -> String {
+    line.replace(",cluster=eu", "").replace(",instance=a:80,job=j", "").replace(",zone=z", "")
 }
 
 /// What messages say, a line for each series in the order of the messages.
 fn shown(writer: MessageWriter) -> Vec<String> {
-    writer.finish().iter().flat_map(|message| read(message)).collect()
-}
-
-/// Fields of a message: number, and the value of a varint, the bits of a double, or bytes.
-fn fields(mut bytes: &[u8]) -> Vec<(u32, u64, &[u8])> {
-    fn varint(bytes: &mut &[u8]) -> u64 {
-        let mut value = 0;
-        for at in 0.. {
-            let (first, rest) = bytes.split_first().unwrap();
-            *bytes = rest;
-            value |= u64::from(first & 0x7f) << (7 * at);
-            if *first < 0x80 {
-                break;
-            }
-        }
-        value
-    }
-    let mut fields = Vec::new();
-    while !bytes.is_empty() {
-        let tag = varint(&mut bytes);
-        let number = (tag >> 3) as u32;
-        match tag & 7 {
-            0 => fields.push((number, varint(&mut bytes), &[][..])),
-            1 => {
-                let (bits, rest) = bytes.split_first_chunk::<8>().unwrap();
-                fields.push((number, u64::from_le_bytes(*bits), &[]));
-                bytes = rest;
-            }
-            2 => {
-                let length = varint(&mut bytes) as usize;
-                let (taken, rest) = bytes.split_at(length);
-                fields.push((number, 0, taken));
-                bytes = rest;
-            }
-            other => panic!("wire type {other}"),
-        }
-    }
-    fields
-}
-
-fn read(message: &[u8]) -> Vec<String> {
-    let all = fields(message);
-    let symbols: Vec<&str> = all.iter().filter(|f| f.0 == 4).map(|f| std::str::from_utf8(f.2).unwrap()).collect();
-    assert_eq!(symbols[0], "");
-    let refs = |mut bytes: &[u8]| {
-        let mut numbers = Vec::new();
-        while !bytes.is_empty() {
-            let length = bytes.iter().position(|b| *b < 0x80).unwrap() + 1;
-            let number = bytes[..length].iter().rev().fold(0u64, |n, b| n << 7 | u64::from(b & 0x7f));
-            numbers.push(symbols[number as usize]);
-            bytes = &bytes[length..];
-        }
-        numbers.chunks(2).map(|pair| format!("{}={}", pair[0], pair[1])).collect::<Vec<_>>().join(",")
-    };
-    all.iter()
-        .filter(|field| field.0 == 5)
-        .map(|(_, _, series)| {
-            let mut line = String::new();
-            for (number, _, bytes) in fields(series) {
-                let parts = fields(bytes);
-                let get = |wanted: u32| parts.iter().find(|part| part.0 == wanted).map_or(0, |part| part.1);
-                match number {
-                    1 => line += &refs(bytes),
-                    2 => {
-                        let value = f64::from_bits(get(1));
-                        let value = if get(1) == STALE_NAN.to_bits() { "stale".into() } else { value.to_string() };
-                        line += &format!(" {value}@{}", get(2) as i64);
-                    }
-                    4 => line += &format!(" # {}", refs(parts[0].2)),
-                    5 => line += &format!(" [{} {}]", get(1), symbols[get(3) as usize]),
-                    other => panic!("field {other}"),
-                }
-            }
-            line.replace(",cluster=eu", "").replace(",instance=a:80,job=j", "").replace(",zone=z", "")
-        })
-        .collect()
+    writer.finish().iter().flat_map(|message| read(message)).map(|line| short(&line)).collect()
 }
 
 fn counts(scraped: u64, kept: u64, added: u64, duplicates: u64) -> Counts {
@@ -223,12 +162,12 @@ fn large_scrapes_are_several_messages() {
     let body: String = (0..30_000).map(|n| format!("metric_{n}{{padding=\"{padding}{n}\"}} {n}\n")).collect();
     let mut writer = MessageWriter::default();
     let scrape = Scrape { job: &world.0, target: &world.1, time: 7 };
-    let (counted, taken) = cache.take(body.as_bytes(), Format::Text, &scrape, &mut writer);
+    let (counted, taken) = cache.take(body.as_bytes(), gzip(&body), Format::Text, &scrape, &mut writer);
     taken.unwrap();
     report(&scrape, &Facts { up: true, seconds: 0.5, counts: counted, body: 0.0 }, &mut writer);
     let messages = writer.finish();
     assert!(messages.len() > 3 && messages.iter().all(|message| message.len() < 2 << 20));
-    let lines: Vec<String> = messages.iter().flat_map(|message| read(message)).collect();
+    let lines: Vec<String> = messages.iter().flat_map(|message| read(message)).map(|line| short(&line)).collect();
     assert_eq!(lines.len(), 30_005);
     assert_eq!(lines[29_999], format!("__name__=metric_29999,padding={padding}29999 29999@7"));
     assert_eq!(

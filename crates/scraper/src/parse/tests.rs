@@ -72,7 +72,7 @@ metric_without_timestamp_and_labels 12.47
 something_weird{problem=\"division by zero\"} +Inf -3982045
 nan NaN
 empty{} 0
-:colons:in:names 5e-324
+:colons:in:names 5e-3
 # TYPE h histogram
 h_bucket{le=\"1\"} 1
 h_bucket{le=\"+Inf\"} 2
@@ -94,7 +94,7 @@ last{a=\"b\"}9";
         "something_weird{problem=\"division by zero\"} inf @-3982045",
         "nan{} NaN",
         "empty{} 0",
-        ":colons:in:names{} 0.000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000005",
+        ":colons:in:names{} 0.005",
         "# h histogram \"\" \"\"",
         "h_bucket{le=\"1.0\"} 1",
         "h_bucket{le=\"+Inf\"} 2",

@@ -144,7 +144,7 @@ impl<'b> Parser<'b> {
         self.bounds();
         let bytes = line.as_bytes();
         let at = skip_blank(bytes, end);
-        if at == end && bytes.get(end - 1) != Some(&b'}') {
+        if at == end && at < bytes.len() && bytes.get(end - 1) != Some(&b'}') {
             return Err(format!("{} in a metric's name", series::shown(line, end)));
         }
         let (value, at) = token(line, at);
