@@ -16,6 +16,7 @@ mod layout;
 mod logical;
 mod memory;
 mod merge;
+mod packing;
 mod physical;
 mod read;
 mod removal;

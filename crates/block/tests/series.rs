@@ -83,11 +83,12 @@ fn rows(batches: &[RecordBatch]) -> Vec<(String, Vec<i64>, Option<Vec<f64>>)> {
 async fn pages_hold_few_series() {
     let (store, _) = written().await;
     let inspection = inspect(&store, PATH).await.unwrap();
-    for (name, series) in [("times", SERIES), ("values", SERIES / 2), ("ints", SERIES / 2)] {
+    for (name, series) in [("time_offsets", SERIES), ("numbers", SERIES)] {
         let pages = inspection.columns.iter().find(|column| column.name == name).unwrap().pages;
         assert!((10..=150).contains(&(series / pages)), "{name}: {series} series in {pages} pages");
     }
-    assert!(inspection.bytes < (SERIES * SAMPLES * 6) as u64, "{} bytes", inspection.bytes);
+    // Jitter of 31 milliseconds is 5 bits; half of the values are 14 bits, half 4.
+    assert!(inspection.bytes < (SERIES * SAMPLES * 2) as u64, "{} bytes", inspection.bytes);
 }
 
 #[tokio::test]

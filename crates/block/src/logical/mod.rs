@@ -31,7 +31,7 @@ pub(crate) struct Arrays {
 }
 
 impl Arrays {
-    fn get(&self, index: usize) -> Result<&ArrayRef, BlockError> {
+    pub fn get(&self, index: usize) -> Result<&ArrayRef, BlockError> {
         self.columns.get(index).and_then(Option::as_ref).ok_or_else(|| missing(&index.to_string()))
     }
 }

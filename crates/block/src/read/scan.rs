@@ -96,13 +96,14 @@ impl BlockReader {
         if plan.row_groups.is_empty() {
             return Ok(futures::stream::empty().boxed());
         }
+        let read = footer.layout.packed.as_ref().map_or_else(|| needed.clone(), |packed| packed.sources(needed));
         let path = self.path.clone();
         let mut object = ObjectReader::new(Arc::clone(&self.store), path.clone());
         object.metadata = Some(Arc::clone(footer.metadata()));
         let schema = footer.metadata().file_metadata().schema_descr_ptr();
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(object, footer.arrow.clone())
             .with_row_groups(plan.row_groups.iter().map(|r| r.index).collect())
-            .with_projection(ProjectionMask::roots(&schema, needed.iter().copied()))
+            .with_projection(ProjectionMask::roots(&schema, read.iter().copied()))
             .with_batch_size(self.batch_size(plan, needed));
         if plan.row_groups.iter().any(PlannedRowGroup::is_partial) {
             builder = builder.with_row_selection(self.selection(plan));
@@ -119,20 +120,22 @@ impl BlockReader {
         }
         let stream = builder.build().map_err(|e| BlockError::parquet(&path, e))?;
         let columns = footer.layout.schema.fields().len();
-        let needed: Vec<usize> = needed.iter().copied().collect();
+        let needed = needed.clone();
         let batches = AssertUnwindSafe(stream).catch_unwind().map(move |batch| match batch {
             Ok(batch) => batch.map_err(|e| BlockError::parquet(&path, e)),
             Err(payload) => Err(panicked(&path, &*payload)),
         });
-        Ok(batches
-            .map_ok(move |batch| {
-                let mut arrays = Arrays { columns: vec![None; columns], rows: batch.num_rows() };
-                for (index, column) in needed.iter().zip(batch.columns()) {
-                    arrays.columns[*index] = Some(Arc::clone(column));
-                }
-                arrays
-            })
-            .boxed())
+        let arrays = move |batch: RecordBatch| {
+            let mut arrays = Arrays { columns: vec![None; columns], rows: batch.num_rows() };
+            for (index, column) in read.iter().zip(batch.columns()) {
+                arrays.columns[*index] = Some(Arc::clone(column));
+            }
+            if let Some(packed) = &footer.layout.packed {
+                packed.unpack(&mut arrays, &needed)?;
+            }
+            Ok(arrays)
+        };
+        Ok(batches.map(move |batch| batch.and_then(&arrays)).boxed())
     }
 
     fn selection(&self, plan: &ScanPlan) -> RowSelection {

@@ -23,6 +23,9 @@ const SAMPLE_BYTES: u64 = 16;
 /// Bytes of a series in memory without its samples, roughly.
 const SERIES_BYTES: u64 = 512;
 
+/// Rows between two looks at what was gathered.
+const ROWS: usize = 1024;
+
 /// Which series, of what time.
 #[derive(Clone)]
 pub(crate) struct Wanted {
@@ -117,9 +120,12 @@ impl Reading {
             let batches = scan::open(plan, unit).await.map_err(|error| QueryError::of_stream(&error))?;
             let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
             while let Some(batch) = batches.try_next().await? {
-                gather.add(&batch)?;
-                self.within().check(&gather)?;
-                tokio::task::yield_now().await;
+                // A tail comes as one batch, of as many series as there are.
+                for first in (0..batch.num_rows()).step_by(ROWS) {
+                    gather.add(&batch.slice(first, ROWS.min(batch.num_rows() - first)))?;
+                    self.within().check(&gather)?;
+                    tokio::task::yield_now().await;
+                }
             }
         }
         Ok(gather.finish())
