@@ -44,6 +44,8 @@ def main():
             keys = [f"{args.s3_path}/{p.relative_to(args.objects)}" for p in paths]
             got = over_s3(table, keys, args.s3_endpoint)
             assert got == want, f"{table}: pyarrow over S3 counts {got}, SQL counts {want}"
+        if table == "metrics":
+            same_samples(server, paths)
         arrow_stream(args.api, table, want)
         print(f"{table}: {want} rows in {len(paths)} blocks")
 
@@ -56,14 +58,14 @@ def is_parquet(path):
 def table_of(path):
     """By the columns, which the three kinds of blocks do not share."""
     names = set(pq.read_schema(path).names)
-    return "metrics" if "times" in names else "spans" if "parent_span_id" in names else "logs"
+    return "metrics" if "time_offsets" in names else "spans" if "parent_span_id" in names else "logs"
 
 
 def by_duckdb(table, paths):
     """Rows, all columns read; a row of a metrics block holds many samples."""
     files = [str(p) for p in paths]
     relation = duckdb.read_parquet(files, union_by_name=True)
-    what = "sum(len(times))" if table == "metrics" else "count(*)"
+    what = "sum(len(time_offsets))" if table == "metrics" else "count(*)"
     ((count,),) = relation.aggregate(what).fetchall()
     rows = len(relation.fetchall())
     assert table == "metrics" or rows == count, f"{table}: DuckDB counts {count} and returns {rows}"
@@ -72,6 +74,22 @@ def by_duckdb(table, paths):
 
 def by_pyarrow(table, paths):
     return sum(count_items(table, pq.ParquetFile(p).read()) for p in paths)
+
+
+def same_samples(server, paths):
+    """Times and values are as the documentation of blocks says how to read them."""
+    samples = duckdb.read_parquet([str(p) for p in paths], union_by_name=True).query("blocks", """
+        SELECT epoch_ns(min_time) + (i - 1) * time_step + time_offsets[i] AS time,
+               coalesce(numbers[i] / pow(10, coalesce(number_scale, 0)), floats[i]) AS value
+        FROM (SELECT *, unnest(range(1, samples + 1)) AS i FROM blocks)
+    """)
+    (got,) = samples.aggregate("min(time), max(time), count(value), min(value), max(value)").fetchall()
+    (want,) = server.rows("""
+        SELECT CAST(min(time) AS BIGINT) AS first, CAST(max(time) AS BIGINT) AS last,
+               count(value) AS values, min(value) AS least, max(value) AS most FROM metrics
+    """)
+    want = list(want.values())
+    assert list(got) == want, f"metrics: {got} in blocks, {want} by SQL"
 
 
 def over_s3(table, keys, endpoint):
@@ -84,7 +102,7 @@ def over_s3(table, keys, endpoint):
 
 def count_items(table, data):
     data.validate(full=True)
-    return pc.sum(pc.list_value_length(data["times"])).as_py() if table == "metrics" else data.num_rows
+    return pc.sum(pc.list_value_length(data["time_offsets"])).as_py() if table == "metrics" else data.num_rows
 
 
 def arrow_stream(api, table, want):

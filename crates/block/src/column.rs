@@ -88,8 +88,8 @@ pub const LISTS: [&str; 9] =
 fn list_item(name: &str) -> DataType {
     match name {
         "times" | "start_times" => time_type(),
-        "values" | "sums" => DataType::Float64,
-        "ints" | "counts" => DataType::Int64,
+        "values" | "sums" | "floats" => DataType::Float64,
+        "ints" | "counts" | "time_offsets" | "numbers" => DataType::Int64,
         "flags" => DataType::Int32,
         _ => DataType::Utf8,
     }

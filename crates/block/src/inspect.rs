@@ -75,6 +75,8 @@ pub struct ColumnInspection {
     pub data_type: String,
     /// Encodings of its pages.
     pub encodings: Vec<String>,
+    /// Data pages, where the page index tells.
+    pub pages: usize,
     /// Bytes in the file.
     pub compressed_bytes: i64,
     /// Bytes before compression.
@@ -164,6 +166,7 @@ fn columns(footer: &Footer, items: u64) -> Vec<ColumnInspection> {
             name: field.name().clone(),
             data_type: field.data_type().to_string(),
             encodings: Vec::new(),
+            pages: 0,
             compressed_bytes: 0,
             uncompressed_bytes: 0,
             bytes_per_item: 0.0,
@@ -173,6 +176,8 @@ fn columns(footer: &Footer, items: u64) -> Vec<ColumnInspection> {
             column.uncompressed_bytes += chunk.uncompressed_size();
             column.encodings.extend(chunk.encodings().map(|e| e.to_string()));
         }
+        let offsets = footer.metadata().offset_index().into_iter().flatten();
+        column.pages = offsets.filter_map(|columns| columns.get(leaf)).map(|pages| pages.page_locations().len()).sum();
         column.encodings.sort();
         column.encodings.dedup();
         column.bytes_per_item = column.compressed_bytes as f64 / items.max(1) as f64;

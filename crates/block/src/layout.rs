@@ -14,6 +14,7 @@ use hashbrown::HashSet;
 
 use crate::column::{Column, LISTS, ValueType, list_field, time_column, time_type};
 use crate::describe::{Describer, KeyStats};
+use crate::packing::Packed;
 
 /// At most this many attributes get a column, those with the most bytes first.
 const MAX_PROMOTED: usize = 96;
@@ -101,6 +102,8 @@ pub(crate) struct Layout {
     pub schema: SchemaRef,
     /// Sorted by owner and key.
     pub promoted: Vec<Promoted>,
+    /// Of a block: which of the columns are made of others.
+    pub packed: Option<Packed>,
 }
 
 impl Layout {
@@ -167,6 +170,7 @@ impl Layout {
 
     /// Reads the layout of a block from its schema.
     pub fn from_schema(signal: Signal, schema: SchemaRef) -> Layout {
+        let (schema, packed) = Packed::of(schema);
         let mut promoted: Vec<Promoted> = Vec::new();
         for (index, field) in schema.fields().iter().enumerate() {
             for owner in [Owner::Resource, Owner::Record] {
@@ -182,7 +186,7 @@ impl Layout {
             }
         }
         promoted.sort_by(|a, b| (a.owner, &a.key).cmp(&(b.owner, &b.key)));
-        Layout { signal, schema, promoted }
+        Layout { signal, schema, promoted, packed }
     }
 
     /// The attribute's own column.

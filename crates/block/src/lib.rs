@@ -16,6 +16,7 @@ mod layout;
 mod logical;
 mod memory;
 mod merge;
+mod packing;
 mod physical;
 mod read;
 mod removal;
@@ -33,8 +34,8 @@ pub use inspect::{ColumnInspection, Inspection, RowGroupInspection, TenantInspec
 pub use memory::{to_record_batch, to_series};
 pub use merge::{BlockOrigin, Chunk, Merge, MergeOptions, MergeWriter, Survey, Window, WindowRows};
 pub use read::{
-    BlockReader, CacheOptions, Comparison, FooterCache, Op, Predicate, PruneStats, RangeCache, Scalar, ScanPlan,
-    ScanRequest, read_footer,
+    BlockReader, CacheOptions, Comparison, FooterCache, Op, Predicate, PruneStats, RangeCache, RowRange, Scalar,
+    ScanPlan, ScanRequest, read_footer,
 };
 pub use removal::{Removal, Removals};
 pub use write::{EncodedBlock, WriteOptions, write_l0};

@@ -193,7 +193,7 @@ impl BlockWriter {
         let (index, bytes) = self.index.row_group(&self.layout, &columns, self.filter_bytes.len() as u64);
         self.filters.push(index);
         self.filter_bytes.extend_from_slice(&bytes);
-        self.file.row_group(&columns).map_err(BlockError::write)?;
+        self.file.row_group(columns).map_err(BlockError::write)?;
         Ok(built.rows as u64)
     }
 

@@ -213,6 +213,8 @@ pub struct Query {
     pub max_samples: u64,
     /// Memory for footers and indexes of blocks.
     pub footer_cache_bytes: Size,
+    /// Memory for labels of series that were read lately. 0: none.
+    pub series_cache_bytes: Size,
     /// Memory for parts of blocks that were read lately. 0: none.
     pub cache_memory_bytes: Size,
     /// Disk for them; what lies there survives restarts, and may stay for a while after its block
@@ -332,6 +334,7 @@ impl Default for Query {
             max_series: options.series.series,
             max_samples: options.series.samples,
             footer_cache_bytes: Size(options.footer_cache_bytes),
+            series_cache_bytes: Size(options.series_cache_bytes),
             cache_memory_bytes: Size(64 << 20),
             cache_disk_bytes: Size(0),
             cache_dir: PathBuf::new(),
@@ -454,6 +457,7 @@ impl Config {
             timeout: self.query.timeout.0,
             memory_bytes: self.query.memory_bytes.0,
             footer_cache_bytes: self.query.footer_cache_bytes.0,
+            series_cache_bytes: self.query.series_cache_bytes.0,
             metrics: self.metrics.options(),
             series: SeriesLimits { series: self.query.max_series, samples: self.query.max_samples },
             ..EngineOptions::default()

@@ -132,9 +132,33 @@ impl Labels {
         LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
     }
 
+    /// Appends them as JSON.
+    pub fn push_json(&self, out: &mut String) {
+        out.push('{');
+        for (i, (name, value)) in self.iter().enumerate() {
+            if i > 0 {
+                out.push(',');
+            }
+            push_json_text(out, name);
+            out.push(':');
+            push_json_text(out, value);
+        }
+        out.push('}');
+    }
+
     /// As JSON: `{"__name__":"up"}`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::Value::Object(self.iter().map(|(n, v)| (n.to_owned(), v.into())).collect())
+    }
+}
+
+fn push_json_text(out: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        out.push_str(&serde_json::Value::from(text).to_string());
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
     }
 }
 
@@ -241,6 +265,12 @@ mod tests {
         assert_eq!(a.without_metadata().to_string(), r#"{job="y"}"#);
         assert_ne!(Labels::new([("ab", "c")]), Labels::new([("a", "bc")]));
         assert!(Labels::new([("a", "1")]) < Labels::new([("a", "1"), ("b", "1")]));
+        let odd = Labels::new([("a", "x\"\\\n\u{7f}é"), ("ö\t", "y")]);
+        for labels in [&a, &odd, &Labels::empty()] {
+            let mut json = String::new();
+            labels.push_json(&mut json);
+            assert_eq!(json, labels.to_json().to_string());
+        }
         let mut builder = a.builder();
         builder.set("a", "1").set("job", "");
         assert_eq!(builder.build().to_string(), r#"{__name__="up", a="1"}"#);

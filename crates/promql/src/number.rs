@@ -4,14 +4,27 @@ use std::fmt::Write;
 
 /// A value as Prometheus' JSON has it: Go's `strconv.FormatFloat(v, 'f', -1, 64)`, `+Inf`, `-Inf`, `NaN`.
 pub fn format(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".into()
-    } else if value.is_infinite() {
-        if value > 0.0 { "+Inf".into() } else { "-Inf".into() }
-    } else {
+    let mut text = String::new();
+    push(&mut text, value);
+    text
+}
+
+/// Appends a value as [`format`] writes it.
+pub fn push(out: &mut String, value: f64) {
+    let whole = value as i64;
+    let is_whole = whole as f64 == value && whole.unsigned_abs() < 1 << 53;
+    // Writing into a String cannot fail.
+    let _ = if is_whole && (whole != 0 || value.is_sign_positive()) {
+        // As most values are: an integer's digits are found sooner.
+        write!(out, "{whole}")
+    } else if value.is_finite() {
         // Rust writes the shortest digits that read back, without an exponent, as Go's 'f' -1 does.
-        std::format!("{value}")
-    }
+        write!(out, "{value}")
+    } else if value.is_nan() {
+        out.write_str("NaN")
+    } else {
+        out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
+    };
 }
 
 /// Go's `%g`: the shortest digits, with an exponent below 1e-4 and from 1e21 on.
@@ -29,18 +42,21 @@ pub fn format_g(value: f64) -> String {
 /// Seconds with at most three decimals: a timestamp in Prometheus' JSON.
 pub fn format_seconds(ms: i64) -> String {
     let mut text = String::new();
+    push_seconds(&mut text, ms);
+    text
+}
+
+/// Appends a timestamp as [`format_seconds`] writes it.
+pub fn push_seconds(out: &mut String, ms: i64) {
     if ms < 0 {
-        text.push('-');
+        out.push('-');
     }
     let (whole, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
     // Writing into a String cannot fail.
-    let _ = if rest == 0 { write!(text, "{whole}") } else { write!(text, "{whole}.{rest:03}") };
-    if rest != 0 {
-        while text.ends_with('0') {
-            text.pop();
-        }
+    let _ = if rest == 0 { write!(out, "{whole}") } else { write!(out, "{whole}.{rest:03}") };
+    while rest != 0 && out.ends_with('0') {
+        out.pop();
     }
-    text
 }
 
 /// A float as text, as Go's `strconv.ParseFloat` reads it.
@@ -72,6 +88,8 @@ mod tests {
             (0.0, "0"),
             (-0.0, "-0"),
             (1.5, "1.5"),
+            (-42.0, "-42"),
+            (9007199254740992.0, "9007199254740992"),
             (1e21, "1000000000000000000000"),
             (1e-7, "0.0000001"),
             (f64::INFINITY, "+Inf"),

@@ -24,7 +24,7 @@ use crate::distributed::{Distribution, Peers};
 use crate::mentions::Mentions;
 use crate::plan::Source;
 use crate::run::{Limits, Plan};
-use crate::series::MetricsOptions;
+use crate::series::{MetricsOptions, SeriesCache};
 use crate::table::{OneSchema, Part, SignalTable, Tables};
 use crate::view::{AttributeKinds, View};
 use crate::{QueryError, nearest, numeric, session, star, statement, table, trace};
@@ -42,6 +42,8 @@ pub struct EngineOptions {
     pub target_partitions: usize,
     /// Bytes of block footers and indexes that are kept.
     pub footer_cache_bytes: usize,
+    /// Bytes of series' labels that are kept for PromQL.
+    pub series_cache_bytes: usize,
     /// How PromQL sees OpenTelemetry's metrics.
     pub metrics: MetricsOptions,
     /// What one query of PromQL may read.
@@ -71,6 +73,7 @@ impl Default for EngineOptions {
             concurrent: 16,
             target_partitions: std::thread::available_parallelism().map_or(1, usize::from),
             footer_cache_bytes: 64 * 1024 * 1024,
+            series_cache_bytes: 128 * 1024 * 1024,
             metrics: MetricsOptions::default(),
             series: SeriesLimits::default(),
         }
@@ -86,6 +89,7 @@ pub struct Engine {
     base: SessionState,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics_options: Arc<MetricsOptions>,
+    pub(crate) series_cache: Arc<SeriesCache>,
     pub(crate) series_limits: SeriesLimits,
     distribution: Option<Distribution>,
 }
@@ -142,6 +146,7 @@ impl Engine {
             base: session::base(options.target_partitions),
             limits: Arc::new(Limits::new(options.timeout, options.memory_bytes, options.concurrent)),
             metrics_options: Arc::new(options.metrics),
+            series_cache: Arc::new(SeriesCache::new(options.series_cache_bytes)),
             series_limits: options.series,
             distribution: None,
         }

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use bonghwa_block::{BlockError, BlockReader, Column, FooterCache, Predicate, PruneStats, ScanPlan, ScanRequest};
+use bonghwa_block::{
+    BlockError, BlockReader, Column, FooterCache, Predicate, PruneStats, RowRange, ScanPlan, ScanRequest,
+};
 use bonghwa_cluster::TenantBlock;
 use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::v1;
@@ -97,6 +99,20 @@ impl PlannedBlock {
                 Ok(reader.scan(plan))
             }
         }
+    }
+
+    /// Its reader. None where another node planned it.
+    pub(crate) fn reader(&self) -> Option<&BlockReader> {
+        match &self.rest {
+            Rest::Planned { reader, .. } => Some(reader),
+            Rest::Elsewhere { .. } => None,
+        }
+    }
+
+    /// The granules that pruning left. None where another node planned it, or its plan was taken.
+    pub(crate) fn granules(&self) -> Option<Vec<RowRange>> {
+        let Rest::Planned { reader, plan } = &self.rest else { return None };
+        plan.lock().as_ref().map(|plan| reader.granules(plan))
     }
 
     /// Bytes of the object that are left to read, roughly: those of all columns.

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use bonghwa_cluster::seam;
 use bonghwa_model::{Signal, TenantSet};
-use bonghwa_promql::{Answer, Evaluation, Fold, Labels, Limits, Matcher, Params, Query, Series};
+use bonghwa_promql::{Answer, Evaluation, Fold, Labels, Limits, Matcher, Params, Query, Selection, Series};
 use futures::future::{BoxFuture, try_join_all};
 
 use crate::alive::Alive;
 use crate::engine::{Missing, Views};
 use crate::plan::Source;
-use crate::series::{self, Bounds, Found, Metadata, Wanted};
+use crate::series::{self, Bounds, Found, Metadata, Reading, Wanted};
 use crate::{Engine, QueryError, SeriesLimits};
+
+/// Samples and values that are folded where the query runs: handing them to another thread would cost more.
+const FEW: usize = 4096;
 
 /// The label that tells tenants apart where several are read.
 const TENANT_LABEL: &str = "__tenant_id__";
@@ -151,11 +154,19 @@ impl Engine {
             let (views, evaluation) = (&views, &evaluation);
             async move {
                 let found = self.read_series(views, &wanted, alive).await?;
-                fold(evaluation, number, found, self.tasks(), alive).await
+                let samples: usize = found.iter().map(|(_, found)| found.len()).sum();
+                if samples.max(found.len().saturating_mul(steps(selection))) <= FEW {
+                    let fold = evaluation.fold(number).map(|fold| folded(fold, found, alive));
+                    return Ok((fold.transpose()?, true));
+                }
+                Ok::<_, QueryError>((fold(evaluation, number, found, self.tasks(), alive).await?, false))
             }
         });
-        let folds = try_join_all(reading).await?;
+        let (folds, few): (Vec<_>, Vec<bool>) = try_join_all(reading).await?.into_iter().unzip();
         let folds = folds.into_iter().flatten().collect();
+        if few.iter().all(|few| *few) {
+            return Ok(evaluation.finish(folds)?);
+        }
         let finished = seam::blocking(move || evaluation.finish(folds)).await;
         Ok(finished.ok_or_else(stopped)??)
     }
@@ -189,10 +200,12 @@ impl Engine {
         bounds: Bounds,
         alive: &Arc<Alive>,
     ) -> Result<Vec<(Labels, Found)>, QueryError> {
+        let (options, cache) = (self.metrics_options.clone(), self.series_cache.clone());
+        let reading = Reading { options, cache, bounds, alive: alive.clone() };
         let mut all = Vec::new();
         for (source, of_signals) in views {
             let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
-            let found = series::read(source, view, wanted, &self.metrics_options, bounds, alive).await?;
+            let found = series::read(source, view, wanted, &reading).await?;
             if views.len() == 1 {
                 return Ok(found);
             }
@@ -221,6 +234,12 @@ impl Drop for Canceled {
     }
 }
 
+/// At how many steps a selection is evaluated, about.
+fn steps(selection: &Selection) -> usize {
+    let span = selection.max_ms.saturating_sub(selection.min_ms).saturating_sub(selection.range_ms);
+    usize::try_from(span.max(0) / selection.step_ms.max(1)).unwrap_or(usize::MAX).saturating_add(1)
+}
+
 /// Folds the series that one selector selected, on several threads.
 async fn fold(
     evaluation: &Evaluation,
@@ -233,16 +252,10 @@ async fn fold(
     let mut folding = Vec::new();
     while !found.is_empty() {
         let share = found.split_off(found.len().saturating_sub(share));
-        let Some(mut fold) = evaluation.fold(number) else { return Ok(None) };
+        let Some(fold) = evaluation.fold(number) else { return Ok(None) };
         let alive = alive.clone();
         folding.push(async move {
-            let folded = seam::blocking(move || {
-                for (labels, found) in share {
-                    alive.check()?;
-                    push(&mut fold, &labels, found)?;
-                }
-                Ok::<_, QueryError>(fold)
-            });
+            let folded = seam::blocking(move || folded(fold, share, &alive));
             folded.await.unwrap_or_else(|| Err(stopped()))
         });
     }
@@ -254,6 +267,15 @@ async fn fold(
         }
     }
     Ok(all)
+}
+
+/// Folds series in.
+fn folded(mut fold: Fold, series: Vec<(Labels, Found)>, alive: &Alive) -> Result<Fold, QueryError> {
+    for (labels, found) in series {
+        alive.check()?;
+        push(&mut fold, &labels, found)?;
+    }
+    Ok(fold)
 }
 
 fn push(fold: &mut Fold, labels: &Labels, mut found: Found) -> Result<(), QueryError> {

@@ -6,7 +6,8 @@ mod rle;
 
 use std::sync::Arc;
 
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Schema, SchemaRef};
+use bonghwa_model::Signal;
 use bytes::Bytes;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
@@ -18,8 +19,18 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
 use crate::layout::{Layout, Order};
+use crate::packing::{self, TIME_OFFSETS};
 use crate::physical::PhysicalColumn;
 use crate::write::WriteOptions;
+
+/// Bytes of a page of samples' parts before compression, about: few series, so that whoever wants one does not
+/// decode a thousand. Integers are packed, and take far less than the eight bytes of a float.
+const INTEGERS_PAGE_BYTES: usize = 16 * 1024;
+const TIMES_PAGE_BYTES: usize = 32 * 1024;
+const FLOATS_PAGE_BYTES: usize = 128 * 1024;
+const TEXTS_PAGE_BYTES: usize = 512 * 1024;
+/// Most bytes of a dictionary of the offsets of times: with more values than that, packing them is better.
+const OFFSETS_DICTIONARY_BYTES: usize = 16 * 1024;
 
 /// zstd with one context for all pages.
 struct Compressor {
@@ -41,7 +52,10 @@ impl Compressor {
 pub(crate) struct FileEncoder {
     writer: SerializedFileWriter<Vec<u8>>,
     factory: ArrowRowGroupWriterFactory,
-    layout: Layout,
+    /// In memory.
+    physical: SchemaRef,
+    /// In the block.
+    stored: SchemaRef,
     schema: SchemaDescriptor,
     page_rows: usize,
     row_groups: usize,
@@ -51,14 +65,16 @@ pub(crate) struct FileEncoder {
 impl FileEncoder {
     pub fn new(layout: &Layout, order: Order, options: &WriteOptions) -> Result<Self> {
         let level = ZstdLevel::try_new(options.zstd_level)?;
-        let properties = Arc::new(properties(layout, order, options, level).build());
-        let schema = ArrowSchemaConverter::new().convert(&layout.schema)?;
+        let stored = packing::stored(&layout.schema);
+        let properties = Arc::new(properties(layout.signal, &stored, order, options, level).build());
+        let schema = ArrowSchemaConverter::new().convert(&stored)?;
         let writer = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), properties)?;
-        let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&layout.schema));
+        let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&stored));
         Ok(FileEncoder {
             writer,
             factory,
-            layout: layout.clone(),
+            physical: Arc::clone(&layout.schema),
+            stored,
             schema,
             page_rows: options.page_rows(layout.signal),
             row_groups: 0,
@@ -67,12 +83,13 @@ impl FileEncoder {
     }
 
     /// Writes one row group with all columns of the layout.
-    pub fn row_group(&mut self, columns: &[PhysicalColumn]) -> Result<()> {
+    pub fn row_group(&mut self, columns: Vec<PhysicalColumn>) -> Result<()> {
+        let columns = packing::pack(&self.physical, columns).map_err(|e| ParquetError::External(Box::new(e)))?;
         let writers = self.factory.create_column_writers(self.row_groups)?;
         let mut writers = writers.into_iter();
         let mut row_group = self.writer.next_row_group()?;
         // Every field is one leaf: lists have one item column.
-        for (index, (column, field)) in columns.iter().zip(self.layout.schema.fields()).enumerate() {
+        for (index, (column, field)) in columns.iter().zip(self.stored.fields()).enumerate() {
             let writer = writers.next();
             match column {
                 PhysicalColumn::Dict { keys, values } => {
@@ -140,8 +157,14 @@ fn has_bounds(column: &str) -> bool {
     )
 }
 
-fn properties(layout: &Layout, order: Order, options: &WriteOptions, level: ZstdLevel) -> WriterPropertiesBuilder {
-    let page_rows = options.page_rows(layout.signal);
+fn properties(
+    signal: Signal,
+    schema: &Schema,
+    order: Order,
+    options: &WriteOptions,
+    level: ZstdLevel,
+) -> WriterPropertiesBuilder {
+    let page_rows = options.page_rows(signal);
     let mut properties = WriterProperties::builder()
         .set_created_by(format!("bonghwa {}", env!("CARGO_PKG_VERSION")))
         .set_compression(Compression::ZSTD(level))
@@ -152,11 +175,11 @@ fn properties(layout: &Layout, order: Order, options: &WriteOptions, level: Zstd
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_statistics_truncate_length(Some(64))
         .set_column_index_truncate_length(Some(64));
-    let sorting = order.columns(layout.signal);
-    let sorting = sorting.iter().filter_map(|name| layout.index(name));
+    let sorting = order.columns(signal);
+    let sorting = sorting.iter().filter_map(|name| schema.index_of(name).ok());
     let sorting = sorting.map(|i| SortingColumn { column_idx: i as i32, descending: false, nulls_first: false });
     properties = properties.set_sorting_columns(Some(sorting.collect()));
-    for field in layout.schema.fields() {
+    for field in schema.fields() {
         let (path, item) = match field.data_type() {
             DataType::List(item) => {
                 let path = vec![field.name().clone(), "list".into(), item.name().clone()];
@@ -173,6 +196,20 @@ fn properties(layout: &Layout, order: Order, options: &WriteOptions, level: Zstd
             DataType::Utf8 => Encoding::DELTA_LENGTH_BYTE_ARRAY,
             _ => Encoding::PLAIN,
         };
+        if matches!(field.data_type(), DataType::List(_)) {
+            let bytes = match item {
+                DataType::Utf8 => TEXTS_PAGE_BYTES,
+                DataType::Float64 => FLOATS_PAGE_BYTES,
+                DataType::Timestamp(..) => TIMES_PAGE_BYTES,
+                _ => INTEGERS_PAGE_BYTES,
+            };
+            properties = properties.set_column_data_page_size_limit(path.clone(), bytes);
+        }
+        if field.name() == TIME_OFFSETS {
+            properties = properties
+                .set_column_dictionary_enabled(path.clone(), true)
+                .set_column_dictionary_page_size_limit(path.clone(), OFFSETS_DICTIONARY_BYTES);
+        }
         properties = properties.set_column_encoding(path, encoding);
     }
     properties

@@ -23,7 +23,7 @@ use crate::BlockError;
 use crate::layout::Owner;
 
 /// Version of blocks: of their layout, their directory and their filters.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Key of the metadata entry that holds [`VERSION`].
 pub(crate) const VERSION_KEY: &str = "bonghwa.version";
 /// Key of the metadata entry that points to the directory.

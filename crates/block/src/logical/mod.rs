@@ -31,7 +31,7 @@ pub(crate) struct Arrays {
 }
 
 impl Arrays {
-    fn get(&self, index: usize) -> Result<&ArrayRef, BlockError> {
+    pub fn get(&self, index: usize) -> Result<&ArrayRef, BlockError> {
         self.columns.get(index).and_then(Option::as_ref).ok_or_else(|| missing(&index.to_string()))
     }
 }
@@ -76,6 +76,17 @@ impl Mapping {
         columns: &[Column],
         rest_holds: &dyn Fn(Owner, &str) -> bool,
     ) -> Result<Mapping, BlockError> {
+        let by_series = columns.iter().any(|column| matches!(column, Column::List(_)));
+        Self::by_rows(layout, columns, rest_holds, layout.signal != Signal::Metrics || by_series)
+    }
+
+    /// The same; `as_stored` gives a row per physical row, also of metrics, where that is a series.
+    pub fn by_rows(
+        layout: &Layout,
+        columns: &[Column],
+        rest_holds: &dyn Fn(Owner, &str) -> bool,
+        as_stored: bool,
+    ) -> Result<Mapping, BlockError> {
         let mut needed = BTreeSet::new();
         let mut outputs = Vec::with_capacity(columns.len());
         for column in columns {
@@ -95,13 +106,12 @@ impl Mapping {
             output.needs(&mut needed);
             outputs.push(output);
         }
-        let by_series = columns.iter().any(|column| matches!(column, Column::List(_)));
-        if by_series && outputs.iter().any(|output| matches!(output, Output::Sample(_))) {
+        if as_stored && outputs.iter().any(|output| matches!(output, Output::Sample(_))) {
             return Err(BlockError::Request("rows of series have no columns of single samples: ask for lists".into()));
         }
-        let times = match layout.signal {
-            Signal::Metrics if !by_series => Some(layout.index("times").ok_or_else(|| missing("times"))?),
-            _ => None,
+        let times = match as_stored {
+            true => None,
+            false => Some(layout.index("times").ok_or_else(|| missing("times"))?),
         };
         needed.extend(times);
         Ok(Mapping { schema: schema(layout.signal, columns), outputs, times, needed })

@@ -11,7 +11,7 @@ mod scan;
 
 pub use cache::{CacheOptions, RangeCache};
 pub use footer::{FooterCache, read_footer};
-pub use plan::{PruneStats, ScanPlan, ScanRequest};
+pub use plan::{PruneStats, RowRange, ScanPlan, ScanRequest};
 pub use predicate::{Comparison, Op, Predicate, Scalar};
 pub use scan::BlockReader;
 

@@ -8,7 +8,7 @@ use bonghwa_protocol::v1;
 use hashbrown::HashSet;
 
 use super::predicate::{Op, Predicate, Scalar};
-use super::prune::{Resolved, Test, keep_granules, may_match_row_group};
+use super::prune::{Resolved, Test, keep_granules, leaf, may_match_row_group};
 use super::scan::BlockReader;
 use crate::BlockError;
 use crate::column::{Column, time_column};
@@ -90,11 +90,22 @@ impl ScanPlan {
     }
 }
 
+/// Some rows of a row group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RowRange {
+    /// Number of the row group within the block.
+    pub row_group: usize,
+    /// Parquet rows, by their number within the row group.
+    pub rows: Range<usize>,
+}
+
 /// A row group that is read, and which of its granules.
 pub(super) struct PlannedRowGroup {
     pub index: usize,
     pub rows: usize,
     pub granules: Vec<bool>,
+    /// Which rows, where they were picked one by one.
+    picked: Option<Vec<Range<usize>>>,
 }
 
 impl PlannedRowGroup {
@@ -102,11 +113,23 @@ impl PlannedRowGroup {
         self.granules.contains(&true)
     }
 
+    /// Whether rows are passed over.
+    pub fn is_partial(&self) -> bool {
+        self.granules.contains(&false) || self.picked.is_some()
+    }
+
+    fn kept_granules(&self, granule_rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let kept = self.granules.iter().enumerate().filter(|(_, kept)| **kept);
+        kept.map(move |(granule, _)| granule * granule_rows..((granule + 1) * granule_rows).min(self.rows))
+    }
+
     /// The rows kept, as ranges within the row group.
     pub fn ranges(&self, granule_rows: usize) -> Vec<Range<usize>> {
+        if let Some(picked) = &self.picked {
+            return picked.clone();
+        }
         let mut ranges: Vec<Range<usize>> = Vec::new();
-        for (granule, _) in self.granules.iter().enumerate().filter(|(_, kept)| **kept) {
-            let rows = granule * granule_rows..((granule + 1) * granule_rows).min(self.rows);
+        for rows in self.kept_granules(granule_rows) {
             match ranges.last_mut() {
                 Some(last) if last.end == rows.start => last.end = rows.end,
                 _ => ranges.push(rows),
@@ -134,7 +157,7 @@ impl BlockReader {
             let granules = vec![true; rows.div_ceil(granule_rows)];
             stats.row_groups_total += 1;
             stats.granules_total += granules.len();
-            row_groups.push(PlannedRowGroup { index, rows, granules });
+            row_groups.push(PlannedRowGroup { index, rows, granules, picked: None });
         }
         stats.row_groups_by_time = self.prune(&mut row_groups, &time_tests(layout.signal, predicate));
         if let Some(services) = &predicate.services {
@@ -177,15 +200,67 @@ impl BlockReader {
         })
     }
 
+    /// The granules that a plan left, in the order of rows.
+    pub fn granules(&self, plan: &ScanPlan) -> Vec<RowRange> {
+        let granule_rows = self.footer.directory.granule_rows as usize;
+        let of = |row_group: &PlannedRowGroup| {
+            let rows = row_group.kept_granules(granule_rows).collect::<Vec<_>>();
+            let index = row_group.index;
+            rows.into_iter().map(move |rows| RowRange { row_group: index, rows })
+        };
+        plan.row_groups.iter().flat_map(of).collect()
+    }
+
+    /// Plans a scan of these rows and no others, which shows them as they are stored: those of metrics are
+    /// series, without columns of single samples. They are a tenant's, sorted, and no range is empty.
+    pub fn plan_rows(&self, tenant: &TenantId, columns: &[Column], rows: &[RowRange]) -> Result<ScanPlan, BlockError> {
+        let footer = &self.footer;
+        let owned = footer.block.tenants.iter().find(|t| t.tenant == tenant.as_str());
+        let rest_holds = |owner: Owner, key: &str| owned.is_some_and(|t| rest_holds(t, owner, key));
+        let mapping = Mapping::by_rows(&footer.layout, columns, &rest_holds, true).map_err(|e| e.at(&self.path))?;
+        let mut row_groups: Vec<PlannedRowGroup> = Vec::new();
+        let mut stats = PruneStats::default();
+        for RowRange { row_group: index, rows } in rows {
+            if !owned.is_some_and(|t| t.row_groups.contains(&(*index as u32))) {
+                return Err(BlockError::Request(format!("row group {index} of {} is not {tenant}'s", self.path)));
+            }
+            stats.rows_selected += rows.len();
+            let picked = match row_groups.last_mut().filter(|last| last.index == *index) {
+                Some(last) => last.picked.get_or_insert_default(),
+                None => {
+                    let all = footer.metadata().row_group(*index).num_rows() as usize;
+                    row_groups.push(PlannedRowGroup { index: *index, rows: all, granules: vec![], picked: None });
+                    let Some(last) = row_groups.last_mut() else { continue };
+                    last.picked.get_or_insert_default()
+                }
+            };
+            match picked.last_mut() {
+                Some(last) if last.end == rows.start => last.end = rows.end,
+                _ => picked.push(rows.clone()),
+            }
+        }
+        for row_group in &mut row_groups {
+            let all = 0..row_group.rows;
+            if row_group.picked.as_deref() == Some(std::slice::from_ref(&all)) {
+                row_group.picked = None;
+                row_group.granules = vec![true; row_group.rows.div_ceil(footer.directory.granule_rows as usize)];
+            }
+        }
+        Ok(ScanPlan { stats, mapping, row_groups, range: i64::MIN..=i64::MAX, ids: None, metric_names: None })
+    }
+
     /// Drops row groups and granules whose bounds fail a test; returns how many row groups went.
     fn prune(&self, row_groups: &mut Vec<PlannedRowGroup>, tests: &[Test]) -> usize {
         let before = row_groups.len();
         let metadata = self.footer.metadata();
         let granule_rows = self.footer.directory.granule_rows as usize;
         for test in tests {
+            let leaf = leaf(&self.footer, test);
             row_groups.retain_mut(|row_group| {
-                may_match_row_group(&self.footer, row_group.index, test) && {
-                    keep_granules(metadata, &self.footer, row_group, granule_rows, test);
+                may_match_row_group(&self.footer, row_group.index, leaf, test) && {
+                    if let Some(leaf) = leaf {
+                        keep_granules(metadata, leaf, row_group, granule_rows, test);
+                    }
                     row_group.any()
                 }
             });

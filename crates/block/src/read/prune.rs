@@ -229,28 +229,27 @@ fn page_bounds(index: &ColumnIndexMetaData, page: usize) -> Bounds {
 }
 
 /// The column chunk of a test's column. Lists have no bounds, so a field's leaf is its own.
-fn leaf(footer: &Footer, test: &Test) -> Option<usize> {
+pub(super) fn leaf(footer: &Footer, test: &Test) -> Option<usize> {
     let root = footer.layout.index(test.column()?)?;
     let schema = footer.metadata().file_metadata().schema_descr();
     (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == root)
 }
 
-/// Whether a row group may hold rows that meet a test.
-pub(super) fn may_match_row_group(footer: &Footer, row_group: usize, test: &Test) -> bool {
+/// Whether a row group may hold rows that meet a test of this leaf.
+pub(super) fn may_match_row_group(footer: &Footer, row_group: usize, leaf: Option<usize>, test: &Test) -> bool {
     let metadata = footer.metadata().row_group(row_group);
-    let statistics = leaf(footer, test).and_then(|leaf| metadata.column(leaf).statistics());
+    let statistics = leaf.and_then(|leaf| metadata.column(leaf).statistics());
     test.may_match(&statistics.map_or(Bounds::Unknown, |s| chunk_bounds(s, metadata.num_rows())))
 }
 
-/// Drops the granules of a row group whose pages cannot hold rows that meet a test.
+/// Drops the granules of a row group whose pages cannot hold rows that meet a test of this leaf.
 pub(super) fn keep_granules(
     metadata: &ParquetMetaData,
-    footer: &Footer,
+    leaf: usize,
     row_group: &mut PlannedRowGroup,
     granule_rows: usize,
     test: &Test,
 ) {
-    let Some(leaf) = leaf(footer, test) else { return };
     let index = metadata.column_index().and_then(|i| i.get(row_group.index)?.get(leaf));
     let offsets = metadata.offset_index().and_then(|i| i.get(row_group.index)?.get(leaf));
     let (Some(index), Some(offsets)) = (index, offsets) else { return };

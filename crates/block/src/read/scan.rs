@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::DataType;
 use bonghwa_model::prometheus_names;
 use bonghwa_protocol::v1;
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
 use super::footer::{panicked, parse_path};
 use super::object::ObjectReader;
-use super::plan::{IdTest, ScanPlan};
+use super::plan::{IdTest, PlannedRowGroup, ScanPlan};
 use super::{Footer, FooterCache};
 use crate::BlockError;
 use crate::logical::Arrays;
@@ -95,15 +96,16 @@ impl BlockReader {
         if plan.row_groups.is_empty() {
             return Ok(futures::stream::empty().boxed());
         }
+        let read = footer.layout.packed.as_ref().map_or_else(|| needed.clone(), |packed| packed.sources(needed));
         let path = self.path.clone();
         let mut object = ObjectReader::new(Arc::clone(&self.store), path.clone());
         object.metadata = Some(Arc::clone(footer.metadata()));
         let schema = footer.metadata().file_metadata().schema_descr_ptr();
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(object, footer.arrow.clone())
             .with_row_groups(plan.row_groups.iter().map(|r| r.index).collect())
-            .with_projection(ProjectionMask::roots(&schema, needed.iter().copied()))
-            .with_batch_size(self.batch_size(plan));
-        if plan.stats.granules_kept < plan.row_groups.iter().map(|r| r.granules.len()).sum() {
+            .with_projection(ProjectionMask::roots(&schema, read.iter().copied()))
+            .with_batch_size(self.batch_size(plan, needed));
+        if plan.row_groups.iter().any(PlannedRowGroup::is_partial) {
             builder = builder.with_row_selection(self.selection(plan));
         }
         if let (Some(test), Some(index)) = (plan.ids.clone(), footer.layout.index("trace_id")) {
@@ -118,20 +120,22 @@ impl BlockReader {
         }
         let stream = builder.build().map_err(|e| BlockError::parquet(&path, e))?;
         let columns = footer.layout.schema.fields().len();
-        let needed: Vec<usize> = needed.iter().copied().collect();
+        let needed = needed.clone();
         let batches = AssertUnwindSafe(stream).catch_unwind().map(move |batch| match batch {
             Ok(batch) => batch.map_err(|e| BlockError::parquet(&path, e)),
             Err(payload) => Err(panicked(&path, &*payload)),
         });
-        Ok(batches
-            .map_ok(move |batch| {
-                let mut arrays = Arrays { columns: vec![None; columns], rows: batch.num_rows() };
-                for (index, column) in needed.iter().zip(batch.columns()) {
-                    arrays.columns[*index] = Some(Arc::clone(column));
-                }
-                arrays
-            })
-            .boxed())
+        let arrays = move |batch: RecordBatch| {
+            let mut arrays = Arrays { columns: vec![None; columns], rows: batch.num_rows() };
+            for (index, column) in read.iter().zip(batch.columns()) {
+                arrays.columns[*index] = Some(Arc::clone(column));
+            }
+            if let Some(packed) = &footer.layout.packed {
+                packed.unpack(&mut arrays, &needed)?;
+            }
+            Ok(arrays)
+        };
+        Ok(batches.map(move |batch| batch.and_then(&arrays)).boxed())
     }
 
     fn selection(&self, plan: &ScanPlan) -> RowSelection {
@@ -145,13 +149,15 @@ impl BlockReader {
         RowSelection::from_consecutive_ranges(ranges.into_iter(), before)
     }
 
-    /// Parquet rows per batch: series are many samples each.
-    fn batch_size(&self, plan: &ScanPlan) -> usize {
+    /// Parquet rows per batch: series are many samples each, where those are read.
+    fn batch_size(&self, plan: &ScanPlan, needed: &BTreeSet<usize>) -> usize {
         let tenants = &self.footer.block.tenants;
         let (rows, items) = tenants.iter().fold((0, 0), |(rows, items), t| (rows + t.rows, items + t.items));
         let per_row = items.checked_div(rows).unwrap_or(1).max(1);
-        if per_row == 1 { BATCH_ROWS } else { (BATCH_SAMPLES / per_row).clamp(1, BATCH_ROWS as u64) as usize }
-            .min(plan.stats.rows_selected.max(1))
+        let fields = self.footer.layout.schema.fields();
+        let lists = needed.iter().any(|index| matches!(fields[*index].data_type(), DataType::List(_)));
+        let most = if lists { (BATCH_SAMPLES / per_row).clamp(1, BATCH_ROWS as u64) as usize } else { BATCH_ROWS };
+        most.min(plan.stats.rows_selected.max(1))
     }
 }
 

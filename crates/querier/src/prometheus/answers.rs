@@ -1,9 +1,7 @@
 //! Answers as Prometheus writes them. Large ones are written straight to text, without a tree of JSON.
 
-use std::fmt::Write;
-
 use axum::response::{IntoResponse, Response};
-use bonghwa_promql::number::{format, format_seconds};
+use bonghwa_promql::number::{self, format_seconds};
 use bonghwa_promql::{Answer, Point, Sample, SeriesPoints, Stats, Value};
 use http::header;
 use serde_json::json;
@@ -92,7 +90,9 @@ fn list<T>(out: &mut String, items: &[T], mut write: impl FnMut(&mut String, &T)
 }
 
 fn vector(out: &mut String, sample: &Sample, time: i64) {
-    *out += &format!(r#"{{"metric":{},"#, sample.labels.to_json());
+    out.push_str(r#"{"metric":"#);
+    sample.labels.push_json(out);
+    out.push(',');
     match &sample.point {
         Point::Float(number) => {
             out.push_str(r#""value":"#);
@@ -106,7 +106,8 @@ fn vector(out: &mut String, sample: &Sample, time: i64) {
 }
 
 fn matrix(out: &mut String, series: &SeriesPoints) {
-    *out += &format!(r#"{{"metric":{}"#, series.labels.to_json());
+    out.push_str(r#"{"metric":"#);
+    series.labels.push_json(out);
     if !series.floats.is_empty() {
         out.push_str(r#","values":"#);
         list(out, &series.floats, |out, (time, number)| float(out, *time, *number));
@@ -120,9 +121,12 @@ fn matrix(out: &mut String, series: &SeriesPoints) {
     out.push('}');
 }
 
-fn float(out: &mut String, time: i64, number: f64) {
-    // Writing to a String does not fail.
-    let _ = write!(out, r#"[{},"{}"]"#, format_seconds(time), format(number));
+fn float(out: &mut String, time: i64, value: f64) {
+    out.push('[');
+    number::push_seconds(out, time);
+    out.push_str(",\"");
+    number::push(out, value);
+    out.push_str("\"]");
 }
 
 fn stats(stats: &Stats) -> serde_json::Value {

@@ -35,14 +35,24 @@ pub(super) fn of_samples() -> Vec<Column> {
     of_labels().chain(SAMPLES.iter().map(|(_, single)| Column::Base(single))).collect()
 }
 
+/// The lists that rows of these kinds have: all have times.
+pub(super) fn lists(numbers: bool, distributions: bool) -> Vec<Column> {
+    let has = |list: &str| match list {
+        "times" => true,
+        "values" | "ints" | "flags" => numbers,
+        _ => distributions,
+    };
+    SAMPLES.iter().filter(|(list, _)| has(list)).map(|(list, _)| Column::List(list)).collect()
+}
+
 /// The columns that labels are made of.
 pub(super) fn of_labels() -> impl Iterator<Item = Column> {
     IDENTITY.iter().chain(&SOURCES).map(|name| Column::Base(name))
 }
 
-/// The columns of one batch. Columns are in the order in which they were asked for.
+/// The columns of one batch. Those that tell series apart are the first, in the order in which they were asked for.
 pub(super) struct Columns<'a> {
-    pub id: &'a StringArray,
+    id: &'a StringArray,
     pub name: &'a StringArray,
     pub metric_type: &'a StringArray,
     pub unit: &'a StringArray,
@@ -53,14 +63,10 @@ pub(super) struct Columns<'a> {
     pub scope_version: &'a StringArray,
     pub resource: &'a StringArray,
     pub attributes: &'a StringArray,
-    /// Absent where only labels were asked for.
-    pub samples: Option<Samples<'a>>,
-    /// Where only labels were asked for.
-    distributions: Option<Texts<'a>>,
     pub rows: usize,
 }
 
-/// The samples of a batch. Parts that a sample lacks are null.
+/// The samples of a batch. Parts that a sample lacks are null, or were not read.
 pub(super) struct Samples<'a> {
     shape: Shape<'a>,
     /// Unix nanoseconds.
@@ -83,12 +89,15 @@ enum Shape<'a> {
 pub(super) struct Part<'a, T: ArrowPrimitiveType> {
     /// Absent where each row is a sample.
     list: Option<&'a ListArray>,
-    items: &'a PrimitiveArray<T>,
+    /// Absent where it was not read.
+    items: Option<&'a PrimitiveArray<T>>,
 }
 
-struct Texts<'a> {
+/// A text of each sample.
+#[derive(Default)]
+pub(super) struct Texts<'a> {
     list: Option<&'a ListArray>,
-    items: &'a StringArray,
+    items: Option<&'a StringArray>,
 }
 
 impl<'a> Columns<'a> {
@@ -97,12 +106,6 @@ impl<'a> Columns<'a> {
         let at = |index: usize| columns.get(index).ok_or_else(|| wrong("metrics lack a column"));
         let text = |index: usize| {
             at(index)?.as_string_opt::<i32>().ok_or_else(|| wrong(IDENTITY.get(index).unwrap_or(&"a label")))
-        };
-        let first = IDENTITY.len() + SOURCES.len();
-        let (samples, distributions) = match columns.get(first..) {
-            Some(samples) if samples.len() == SAMPLES.len() => (Some(Samples::new(samples)?), None),
-            Some([buckets]) => (None, Some(Texts::new(buckets)?)),
-            _ => (None, None),
         };
         Ok(Columns {
             id: text(0)?,
@@ -116,37 +119,48 @@ impl<'a> Columns<'a> {
             scope_version: text(8)?,
             resource: text(9)?,
             attributes: text(10)?,
-            samples,
-            distributions,
             rows: batch.num_rows(),
         })
     }
 
-    /// The JSON of a distribution of a row, where only labels were asked for.
-    pub fn distribution(&self, row: usize) -> Option<&'a str> {
-        let Texts { list, items } = self.distributions.as_ref()?;
-        let count = list.map_or(1, |list| list.value_length(row) as usize);
-        let mut places = (0..count).filter_map(|sample| place(*list, row, sample));
-        places.find(|at| items.is_valid(*at)).map(|at| items.value(at))
+    /// The id of a row's series.
+    pub fn id(&self, row: usize) -> u128 {
+        parse_id(self.id.value(row))
     }
 }
 
+/// Reads a series id: hexadecimal digits, always.
+pub(super) fn parse_id(text: &str) -> u128 {
+    u128::from_str_radix(text, 16).unwrap_or_default()
+}
+
+/// A column of text.
+pub(super) fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, QueryError> {
+    batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(|| wrong(name))
+}
+
 impl<'a> Samples<'a> {
-    fn new(columns: &'a [ArrayRef]) -> Result<Self, QueryError> {
-        let shape = match columns[0].as_list_opt::<i32>() {
+    /// Those of a batch; none where no times were read.
+    pub fn new(batch: &'a RecordBatch) -> Result<Option<Self>, QueryError> {
+        let column = |number: usize| {
+            let (list, single) = SAMPLES[number];
+            batch.column_by_name(list).or_else(|| batch.column_by_name(single))
+        };
+        let Some(times) = column(0) else { return Ok(None) };
+        let shape = match times.as_list_opt::<i32>() {
             Some(times) => Shape::Series(times),
             None => Shape::Single,
         };
-        Ok(Samples {
+        Ok(Some(Samples {
             shape,
-            times: Part::new(&columns[0])?,
-            values: Part::new(&columns[1])?,
-            ints: Part::new(&columns[2])?,
-            counts: Part::new(&columns[3])?,
-            sums: Part::new(&columns[4])?,
-            flags: Part::new(&columns[6])?,
-            buckets: Texts::new(&columns[5])?,
-        })
+            times: Part::new(Some(times))?,
+            values: Part::new(column(1))?,
+            ints: Part::new(column(2))?,
+            counts: Part::new(column(3))?,
+            sums: Part::new(column(4))?,
+            buckets: Texts::new(column(5))?,
+            flags: Part::new(column(6))?,
+        }))
     }
 
     /// How many samples a row has.
@@ -159,35 +173,53 @@ impl<'a> Samples<'a> {
 
     /// The JSON of a sample's distribution.
     pub fn buckets(&self, row: usize, sample: usize) -> Option<&'a str> {
-        let at = place(self.buckets.list, row, sample)?;
-        self.buckets.items.is_valid(at).then(|| self.buckets.items.value(at))
+        self.buckets.get(row, sample)
     }
 }
 
 impl<'a> Texts<'a> {
-    fn new(column: &'a ArrayRef) -> Result<Self, QueryError> {
+    /// The distributions of a batch's samples.
+    pub fn of_distributions(batch: &'a RecordBatch) -> Result<Self, QueryError> {
+        Self::new(batch.column_by_name("buckets"))
+    }
+
+    fn new(column: Option<&'a ArrayRef>) -> Result<Self, QueryError> {
+        let Some(column) = column else { return Ok(Texts::default()) };
         let list = column.as_list_opt::<i32>();
         let items = list.map_or(column, |list| list.values());
-        Ok(Texts { list, items: items.as_string_opt::<i32>().ok_or_else(|| wrong("buckets"))? })
+        Ok(Texts { list, items: Some(items.as_string_opt::<i32>().ok_or_else(|| wrong("buckets"))?) })
+    }
+
+    fn get(&self, row: usize, sample: usize) -> Option<&'a str> {
+        let (items, at) = (self.items?, place(self.list, row, sample)?);
+        items.is_valid(at).then(|| items.value(at))
+    }
+
+    /// The first that a row has.
+    pub fn first(&self, row: usize) -> Option<&'a str> {
+        let count = self.list.map_or(1, |list| list.value_length(row) as usize);
+        (0..count).find_map(|sample| self.get(row, sample))
     }
 }
 
 impl<'a, T: ArrowPrimitiveType> Part<'a, T> {
-    fn new(column: &'a ArrayRef) -> Result<Self, QueryError> {
+    fn new(column: Option<&'a ArrayRef>) -> Result<Self, QueryError> {
+        let Some(column) = column else { return Ok(Part { list: None, items: None }) };
         let list = column.as_list_opt::<i32>();
         let items = list.map_or(column, |list| list.values());
         let items = items.as_primitive_opt::<T>().ok_or_else(|| wrong("a part of samples"))?;
-        Ok(Part { list, items })
+        Ok(Part { list, items: Some(items) })
     }
 
     /// The number of a sample.
     pub fn get(&self, row: usize, sample: usize) -> Option<T::Native> {
-        let at = place(self.list, row, sample)?;
-        self.items.is_valid(at).then(|| self.items.value(at))
+        let (items, at) = (self.items?, place(self.list, row, sample)?);
+        items.is_valid(at).then(|| items.value(at))
     }
 
     /// All numbers of a row, if no sample lacks one.
     pub fn all(&self, row: usize) -> Option<&'a [T::Native]> {
+        let items = self.items?;
         let (start, end) = match self.list {
             None => (row, row + 1),
             Some(list) if list.is_valid(row) => {
@@ -196,8 +228,8 @@ impl<'a, T: ArrowPrimitiveType> Part<'a, T> {
             }
             Some(_) => return None,
         };
-        let whole = self.items.nulls().is_none_or(|nulls| nulls.slice(start, end - start).null_count() == 0);
-        whole.then(|| &self.items.values()[start..end])
+        let whole = items.nulls().is_none_or(|nulls| nulls.slice(start, end - start).null_count() == 0);
+        whole.then(|| &items.values()[start..end])
     }
 }
 

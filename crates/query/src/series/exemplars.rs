@@ -7,17 +7,17 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use bonghwa_block::Column;
 use bonghwa_model::metrics::MetricType;
-use bonghwa_model::{Value, json, prometheus};
+use bonghwa_model::{Value, json};
 use bonghwa_promql::{Labels, Matcher};
 use futures::TryStreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::columns::{self, Columns};
+use super::columns::{self, Columns, Texts};
 use super::distribution;
-use super::gather::{Names, kind, to_millis, with};
-use super::identities::pairs;
-use super::labels::{Labeller, MetricsOptions, verbatim};
+use super::gather::to_millis;
+use super::identity::IdentityReader;
+use super::labels::{MetricsOptions, verbatim};
 use super::read::{Bounds, Wanted};
 use crate::alive::Alive;
 use crate::plan::{self, Source};
@@ -77,8 +77,8 @@ pub(crate) async fn exemplars(
     let of_samples = columns::of_labels().chain([Column::Base("buckets"), Column::Base("exemplars")]).collect();
     let plan = plan::plan_with(source, view, of_series, of_samples, wanted.predicate(), true).await?;
     let plan = Arc::new(plan);
-    let labeller = Labeller::new(options);
-    let mut collect = Collect { matchers, range, labeller, options, found: BTreeMap::new(), bytes: 0 };
+    let identities = IdentityReader::new(options);
+    let mut collect = Collect { matchers, range, identities, found: BTreeMap::new(), bytes: 0 };
     for unit in &plan.units {
         let batches = scan::open(&plan, unit).await.map_err(|error| QueryError::of_stream(&error))?;
         let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
@@ -108,8 +108,7 @@ pub(crate) async fn exemplars(
 struct Collect<'a> {
     matchers: Arc<[Matcher]>,
     range: (i64, i64),
-    labeller: Labeller<'a>,
-    options: &'a MetricsOptions,
+    identities: IdentityReader<'a>,
     found: BTreeMap<Labels, Vec<Exemplar>>,
     bytes: usize,
 }
@@ -117,23 +116,19 @@ struct Collect<'a> {
 impl Collect<'_> {
     fn add(&mut self, batch: &RecordBatch) -> Result<(), QueryError> {
         let wrong = |what: &str| QueryError::Internal(format!("exemplars came {what}"));
-        let own = batch.num_columns().checked_sub(1).ok_or_else(|| wrong("without columns"))?;
-        let base = batch.project(&(0..own).collect::<Vec<_>>()).map_err(|error| wrong(&error.to_string()))?;
-        let columns = Columns::new(&base)?;
-        let mut names = Names::new(self.options);
+        let exemplars = batch.columns().last().ok_or_else(|| wrong("without columns"))?;
+        let (columns, distributions) = (Columns::new(batch)?, Texts::of_distributions(batch)?);
         for at in 0..columns.rows {
-            let texts = texts(batch.column(own), at).ok_or_else(|| wrong("with another type"))?;
-            if columns.scope_name.value(at) != prometheus::METADATA_SCOPE {
-                for text in texts.into_iter().filter(|text| text.len() > "[]".len()) {
-                    self.row(&columns, at, &mut names, text);
-                }
+            let texts = texts(exemplars, at).ok_or_else(|| wrong("with another type"))?;
+            for text in texts.into_iter().filter(|text| text.len() > "[]".len()) {
+                self.row(&columns, at, distributions.first(at), text);
             }
         }
         Ok(())
     }
 
     /// Takes the exemplars of a sample, or of several of its series.
-    fn row(&mut self, columns: &Columns<'_>, at: usize, names: &mut Names<'_>, text: &str) {
+    fn row(&mut self, columns: &Columns<'_>, at: usize, distribution: Option<&str>, text: &str) {
         // Text of our own writing: what is no exemplar is none.
         let stored: Vec<Stored<'_>> = serde_json::from_str(text).unwrap_or_default();
         let stored = stored.into_iter().filter(|one| {
@@ -144,24 +139,26 @@ impl Collect<'_> {
         if stored.is_empty() {
             return;
         }
-        let own = columns.scope_name.value(at) == prometheus::SCOPE;
-        let name = names.of(columns, at, own);
-        let pairs = pairs(&mut self.labeller, columns, at, own);
-        let buckets = kind(columns.metric_type.value(at)) == MetricType::Histogram && !own;
-        let explicit = buckets.then(|| columns.distribution(at).and_then(distribution::explicit)).flatten();
+        let Some(identity) = self.identities.read(columns, at) else { return };
+        let buckets = identity.kind == MetricType::Histogram && !identity.verbatim;
+        let explicit = buckets.then(|| distribution.and_then(distribution::explicit)).flatten();
         for one in stored {
             let Some(value) = number(&one.value) else { continue };
             let series = if buckets {
                 let bounds = explicit.as_ref().map_or(&[][..], |explicit| &explicit.bounds);
                 let bound = bounds.iter().copied().find(|bound| value <= *bound).unwrap_or(f64::INFINITY);
-                with(&pairs, &format!("{name}_bucket"), Some(("le", bound)))
+                identity.part("_bucket", Some(("le", bound)))
             } else {
-                with(&pairs, &name, None)
+                identity.labels.clone()
             };
             if !self.matchers.iter().all(|matcher| matcher.matches(series.get(&matcher.name))) {
                 continue;
             }
-            let exemplar = Exemplar { labels: self.labels(&one, own), value, time_ms: to_millis(one.time_unix_nano) };
+            let exemplar = Exemplar {
+                labels: self.labels(&one, identity.verbatim),
+                value,
+                time_ms: to_millis(one.time_unix_nano),
+            };
             self.bytes += BYTES + text.len() / 2;
             self.found.entry(series).or_default().push(exemplar);
         }
@@ -169,7 +166,7 @@ impl Collect<'_> {
 
     fn labels(&self, stored: &Stored<'_>, own: bool) -> Labels {
         let text = stored.attributes.get();
-        let others = if own { verbatim(text) } else { self.labeller.attributes(text) };
+        let others = if own { verbatim(text) } else { self.identities.attributes(text) };
         let ids = [("trace_id", stored.trace_id), ("span_id", stored.span_id)];
         let ids = ids.map(|(name, id)| (name.to_owned(), id.to_owned()));
         // The ids win over attributes of their names; an id that is not there is empty, which is no label.

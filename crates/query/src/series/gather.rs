@@ -4,24 +4,23 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bonghwa_model::metrics::{Metric, MetricType};
-use bonghwa_model::prometheus;
-use bonghwa_model::prometheus_names::metric_name;
-use bonghwa_promql::number;
-use bonghwa_promql::{Histogram, Labels, METRIC_NAME, Matcher, STALE_BITS};
+use arrow_array::RecordBatch;
+use bonghwa_model::TenantId;
+use bonghwa_model::metrics::MetricType;
+use bonghwa_promql::{Histogram, Labels, Matcher, STALE_BITS};
 use foldhash::fast::FixedState;
 
-use super::columns::{Columns, Samples};
+use super::cache::{Known, OfTenant, SeriesCache};
+use super::columns::{Columns, Samples, Texts};
+use super::conditions::Conditions;
 use super::distribution;
-use super::labels::{Labeller, MetricsOptions, Pairs, Resource, verbatim};
+use super::granule::Granule;
+use super::identity::{Identity, IdentityReader};
+use super::labels::{MetricsOptions, TARGET_INFO, Target};
 use crate::QueryError;
 
-/// The series that describes each resource.
-const TARGET_INFO: &str = "target_info";
 /// `target_info` has a sample at least this often while its resource sends, in milliseconds.
 const INFO_EVERY: i64 = 30_000;
-/// Rows that are remembered to be passed over.
-const MOST_PASSED_OVER: usize = 1 << 20;
 const STALE: f64 = f64::from_bits(STALE_BITS);
 
 /// What was found of a series.
@@ -53,19 +52,12 @@ impl Found {
         self.values.push(value);
     }
 
-    fn extend(&mut self, nanos: &[i64], values: impl Iterator<Item = f64>, in_range: impl Fn(&i64) -> bool) {
-        let ends = (nanos.first(), nanos.last());
-        if matches!(ends, (Some(first), Some(last)) if in_range(&to_millis(*first)) && in_range(&to_millis(*last))) {
-            // Samples of a row are sorted: all of them are in range.
-            self.times.extend(nanos.iter().map(|nanos| to_millis(*nanos)));
-            self.values.extend(values);
-            return;
-        }
-        for (time, value) in nanos.iter().map(|nanos| to_millis(*nanos)).zip(values) {
-            if in_range(&time) {
-                self.push(time, value);
-            }
-        }
+    /// Adds those samples of a row that are in range, inclusive; they are sorted by time.
+    fn extend<T: Copy>(&mut self, nanos: &[i64], values: &[T], as_float: impl Fn(T) -> f64, range: (i64, i64)) {
+        let end = nanos.partition_point(|nanos| to_millis(*nanos) <= range.1).min(values.len());
+        let start = nanos.partition_point(|nanos| to_millis(*nanos) < range.0).min(end);
+        self.times.extend(nanos[start..end].iter().map(|nanos| to_millis(*nanos)));
+        self.values.extend(values[start..end].iter().map(|value| as_float(*value)));
     }
 
     /// Puts the samples in the order of time. Of two at one time the one that was read last stays.
@@ -101,42 +93,49 @@ impl Found {
 
 /// Collects the series that matchers select.
 pub(super) struct Gather<'a> {
-    matchers: &'a [Matcher],
+    conditions: Conditions<'a>,
     /// Unix milliseconds, both inclusive.
     range: (i64, i64),
-    labeller: Labeller<'a>,
-    options: &'a MetricsOptions,
+    cache: OfTenant<'a>,
+    identities: IdentityReader<'a>,
     series: Vec<(Labels, Found)>,
     by_labels: HashMap<Labels, usize, FixedState>,
-    /// What rows of one number are, by the identity of their series.
-    known: HashMap<u128, Option<usize>, FixedState>,
-    /// How many of those are passed over.
-    passed_over: usize,
+    /// Series of numbers that are selected, by their identity.
+    known: HashMap<u128, Verdict, FixedState>,
+    /// Whether `target_info` may be selected.
+    info: bool,
+    /// The resource of the row before, and the place of its series.
+    last_target: Option<(Arc<Target>, Option<usize>)>,
     samples: u64,
 }
 
-/// A row's metric and labels, before the names of its parts.
-struct Row {
-    id: u128,
-    kind: MetricType,
-    /// Without suffixes.
-    name: String,
-    verbatim: bool,
-    delta: bool,
-    at: usize,
+/// Whether a series is selected, and its place once a row of it was seen.
+#[derive(Clone, Copy, PartialEq)]
+enum Verdict {
+    Not,
+    Selected,
+    At(usize),
 }
 
 impl<'a> Gather<'a> {
-    pub fn new(matchers: &'a [Matcher], range: (i64, i64), options: &'a MetricsOptions) -> Self {
+    pub fn new(
+        matchers: &'a [Matcher],
+        range: (i64, i64),
+        tenant: &TenantId,
+        cache: &'a SeriesCache,
+        options: &'a MetricsOptions,
+    ) -> Self {
+        let mut conditions = Conditions::new(matchers);
         Gather {
-            matchers,
+            info: conditions.is_named(TARGET_INFO),
+            conditions,
             range,
-            labeller: Labeller::new(options),
-            options,
+            cache: cache.of(tenant),
+            identities: IdentityReader::new(options),
             series: Vec::new(),
             by_labels: HashMap::default(),
             known: HashMap::default(),
-            passed_over: 0,
+            last_target: None,
             samples: 0,
         }
     }
@@ -154,10 +153,10 @@ impl<'a> Gather<'a> {
     /// Adds what another found.
     pub fn merge(&mut self, other: Vec<(Labels, Found)>) {
         for (labels, found) in other {
-            let at = self.place(labels);
+            let at = self.place(&labels);
             let own = &mut self.series[at].1;
-            self.samples += (found.times.len() + found.histograms.len()) as u64;
-            if own.times.is_empty() && own.histograms.is_empty() {
+            self.samples += found.len() as u64;
+            if own.is_empty() {
                 own.times = found.times;
                 own.values = found.values;
                 own.histograms = found.histograms;
@@ -170,115 +169,139 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Takes in the rows of a batch.
-    pub fn add(&mut self, columns: &Columns<'_>) -> Result<(), QueryError> {
-        let mut names = Names::new(self.options);
-        let info = self.may_be_named(TARGET_INFO);
-        for at in 0..columns.rows {
-            let scope = columns.scope_name.value(at);
-            let verbatim = scope == prometheus::SCOPE;
-            if scope == prometheus::METADATA_SCOPE {
-                continue;
-            }
-            let row = Row {
-                // Hexadecimal digits, always.
-                id: u128::from_str_radix(columns.id.value(at), 16).unwrap_or_default(),
-                kind: kind(columns.metric_type.value(at)),
-                name: names.of(columns, at, verbatim),
-                verbatim,
-                delta: columns.temporality.value(at) == "delta",
-                at,
-            };
-            match row.kind {
-                MetricType::Gauge | MetricType::Sum => self.number(columns, &row),
-                MetricType::Histogram => self.explicit(columns, &row),
-                MetricType::ExponentialHistogram => self.exponential(columns, &row),
-                MetricType::Summary => self.summary(columns, &row),
-            }
-            if info && !verbatim {
-                self.info(columns, at);
+    /// Takes in the rows of a batch, whose series may be known or not.
+    pub fn add(&mut self, batch: &RecordBatch) -> Result<(), QueryError> {
+        let columns = Columns::new(batch)?;
+        let (samples, texts) = (Samples::new(batch)?, Texts::of_distributions(batch)?);
+        let ids: Vec<u128> = (0..columns.rows).map(|row| columns.id(row)).collect();
+        // Each row may be a sample, of a series that came before.
+        let mut read: HashMap<u128, Known, FixedState> = HashMap::default();
+        for (row, known) in self.cache.series(&ids).into_iter().enumerate() {
+            let known = known.unwrap_or_else(|| {
+                let read = read.entry(ids[row]).or_insert_with(|| {
+                    let read = vec![(ids[row], self.read(&columns, row))];
+                    self.cache.keep_series(read).pop().flatten()
+                });
+                read.clone()
+            });
+            if let Some(identity) = known.filter(|identity| self.wants(identity)) {
+                self.row(&identity, samples.as_ref(), &texts, row);
             }
         }
         Ok(())
     }
 
-    /// Whether a metric's name passes.
-    fn may_be_named(&self, name: &str) -> bool {
-        self.matchers.iter().filter(|m| m.name == METRIC_NAME).all(|m| m.matches(name))
+    /// Reads what a row says of itself.
+    pub fn read(&mut self, columns: &Columns<'_>, row: usize) -> Known {
+        self.identities.read(columns, row).map(Arc::new)
+    }
+
+    /// What is kept of series.
+    pub fn cache(&self) -> OfTenant<'a> {
+        self.cache
+    }
+
+    /// Which rows of a granule are worth asking for; never wrongly false.
+    pub fn may_want(&mut self, granule: &Granule) -> Vec<bool> {
+        match self.info {
+            // Their resources may be selected, whatever they are themselves.
+            true => vec![true; granule.rows.len()],
+            false => granule.may_select(&mut self.conditions),
+        }
+    }
+
+    /// Whether something of a series may be selected.
+    pub fn wants(&mut self, identity: &Identity) -> bool {
+        let tells = |target: &Arc<Target>| self.conditions.select(&target.labels);
+        let info = self.info && identity.target.as_ref().is_some_and(tells);
+        info || self.may_select(identity)
+    }
+
+    /// Whether a series, or a part of a distribution, may be selected.
+    fn may_select(&mut self, identity: &Identity) -> bool {
+        let suffixes = match identity.kind {
+            MetricType::Gauge | MetricType::Sum => return self.verdict(identity) != Verdict::Not,
+            MetricType::Histogram if !identity.verbatim => ["_bucket", "_count", "_sum"],
+            MetricType::Summary => ["", "_count", "_sum"],
+            MetricType::Histogram | MetricType::ExponentialHistogram => {
+                return self.conditions.select(&identity.labels);
+            }
+        };
+        let name = identity.labels.metric_name();
+        suffixes.iter().any(|suffix| self.conditions.is_named(&format!("{name}{suffix}")))
+            && self.conditions.may_select_parts(&identity.labels)
+    }
+
+    fn verdict(&mut self, identity: &Identity) -> Verdict {
+        if let Some(verdict) = self.known.get(&identity.id) {
+            return *verdict;
+        }
+        if !self.conditions.select(&identity.labels) {
+            return Verdict::Not;
+        }
+        self.known.insert(identity.id, Verdict::Selected);
+        Verdict::Selected
     }
 
     /// The place of the series with these labels, if it is selected.
-    fn select(&mut self, labels: Labels) -> Option<usize> {
-        self.matchers.iter().all(|m| m.matches(labels.get(&m.name))).then(|| self.place(labels))
+    fn select(&mut self, labels: &Labels) -> Option<usize> {
+        self.conditions.select(labels).then(|| self.place(labels))
     }
 
-    fn place(&mut self, labels: Labels) -> usize {
-        if let Some(at) = self.by_labels.get(&labels) {
+    fn place(&mut self, labels: &Labels) -> usize {
+        if let Some(at) = self.by_labels.get(labels) {
             return *at;
         }
         self.series.push((labels.clone(), Found::default()));
-        self.by_labels.insert(labels, self.series.len() - 1);
+        self.by_labels.insert(labels.clone(), self.series.len() - 1);
         self.series.len() - 1
     }
 
-    /// The labels of a row, without name.
-    fn pairs(&mut self, columns: &Columns<'_>, row: &Row) -> Pairs {
-        if row.verbatim {
-            return verbatim(columns.attributes.value(row.at));
+    /// Takes in a row of a series that is wanted. Where only labels are asked for there are no samples, but
+    /// the texts of distributions.
+    pub fn row(&mut self, identity: &Identity, samples: Option<&Samples<'_>>, texts: &Texts<'_>, row: usize) {
+        if identity.is_number() {
+            self.number(identity, samples, row);
+        } else if self.may_select(identity) {
+            match (identity.kind, samples) {
+                (_, None) => self.without_samples(identity, texts.first(row)),
+                (MetricType::ExponentialHistogram, Some(samples)) => self.exponential(identity, samples, row),
+                (MetricType::Summary, Some(samples)) => self.summary(identity, samples, row),
+                (_, Some(samples)) => self.explicit(identity, samples, row),
+            }
         }
-        let mut pairs = self.labeller.attributes(columns.attributes.value(row.at));
-        pairs.extend(self.labeller.scope(columns.scope_name.value(row.at), columns.scope_version.value(row.at)));
-        // What identifies the target wins over an attribute of the same name.
-        let resource: &Resource =
-            self.labeller.resource(columns.resource.value(row.at), columns.service_name.value(row.at));
-        pairs.extend(resource.labels.iter().cloned());
-        pairs
+        if let Some(target) = identity.target.as_ref().filter(|_| self.info) {
+            self.info(target, samples, row);
+        }
     }
 
-    /// Remembers what a row is; of those that are passed over only so many, since nothing counts them.
-    fn remember(&mut self, id: u128, place: Option<usize>) {
-        self.passed_over += usize::from(place.is_none());
-        if self.passed_over > MOST_PASSED_OVER {
-            self.known.retain(|_, place| place.is_some());
-            self.passed_over = 0;
-        }
-        self.known.insert(id, place);
-    }
-
-    fn number(&mut self, columns: &Columns<'_>, row: &Row) {
-        let place = match self.known.get(&row.id) {
-            Some(place) => *place,
-            None => {
-                let place = match self.may_be_named(&row.name) {
-                    true => {
-                        let labels = with(&self.pairs(columns, row), &row.name, None);
-                        self.select(labels)
-                    }
-                    false => None,
-                };
-                self.remember(row.id, place);
+    fn number(&mut self, identity: &Identity, samples: Option<&Samples<'_>>, row: usize) {
+        let place = match self.verdict(identity) {
+            Verdict::Not => return,
+            Verdict::At(place) => place,
+            Verdict::Selected => {
+                let place = self.place(&identity.labels);
+                self.known.insert(identity.id, Verdict::At(place));
+                self.series[place].1.delta |= identity.delta && identity.kind == MetricType::Sum;
                 place
             }
         };
-        let (Some(place), Some(samples)) = (place, &columns.samples) else { return };
-        let found = &mut self.series[place].1;
-        found.delta |= row.delta && row.kind == MetricType::Sum;
-        self.samples += numbers(samples, row.at, self.range, found);
+        if let Some(samples) = samples {
+            self.samples += numbers(samples, row, self.range, &mut self.series[place].1);
+        }
     }
 
-    fn explicit(&mut self, columns: &Columns<'_>, row: &Row) {
-        let pairs = self.pairs(columns, row);
-        let Some(samples) = &columns.samples else { return self.parts_without_samples(columns, &pairs, row) };
-        let mut parts = Parts { gather: self, pairs: &pairs, row, places: HashMap::new() };
-        for at in 0..samples.len(row.at) {
-            let Some(time) = parts.gather.time(samples, row.at, at) else { continue };
-            let Some(count) = samples.counts.get(row.at, at) else {
+    fn explicit(&mut self, identity: &Identity, samples: &Samples<'_>, row: usize) {
+        let mut parts = Parts { gather: self, identity, places: HashMap::new() };
+        for at in 0..samples.len(row) {
+            let Some(time) = parts.gather.time(samples, row, at) else { continue };
+            let Some(count) = samples.counts.get(row, at) else {
                 parts.end(time);
                 continue;
             };
-            let (count, sum) = (count as u64 as f64, samples.sums.get(row.at, at));
-            let explicit = samples.buckets(row.at, at).and_then(distribution::explicit).unwrap_or_default();
-            if row.verbatim {
+            let (count, sum) = (count as u64 as f64, samples.sums.get(row, at));
+            let explicit = samples.buckets(row, at).and_then(distribution::explicit).unwrap_or_default();
+            if identity.verbatim {
                 parts.native(time, distribution::custom(&explicit, count, sum.unwrap_or(f64::NAN)));
                 continue;
             }
@@ -295,21 +318,13 @@ impl<'a> Gather<'a> {
         }
     }
 
-    fn exponential(&mut self, columns: &Columns<'_>, row: &Row) {
-        if !self.may_be_named(&row.name) {
-            return;
-        }
-        let pairs = self.pairs(columns, row);
-        let Some(samples) = &columns.samples else {
-            self.select(with(&pairs, &row.name, None));
-            return;
-        };
-        let mut parts = Parts { gather: self, pairs: &pairs, row, places: HashMap::new() };
-        for at in 0..samples.len(row.at) {
-            let Some(time) = parts.gather.time(samples, row.at, at) else { continue };
-            let sum = samples.sums.get(row.at, at).unwrap_or(f64::NAN);
-            let count = samples.counts.get(row.at, at).map(|count| count as u64 as f64);
-            match count.zip(samples.buckets(row.at, at)) {
+    fn exponential(&mut self, identity: &Identity, samples: &Samples<'_>, row: usize) {
+        let mut parts = Parts { gather: self, identity, places: HashMap::new() };
+        for at in 0..samples.len(row) {
+            let Some(time) = parts.gather.time(samples, row, at) else { continue };
+            let sum = samples.sums.get(row, at).unwrap_or(f64::NAN);
+            let count = samples.counts.get(row, at).map(|count| count as u64 as f64);
+            match count.zip(samples.buckets(row, at)) {
                 Some((count, text)) => {
                     if let Some(histogram) = distribution::exponential(text, count, sum) {
                         parts.native(time, histogram);
@@ -320,34 +335,31 @@ impl<'a> Gather<'a> {
         }
     }
 
-    fn summary(&mut self, columns: &Columns<'_>, row: &Row) {
-        let pairs = self.pairs(columns, row);
-        let Some(samples) = &columns.samples else { return self.parts_without_samples(columns, &pairs, row) };
-        let mut parts = Parts { gather: self, pairs: &pairs, row, places: HashMap::new() };
-        for at in 0..samples.len(row.at) {
-            let Some(time) = parts.gather.time(samples, row.at, at) else { continue };
-            let Some(count) = samples.counts.get(row.at, at) else {
+    fn summary(&mut self, identity: &Identity, samples: &Samples<'_>, row: usize) {
+        let mut parts = Parts { gather: self, identity, places: HashMap::new() };
+        for at in 0..samples.len(row) {
+            let Some(time) = parts.gather.time(samples, row, at) else { continue };
+            let Some(count) = samples.counts.get(row, at) else {
                 parts.end(time);
                 continue;
             };
-            let summary = samples.buckets(row.at, at).and_then(distribution::summary).unwrap_or_default();
+            let summary = samples.buckets(row, at).and_then(distribution::summary).unwrap_or_default();
             for quantile in summary.quantiles {
                 parts.float("", Some(("quantile", quantile.quantile)), time, quantile.value);
             }
             parts.float("_count", None, time, count as u64 as f64);
-            parts.float("_sum", None, time, samples.sums.get(row.at, at).unwrap_or(f64::NAN));
+            parts.float("_sum", None, time, samples.sums.get(row, at).unwrap_or(f64::NAN));
         }
     }
 
-    /// The parts of a histogram or summary, where only labels are asked for.
-    fn parts_without_samples(&mut self, columns: &Columns<'_>, pairs: &Pairs, row: &Row) {
-        let text = columns.distribution(row.at);
-        let mut parts = Parts { gather: self, pairs, row, places: HashMap::new() };
-        if row.verbatim {
+    /// The parts of a distribution, where only labels are asked for.
+    fn without_samples(&mut self, identity: &Identity, text: Option<&str>) {
+        let mut parts = Parts { gather: self, identity, places: HashMap::new() };
+        if !identity.has_bounds() {
             parts.place("", None);
             return;
         }
-        if row.kind == MetricType::Histogram {
+        if identity.kind == MetricType::Histogram {
             let explicit = text.and_then(distribution::explicit).unwrap_or_default();
             for bound in explicit.bounds.into_iter().chain([f64::INFINITY]) {
                 parts.place("_bucket", Some(("le", bound)));
@@ -361,21 +373,22 @@ impl<'a> Gather<'a> {
         parts.place("_sum", None);
     }
 
-    fn info(&mut self, columns: &Columns<'_>, at: usize) {
-        let resource = self.labeller.resource(columns.resource.value(at), columns.service_name.value(at));
-        // Without a target there is nothing to join with, and nothing to tell.
-        if resource.labels.is_empty() || resource.info.is_empty() {
-            return;
-        }
-        let target = resource.labels.iter().filter(|(name, _)| matches!(name.as_str(), "job" | "instance"));
-        let pairs: Pairs = resource.info.iter().chain(target).cloned().collect();
-        let Some(place) = self.select(with(&pairs, TARGET_INFO, None)) else { return };
-        let Some(samples) = &columns.samples else { return };
-        let (count, range) = (samples.len(at), self.range);
+    /// A row's resource sent while it has samples.
+    fn info(&mut self, target: &Arc<Target>, samples: Option<&Samples<'_>>, row: usize) {
+        let place = match &self.last_target {
+            Some((last, place)) if Arc::ptr_eq(last, target) => *place,
+            _ => {
+                let place = self.select(&target.labels);
+                self.last_target = Some((target.clone(), place));
+                place
+            }
+        };
+        let (Some(place), Some(samples)) = (place, samples) else { return };
+        let (count, range) = (samples.len(row), self.range);
         let found = &mut self.series[place].1;
         let mut last = i64::MIN;
         for sample in 0..count {
-            let Some(time) = samples.times.get(at, sample).map(to_millis) else { continue };
+            let Some(time) = samples.times.get(row, sample).map(to_millis) else { continue };
             let due = time >= last.saturating_add(INFO_EVERY) || sample + 1 == count;
             if due && (range.0..=range.1).contains(&time) {
                 last = time;
@@ -394,8 +407,7 @@ impl<'a> Gather<'a> {
 /// The series that one row's distribution becomes.
 struct Parts<'g, 'a, 'r> {
     gather: &'g mut Gather<'a>,
-    pairs: &'r Pairs,
-    row: &'r Row,
+    identity: &'r Identity,
     /// By suffix and bound.
     places: HashMap<(&'static str, u64), Option<usize>>,
 }
@@ -406,9 +418,9 @@ impl Parts<'_, '_, '_> {
         if let Some(place) = self.places.get(&key) {
             return *place;
         }
-        let name = format!("{}{suffix}", self.row.name);
-        let place = match self.gather.may_be_named(&name) {
-            true => self.gather.select(with(self.pairs, &name, bound)),
+        let name = format!("{}{suffix}", self.identity.labels.metric_name());
+        let place = match self.gather.conditions.is_named(&name) {
+            true => self.gather.select(&self.identity.part(suffix, bound)),
             false => None,
         };
         self.places.insert(key, place);
@@ -418,7 +430,7 @@ impl Parts<'_, '_, '_> {
     fn float(&mut self, suffix: &'static str, bound: Option<(&str, f64)>, time: i64, value: f64) {
         if let Some(place) = self.place(suffix, bound) {
             let found = &mut self.gather.series[place].1;
-            found.delta |= self.row.delta;
+            found.delta |= self.identity.delta;
             found.push(time, value);
             self.gather.samples += 1;
         }
@@ -427,7 +439,7 @@ impl Parts<'_, '_, '_> {
     fn native(&mut self, time: i64, histogram: Histogram) {
         if let Some(place) = self.place("", None) {
             let found = &mut self.gather.series[place].1;
-            found.delta |= self.row.delta;
+            found.delta |= self.identity.delta;
             found.histograms.push((time, Arc::new(histogram)));
             self.gather.samples += 1;
         }
@@ -441,50 +453,6 @@ impl Parts<'_, '_, '_> {
     }
 }
 
-/// Prometheus' names of rows; rows of one metric lie together.
-pub(super) struct Names<'a> {
-    options: &'a MetricsOptions,
-    last: Option<(Metric, String)>,
-}
-
-impl<'a> Names<'a> {
-    pub(super) fn new(options: &'a MetricsOptions) -> Self {
-        Names { options, last: None }
-    }
-
-    pub(super) fn of(&mut self, columns: &Columns<'_>, at: usize, verbatim: bool) -> String {
-        let (name, unit) = (columns.name.value(at), columns.unit.value(at));
-        if verbatim {
-            return name.to_owned();
-        }
-        let (kind, monotonic) = (kind(columns.metric_type.value(at)), columns.monotonic.value(at));
-        if let Some((last, shown)) = &self.last
-            && (last.name.as_str(), last.unit.as_str(), last.metric_type, last.monotonic)
-                == (name, unit, kind, monotonic)
-        {
-            return shown.clone();
-        }
-        let (name, unit) = (name.to_owned(), unit.to_owned());
-        let metric = Metric { name, unit, metric_type: kind, monotonic, ..Default::default() };
-        let shown = metric_name(&metric, self.options.strategy);
-        self.last = Some((metric, shown.clone()));
-        shown
-    }
-}
-
-/// The type that a name means.
-pub(super) fn kind(name: &str) -> MetricType {
-    let all = [MetricType::Sum, MetricType::Histogram, MetricType::ExponentialHistogram, MetricType::Summary];
-    all.into_iter().find(|kind| kind.as_str() == name).unwrap_or(MetricType::Gauge)
-}
-
-pub(super) fn with(pairs: &Pairs, name: &str, bound: Option<(&str, f64)>) -> Labels {
-    let bound = bound.map(|(label, value)| (label, number::format(value)));
-    let all = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let all = all.chain(bound.as_ref().map(|(label, value)| (*label, value.as_str())));
-    Labels::new(all.chain([(METRIC_NAME, name)]))
-}
-
 /// The numbers of a row in range; how many.
 fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Found) -> u64 {
     let before = found.times.len();
@@ -492,9 +460,9 @@ fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Fou
     let values = |at: usize| samples.values.get(row, at);
     let ints = |at: usize| samples.ints.get(row, at).map(|int| int as f64);
     if let (Some(times), Some(values)) = (samples.times.all(row), samples.values.all(row)) {
-        found.extend(times, values.iter().copied(), in_range);
+        found.extend(times, values, |value| value, range);
     } else if let (Some(times), Some(ints)) = (samples.times.all(row), samples.ints.all(row)) {
-        found.extend(times, ints.iter().map(|int| *int as f64), in_range);
+        found.extend(times, ints, |int| int as f64, range);
     } else {
         for at in 0..samples.len(row) {
             let Some(time) = samples.times.get(row, at).map(to_millis).filter(in_range) else { continue };
@@ -509,5 +477,6 @@ fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Fou
 }
 
 pub(super) fn to_millis(nanos: i64) -> i64 {
-    nanos.div_euclid(1_000_000)
+    // Division of what is not negative is the faster one.
+    if nanos >= 0 { (nanos as u64 / 1_000_000) as i64 } else { nanos.div_euclid(1_000_000) }
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bonghwa_model::metrics::MetricType;
-use bonghwa_model::prometheus;
-use bonghwa_promql::{Labels, METRIC_NAME, Matcher};
+use bonghwa_promql::Labels;
 use futures::TryStreamExt;
 
-use super::columns::{self, Columns};
+use super::columns::{self, Columns, Texts};
+use super::conditions::Conditions;
 use super::distribution;
-use super::gather::{Names, kind, with};
-use super::labels::{Labeller, MetricsOptions, Pairs, verbatim};
+use super::identity::{Identity, IdentityReader};
+use super::labels::MetricsOptions;
 use super::read::{self, Wanted};
 use crate::alive::Alive;
 use crate::plan::Source;
@@ -39,33 +39,23 @@ pub(crate) async fn identities(
 ) -> Result<Identities, QueryError> {
     let plan = Arc::new(read::plan(source, view, columns::of_series(false), wanted.predicate()).await?);
     let mut all = Identities::default();
-    let mut labeller = Labeller::new(options);
+    let (mut identities, mut conditions) = (IdentityReader::new(options), Conditions::new(&wanted.matchers));
     for unit in &plan.units {
         let batches = scan::open(&plan, unit).await.map_err(|error| QueryError::of_stream(&error))?;
         let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
         while let Some(batch) = batches.try_next().await? {
             alive.check()?;
-            let columns = Columns::new(&batch)?;
-            let mut names = Names::new(options);
+            let (columns, texts) = (Columns::new(&batch)?, Texts::of_distributions(&batch)?);
             for at in 0..columns.rows {
-                if columns.scope_name.value(at) == prometheus::METADATA_SCOPE {
+                if all.whole.contains(&columns.id(at)) {
                     continue;
                 }
-                // Hexadecimal digits, always.
-                let id = u128::from_str_radix(columns.id.value(at), 16).unwrap_or_default();
-                if all.whole.contains(&id) {
-                    continue;
-                }
-                let own = columns.scope_name.value(at) == prometheus::SCOPE;
-                let name = names.of(&columns, at, own);
-                let pairs = pairs(&mut labeller, &columns, at, own);
-                let selects =
-                    |labels: &Labels| wanted.matchers.iter().all(|m: &Matcher| m.matches(labels.get(&m.name)));
-                let parts = parts(&columns, at, own, &name, &pairs);
-                match parts.iter().filter(|labels| selects(labels)).count() {
+                let Some(identity) = identities.read(&columns, at) else { continue };
+                let parts = parts(&identity, texts.first(at));
+                match parts.iter().filter(|labels| conditions.select(labels)).count() {
                     0 => {}
-                    selected if selected == parts.len() => drop(all.whole.insert(id)),
-                    _ => all.partly = Some(name),
+                    selected if selected == parts.len() => drop(all.whole.insert(identity.id)),
+                    _ => all.partly = Some(identity.labels.metric_name().to_owned()),
                 }
                 if all.whole.len() > most || all.partly.is_some() {
                     return Ok(all);
@@ -76,36 +66,19 @@ pub(crate) async fn identities(
     Ok(all)
 }
 
-/// The labels of a row, without name.
-pub(super) fn pairs(labeller: &mut Labeller<'_>, columns: &Columns<'_>, at: usize, own: bool) -> Pairs {
-    if own {
-        return verbatim(columns.attributes.value(at));
+/// The series that a row is, by the text of one of its distributions.
+fn parts(identity: &Identity, text: Option<&str>) -> Vec<Labels> {
+    if !identity.has_bounds() {
+        return vec![identity.labels.clone()];
     }
-    let mut pairs = labeller.attributes(columns.attributes.value(at));
-    pairs.extend(labeller.scope(columns.scope_name.value(at), columns.scope_version.value(at)));
-    pairs.extend(labeller.resource(columns.resource.value(at), columns.service_name.value(at)).labels.clone());
-    pairs
-}
-
-/// The series that a row is.
-fn parts(columns: &Columns<'_>, at: usize, own: bool, name: &str, pairs: &Pairs) -> Vec<Labels> {
-    let whole = with(pairs, name, None);
-    let kind = kind(columns.metric_type.value(at));
-    if own || !matches!(kind, MetricType::Histogram | MetricType::Summary) {
-        return vec![whole];
-    }
-    // Where rows may be deleted they come as samples.
-    let of_sample = || columns.samples.as_ref().and_then(|samples| samples.buckets(at, 0));
-    let text = columns.distribution(at).or_else(of_sample);
-    let suffixed = |suffix: &str| whole.builder().set(METRIC_NAME, &format!("{name}{suffix}")).build();
-    let mut parts = vec![suffixed("_count"), suffixed("_sum")];
-    if kind == MetricType::Histogram {
+    let mut parts = vec![identity.part("_count", None), identity.part("_sum", None)];
+    if identity.kind == MetricType::Histogram {
         let bounds = text.and_then(distribution::explicit).unwrap_or_default().bounds;
         let bounds = bounds.into_iter().chain([f64::INFINITY]);
-        parts.extend(bounds.map(|bound| with(pairs, &format!("{name}_bucket"), Some(("le", bound)))));
+        parts.extend(bounds.map(|bound| identity.part("_bucket", Some(("le", bound)))));
     } else {
         let quantiles = text.and_then(distribution::summary).unwrap_or_default().quantiles;
-        parts.extend(quantiles.iter().map(|q| with(pairs, name, Some(("quantile", q.quantile)))));
+        parts.extend(quantiles.iter().map(|q| identity.part("", Some(("quantile", q.quantile)))));
     }
     parts
 }

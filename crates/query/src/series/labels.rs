@@ -1,9 +1,13 @@
 //! The labels of a metric's series, as Prometheus' OTLP receiver makes them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bonghwa_model::prometheus_names::{self as names, Strategy};
 use bonghwa_model::{Value, json};
+use bonghwa_promql::Labels;
+
+use super::identity;
 
 /// How OpenTelemetry's metrics are shown.
 #[derive(Clone, Debug, Default)]
@@ -22,13 +26,25 @@ pub(super) const UNKNOWN_SERVICE: &str = "unknown_service";
 /// Labels without the metric's name, by name; a name may come twice.
 pub(super) type Pairs = Vec<(String, String)>;
 
+/// The series that describes each resource.
+pub(super) const TARGET_INFO: &str = "target_info";
+
 /// What a resource says of all its series.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resource {
     /// `job`, `instance`, and promoted attributes.
     pub labels: Pairs,
-    /// All others: they are labels of `target_info`.
-    pub info: Pairs,
+    /// Without `job` and `instance` there is nothing to join with, and without others nothing to tell.
+    pub target: Option<Arc<Target>>,
+}
+
+/// A series of `target_info`.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// With its name.
+    pub labels: Labels,
+    /// What it takes in memory, roughly.
+    pub bytes: usize,
 }
 
 /// Turns attributes into labels; what resources became is kept.
@@ -76,7 +92,7 @@ impl<'a> Labeller<'a> {
                 info.push(pair());
             }
         }
-        Resource { labels, info: joined(info) }
+        Resource { target: target(&labels, info), labels }
     }
 
     /// The labels of a point's attributes, given as JSON.
@@ -95,6 +111,17 @@ impl<'a> Labeller<'a> {
         let labels = labels.into_iter().filter(|(_, value)| self.options.promote_scope && !value.is_empty());
         labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
+}
+
+/// The series of a resource with these labels and other attributes.
+fn target(labels: &Pairs, info: Pairs) -> Option<Arc<Target>> {
+    if labels.is_empty() || info.is_empty() {
+        return None;
+    }
+    let target = labels.iter().filter(|(name, _)| matches!(name.as_str(), "job" | "instance"));
+    let pairs: Pairs = joined(info).into_iter().chain(target.cloned()).collect();
+    let labels = identity::named(&pairs, TARGET_INFO);
+    Some(Arc::new(Target { bytes: identity::bytes(&labels), labels }))
 }
 
 /// The labels of a series that came with Prometheus' own: its attributes as they are.
@@ -146,7 +173,8 @@ mod tests {
             "s",
         );
         assert_eq!(resource.labels, pairs(&[("job", "n/s"), ("instance", "i"), ("k8s_pod_name", "p")]));
-        assert_eq!(resource.info, pairs(&[("k8s_pod_name", "p"), ("zone", "1")]));
+        let info = r#"{__name__="target_info", instance="i", job="n/s", k8s_pod_name="p", zone="1"}"#;
+        assert_eq!(resource.target.as_ref().map(|target| target.labels.to_string()), Some(info.to_owned()));
         assert!(labeller.resource("{}", UNKNOWN_SERVICE).labels.is_empty());
     }
 

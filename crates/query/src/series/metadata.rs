@@ -12,7 +12,7 @@ use bonghwa_model::prometheus_names::metric_name;
 use bonghwa_model::{Value, json};
 use futures::TryStreamExt;
 
-use super::gather::kind;
+use super::identity::kind;
 use super::labels::MetricsOptions;
 use super::read;
 use crate::alive::Alive;

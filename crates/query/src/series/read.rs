@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use bonghwa_block::{Column, Predicate};
+use bonghwa_block::{Column, Predicate, RowRange};
 use bonghwa_cluster::seam;
 use bonghwa_promql::{Labels, METRIC_NAME, MatchOp, Matcher};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 
-use super::columns::{self, Columns};
+use super::block::Block;
+use super::cache::SeriesCache;
+use super::columns;
 use super::gather::{Found, Gather};
-use super::labels::{MetricsOptions, UNKNOWN_SERVICE};
+use super::labels::{MetricsOptions, TARGET_INFO, UNKNOWN_SERVICE};
 use crate::alive::Alive;
 use crate::plan::{self, Source, TablePlan, Unit};
 use crate::view::View;
@@ -20,6 +22,9 @@ use crate::{QueryError, SeriesLimits, scan};
 const SAMPLE_BYTES: u64 = 16;
 /// Bytes of a series in memory without its samples, roughly.
 const SERIES_BYTES: u64 = 512;
+
+/// Rows between two looks at what was gathered.
+const ROWS: usize = 1024;
 
 /// Which series, of what time.
 #[derive(Clone)]
@@ -57,8 +62,8 @@ impl Wanted {
     }
 
     /// The one name that matchers ask for. `target_info` is made of all metrics.
-    fn metric_names(&self) -> Option<Vec<String>> {
-        self.equal(METRIC_NAME).filter(|name| *name != "target_info").map(|name| vec![name.to_owned()])
+    pub(super) fn metric_names(&self) -> Option<Vec<String>> {
+        self.equal(METRIC_NAME).filter(|name| *name != TARGET_INFO).map(|name| vec![name.to_owned()])
     }
 
     /// Services whose series can have the job that matchers ask for: `namespace/name` is that of `name`,
@@ -70,46 +75,92 @@ impl Wanted {
     }
 }
 
-/// The series of one tenant.
-pub(crate) async fn read(
-    source: &Source,
-    view: &View,
-    wanted: &Wanted,
-    options: &Arc<MetricsOptions>,
+/// What ends a read.
+#[derive(Clone, Copy)]
+pub(super) struct Within<'a> {
     bounds: Bounds,
-    alive: &Arc<Alive>,
-) -> Result<Vec<(Labels, Found)>, QueryError> {
-    let columns = columns::of_series(wanted.samples);
-    let plan = Arc::new(plan(source, view, columns, wanted.predicate()).await?);
-    let shares = by_time(&plan, bounds.tasks);
-    let reading = shares.into_iter().map(|units| {
-        let (plan, wanted, options, alive) = (plan.clone(), wanted.clone(), options.clone(), alive.clone());
-        // Of its own, so that decoding uses more than one core; it ends with the query.
-        let task = seam::spawn(async move {
-            let mut gather = Gather::new(&wanted.matchers, wanted.range, &options);
-            for unit in units {
-                let batches = scan::open(&plan, &unit).await.map_err(|error| QueryError::of_stream(&error))?;
-                let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
-                while let Some(batch) = batches.try_next().await? {
-                    gather.add(&Columns::new(&batch)?)?;
-                    check(gather.size(), bounds)?;
-                    alive.check()?;
+    alive: &'a Alive,
+}
+
+/// What reads of an engine have in common.
+#[derive(Clone)]
+pub(crate) struct Reading {
+    pub(crate) options: Arc<MetricsOptions>,
+    pub(crate) cache: Arc<SeriesCache>,
+    pub(crate) bounds: Bounds,
+    pub(crate) alive: Arc<Alive>,
+}
+
+impl Reading {
+    fn gather<'a>(&'a self, source: &Source, wanted: &'a Wanted) -> Gather<'a> {
+        Gather::new(&wanted.matchers, wanted.range, &source.tenant, &self.cache, &self.options)
+    }
+
+    fn within(&self) -> Within<'_> {
+        Within { bounds: self.bounds, alive: &self.alive }
+    }
+
+    /// The series of some parts, one after another.
+    async fn parts(
+        &self,
+        source: &Source,
+        plan: &Arc<TablePlan>,
+        parts: &[Part],
+        wanted: &Wanted,
+    ) -> Result<Vec<(Labels, Found)>, QueryError> {
+        let mut gather = self.gather(source, wanted);
+        for Part { unit, granules } in parts {
+            if let (Unit::Block(block), Some(granules)) = (&**unit, granules)
+                && let Some(reader) = block.reader()
+            {
+                let block = Block { reader, tenant: &source.tenant, wanted, within: self.within() };
+                block.read(granules, &mut gather).await?;
+                continue;
+            }
+            let batches = scan::open(plan, unit).await.map_err(|error| QueryError::of_stream(&error))?;
+            let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
+            while let Some(batch) = batches.try_next().await? {
+                // A tail comes as one batch, of as many series as there are.
+                for first in (0..batch.num_rows()).step_by(ROWS) {
+                    gather.add(&batch.slice(first, ROWS.min(batch.num_rows() - first)))?;
+                    self.within().check(&gather)?;
                     tokio::task::yield_now().await;
                 }
             }
-            Ok::<_, QueryError>(gather.finish())
-        });
+        }
+        Ok(gather.finish())
+    }
+}
+
+/// The series of one tenant.
+pub(crate) async fn read(
+    source: &Arc<Source>,
+    view: &View,
+    wanted: &Wanted,
+    reading: &Reading,
+) -> Result<Vec<(Labels, Found)>, QueryError> {
+    let columns = columns::of_series(wanted.samples);
+    let plan = Arc::new(plan(source, view, columns, wanted.predicate()).await?);
+    let mut shares = by_time(&plan, reading.bounds.tasks);
+    if reading.bounds.tasks == 1 {
+        let parts = shares.pop().unwrap_or_default();
+        return reading.parts(source, &plan, &parts, wanted).await;
+    }
+    let shared = shares.into_iter().map(|parts| {
+        let (source, plan, wanted, reading) = (source.clone(), plan.clone(), wanted.clone(), reading.clone());
+        // Of its own, so that decoding uses more than one core; it ends with the query.
+        let task = seam::spawn(async move { reading.parts(&source, &plan, &parts, &wanted).await });
         async move { task.join().await.unwrap_or_else(|| Err(QueryError::Internal("a read was stopped".into()))) }
     });
-    let mut shares = try_join_all(reading).await?.into_iter();
+    let mut shares = try_join_all(shared).await?.into_iter();
     let first = shares.next().unwrap_or_default();
     if shares.len() == 0 {
         return Ok(first);
     }
-    let mut all = Gather::new(&wanted.matchers, wanted.range, options);
+    let mut all = reading.gather(source, wanted);
     for found in std::iter::once(first).chain(shares) {
         all.merge(found);
-        check(all.size(), bounds)?;
+        reading.within().check(&all)?;
     }
     Ok(all.finish())
 }
@@ -124,44 +175,76 @@ pub(super) async fn plan(
     plan::plan_with(source, view, columns, columns::of_samples(), predicate, true).await
 }
 
+/// A unit to read: of a block that can be read by rows only some granules.
+struct Part {
+    unit: Arc<Unit>,
+    granules: Option<Vec<RowRange>>,
+}
+
+impl Part {
+    /// A unit in parts of about so many rows at least.
+    fn of(unit: Arc<Unit>, rows: u64) -> Vec<Part> {
+        let granules = match &*unit {
+            Unit::Block(block) if !unit.may_hold_deleted() => block.granules(),
+            _ => None,
+        };
+        let Some(granules) = granules else { return vec![Part { unit, granules: None }] };
+        let mut parts: Vec<Part> = Vec::new();
+        for granule in granules {
+            match parts.last_mut().filter(|last| last.rows() < rows).and_then(|last| last.granules.as_mut()) {
+                Some(last) => last.push(granule),
+                None => parts.push(Part { unit: unit.clone(), granules: Some(vec![granule]) }),
+            }
+        }
+        parts
+    }
+
+    fn rows(&self) -> u64 {
+        let of_granules = |granules: &Vec<RowRange>| granules.iter().map(|granule| granule.rows.len() as u64).sum();
+        self.granules.as_ref().map_or_else(|| self.unit.rows(), of_granules)
+    }
+}
+
 /// The units in the order of time, shared out over so many tasks, so that samples of a series come
 /// nearly sorted, and those of one task before those of the next.
-fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Arc<Unit>>> {
+fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Part>> {
     let mut units = plan.units.clone();
     units.sort_by_key(|unit| unit.time());
     let total: u64 = units.iter().map(|unit| unit.rows()).sum();
     let each = (total / tasks.max(1) as u64).max(1);
-    let mut shares: Vec<Vec<Arc<Unit>>> = vec![Vec::new()];
+    let mut shares: Vec<Vec<Part>> = vec![Vec::new()];
     let mut rows = 0;
-    for unit in units {
+    for part in units.into_iter().flat_map(|unit| Part::of(unit, each)) {
         if rows >= each && shares.len() < tasks {
             shares.push(Vec::new());
             rows = 0;
         }
-        rows += unit.rows();
+        rows += part.rows();
         if let Some(share) = shares.last_mut() {
-            share.push(unit);
+            share.push(part);
         }
     }
     shares
 }
 
-/// Fails where a read holds more than it may.
-pub(super) fn check((series, samples): (usize, u64), bounds: Bounds) -> Result<(), QueryError> {
-    let SeriesLimits { series: most_series, samples: most_samples } = bounds.limits;
-    let (series, memory) = (series as u64, bounds.memory_bytes as u64);
-    let limit = |what, reached, limit, key| Err(QueryError::Limit { what, reached, limit, key });
-    if series > most_series {
-        return limit("series", series, most_series, "query.max_series");
+impl Within<'_> {
+    /// Fails where too much was gathered, or nobody waits for it.
+    pub(super) fn check(&self, gather: &Gather<'_>) -> Result<(), QueryError> {
+        let SeriesLimits { series: most_series, samples: most_samples } = self.bounds.limits;
+        let (series, samples) = (gather.size().0 as u64, gather.size().1);
+        let limit = |what, reached, limit, key| Err(QueryError::Limit { what, reached, limit, key });
+        if series > most_series {
+            return limit("series", series, most_series, "query.max_series");
+        }
+        if samples > most_samples {
+            return limit("samples", samples, most_samples, "query.max_samples");
+        }
+        let (bytes, memory) = (bytes((series, samples)), self.bounds.memory_bytes as u64);
+        if bytes > memory {
+            return limit("bytes of series and samples", bytes, memory, "query.memory_bytes");
+        }
+        self.alive.check()
     }
-    if samples > most_samples {
-        return limit("samples", samples, most_samples, "query.max_samples");
-    }
-    let bytes = bytes((series, samples));
-    if bytes > memory {
-        return limit("bytes of series and samples", bytes, memory, "query.memory_bytes");
-    }
-    Ok(())
 }
 
 /// What so many series with so many samples hold, roughly.

@@ -15,9 +15,9 @@ use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::{EncodedBatch, IngesterClient, MetaClient, RpcError, RpcErrorKind, v1};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::sync::Mutex;
 use tokio::sync::{broadcast, watch};
 
@@ -188,8 +188,24 @@ impl Fakes {
         view: &Arc<ClusterView>,
         options: EngineOptions,
     ) -> Engine {
+        self.engine_over(self.store.clone(), reader, view, options)
+    }
+
+    /// The same, which reads blocks from a store of its own.
+    pub(crate) fn engine_over(
+        self: &Arc<Self>,
+        store: Arc<dyn ObjectStore>,
+        reader: &'static str,
+        view: &Arc<ClusterView>,
+        options: EngineOptions,
+    ) -> Engine {
         let directory = Arc::new(FakeDirectory { fakes: self.clone(), reader });
-        Engine::new(view.clone(), directory, self.store.clone(), options)
+        Engine::new(view.clone(), directory, store, options)
+    }
+
+    /// Where blocks are.
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        self.store.clone()
     }
 
     fn change(&self, change: v1::Change) -> u64 {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod cluster;
+mod counting;
 mod data;
 mod deletes;
 mod distributed;
@@ -10,6 +11,7 @@ mod limits;
 mod names;
 mod partial;
 mod pruning;
+mod series;
 mod tenants;
 mod traces;
 
