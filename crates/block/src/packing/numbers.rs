@@ -34,7 +34,8 @@ pub(super) fn pack(values: &ListArray, ints: &ListArray) -> Result<Packed, Block
     let of_ints = ints.values().as_primitive_opt::<Int64Type>().ok_or_else(|| missing("ints"))?;
     let rows = values.len();
     let mut scales = Vec::with_capacity(rows);
-    let (mut numbers, mut floats) = (Lists::new(rows), Lists::new(rows));
+    let mut numbers = Lists::<Int64Type>::new(rows);
+    let mut floats = Lists::<Float64Type>::new(rows);
     for row in 0..rows {
         let (of_row, ints_of_row) = (bounds(values, row), bounds(ints, row));
         let scale = match ints_of_row.is_empty() {
@@ -57,7 +58,7 @@ pub(super) fn pack(values: &ListArray, ints: &ListArray) -> Result<Packed, Block
         numbers.push(of_row.map(decimal));
         scales.push(Some(scale as i32));
     }
-    Ok(Packed { scales: scales.into(), numbers: numbers.finish::<Int64Type>()?, floats: floats.finish::<Float64Type>()? })
+    Ok(Packed { scales: scales.into(), numbers: numbers.finish()?, floats: floats.finish()? })
 }
 
 /// How many decimal places the values of a row have, if nearly all have few.
@@ -92,7 +93,9 @@ impl<'a> Scales<'a> {
     pub fn new(array: &'a ArrayRef) -> Result<Self, BlockError> {
         let scales = array.as_primitive_opt::<Int32Type>().ok_or_else(|| missing(SCALE))?;
         match scales.iter().flatten().find(|scale| !(0..POWERS.len() as i32).contains(scale)) {
-            Some(scale) => Err(BlockError::damaged("", format!("{SCALE} {scale} is none of 0 to {}", POWERS.len() - 1))),
+            Some(scale) => {
+                Err(BlockError::damaged("", format!("{SCALE} {scale} is none of 0 to {}", POWERS.len() - 1)))
+            }
             None => Ok(Scales(scales)),
         }
     }
@@ -107,14 +110,14 @@ impl<'a> Scales<'a> {
             return Ok(numbers.clone());
         }
         let items = numbers.values().as_primitive_opt::<Int64Type>().ok_or_else(|| missing("numbers"))?;
-        let mut ints = Lists::new(numbers.len());
+        let mut ints = Lists::<Int64Type>::new(numbers.len());
         for row in 0..numbers.len() {
             match self.get(row) {
                 None => ints.copy(items, bounds(numbers, row)),
                 Some(_) => ints.push_none(),
             }
         }
-        ints.finish::<Int64Type>()
+        ints.finish()
     }
 
     /// The floats of rows: their numbers where they have a scale, or as they are.
@@ -124,7 +127,7 @@ impl<'a> Scales<'a> {
         }
         let of_numbers = numbers.values().as_primitive_opt::<Int64Type>().ok_or_else(|| missing("numbers"))?;
         let of_floats = floats.values().as_primitive_opt::<Float64Type>().ok_or_else(|| missing("floats"))?;
-        let mut values = Lists::new(numbers.len());
+        let mut values = Lists::<Float64Type>::new(numbers.len());
         values.items.reserve(of_numbers.len() + of_floats.len());
         for row in 0..numbers.len() {
             let (of_row, floats_of_row) = (bounds(numbers, row), bounds(floats, row));
@@ -143,20 +146,20 @@ impl<'a> Scales<'a> {
                 false => float(floats_of_row.start + nth),
             }));
         }
-        values.finish::<Float64Type>()
+        values.finish()
     }
 }
 
 /// Lists of numbers that grow row by row.
-struct Lists<N> {
-    items: Vec<N>,
+struct Lists<T: ArrowPrimitiveType> {
+    items: Vec<T::Native>,
     /// Places of items that are null.
     absent: Vec<usize>,
     ends: Vec<i32>,
     valid: BooleanBufferBuilder,
 }
 
-impl<N: Copy + Default> Lists<N> {
+impl<T: ArrowPrimitiveType> Lists<T> {
     fn new(rows: usize) -> Self {
         let mut ends = Vec::with_capacity(rows + 1);
         ends.push(0);
@@ -175,7 +178,7 @@ impl<N: Copy + Default> Lists<N> {
         self.ends.push(self.items.len() as i32);
     }
 
-    fn push(&mut self, row: impl Iterator<Item = Option<N>>) {
+    fn push(&mut self, row: impl Iterator<Item = Option<T::Native>>) {
         for item in row {
             if item.is_none() {
                 self.absent.push(self.items.len());
@@ -186,19 +189,20 @@ impl<N: Copy + Default> Lists<N> {
     }
 
     /// A row as it is elsewhere; without a list where it is empty.
-    fn copy<T: ArrowPrimitiveType<Native = N>>(&mut self, items: &PrimitiveArray<T>, row: std::ops::Range<usize>) {
+    fn copy(&mut self, items: &PrimitiveArray<T>, row: std::ops::Range<usize>) {
         if row.is_empty() {
             return self.push_none();
         }
         if items.null_count() > 0 {
             let first = self.items.len();
-            self.absent.extend(row.clone().enumerate().filter(|(_, at)| items.is_null(*at)).map(|(nth, _)| first + nth));
+            self.absent
+                .extend(row.clone().enumerate().filter(|(_, at)| items.is_null(*at)).map(|(nth, _)| first + nth));
         }
         self.items.extend_from_slice(&items.values()[row]);
         self.end();
     }
 
-    fn finish<T: ArrowPrimitiveType<Native = N>>(mut self) -> Result<ListArray, BlockError> {
+    fn finish(mut self) -> Result<ListArray, BlockError> {
         let nulls = (!self.absent.is_empty()).then(|| {
             let mut valid = BooleanBufferBuilder::new(self.items.len());
             valid.append_n(self.items.len(), true);
@@ -221,18 +225,15 @@ mod tests {
 
     type Row<'a, T> = Option<&'a [Option<T>]>;
 
-    fn lists<T: ArrowPrimitiveType>(rows: &[Row<'_, T::Native>]) -> ListArray
-    where
-        T::Native: Copy + Default,
-    {
-        let mut lists = Lists::new(rows.len());
+    fn lists<T: ArrowPrimitiveType>(rows: &[Row<'_, T::Native>]) -> ListArray {
+        let mut lists = Lists::<T>::new(rows.len());
         for row in rows {
             match row {
                 Some(items) => lists.push(items.iter().copied()),
                 None => lists.push_none(),
             }
         }
-        lists.finish::<T>().unwrap()
+        lists.finish().unwrap()
     }
 
     #[test]
