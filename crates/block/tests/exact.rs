@@ -48,7 +48,7 @@ fn description_is_true(signal: Signal, seed: u64) {
     let batches = support::batches(signal, &mut rng);
     let block = support::write(signal, &batches, &support::small_options(&mut rng));
     let said = &block.block;
-    assert_eq!((said.version, said.level, said.from, said.to), (1, 0, 3, 17));
+    assert_eq!((said.version, said.level, said.from, said.to), (2, 0, 3, 17));
     assert_eq!((said.partition.as_str(), said.path.as_str()), ("p-0001", support::PATH));
     assert_eq!(said.bytes, block.bytes.len() as u64);
     assert_eq!(said.model_signal().unwrap(), signal);

@@ -9,7 +9,7 @@
 //! | | `floats` | `floats[i]`, where `numbers[i]` is null |
 //!
 //! `i` counts a row's samples from 0. Nothing is rounded: a value is written as a decimal only where reading it
-//! gives the same bits. Blocks of before 0.2 have the physical lists as they are.
+//! gives the same bits. Blocks of version 1 have the physical lists as they are.
 
 mod numbers;
 mod times;

@@ -82,7 +82,8 @@ fn scale(values: &PrimitiveArray<Float64Type>, row: std::ops::Range<usize>) -> O
 /// The integer that over a power of ten is this value, to the bit.
 fn decimal(value: f64, scale: usize) -> Option<i64> {
     let number = (value * POWERS[scale]).round();
-    let same = number.abs() < MOST && (number / POWERS[scale]).to_bits() == value.to_bits();
+    // Of zeros only one is an integer.
+    let same = number.abs() < MOST && (number as i64 as f64 / POWERS[scale]).to_bits() == value.to_bits();
     same.then_some(number as i64)
 }
 
@@ -242,7 +243,7 @@ mod tests {
         let decimals: Vec<Option<f64>> = (0..100).map(|n| Some(f64::from(n * 7919 % 1000) / 100.0)).collect();
         let ended: Vec<Option<f64>> = decimals.iter().copied().chain([Some(stale)]).collect();
         let odd = [0.1 + 0.2, f64::MAX, -0.0, f64::INFINITY, f64::NAN, 1e300, 5e-324].map(Some);
-        let mixed = [Some(1.5), None, Some(1e15), Some(-3.25), None, None, None, None, Some(2.0)];
+        let mixed = [Some(1.5), None, Some(-0.0), Some(-3.25), None, None, None, None, Some(2.0)];
         let with_ints = [Some(2.5), None];
         let ints = [None, Some(i64::MIN)];
         let rows: [(Row<'_, f64>, Row<'_, i64>, Option<i32>); 7] = [
