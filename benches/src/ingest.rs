@@ -261,7 +261,7 @@ async fn metric_store_once(kind: Kind, set: &Set) -> Result<Run> {
     let replay = server.send(set).await?;
     server.flush().await?;
     let run = Run::between(before, server.usage()?, began.elapsed().as_secs_f64(), replay.repeated);
-    server.check(set).await?;
+    server.check(std::slice::from_ref(set)).await?;
     server.stop().await?;
     Ok(run)
 }

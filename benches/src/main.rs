@@ -9,6 +9,7 @@ mod bonghwa;
 mod budgets;
 mod compaction;
 mod ingest;
+mod metrics;
 mod peers;
 mod process;
 mod queries;
@@ -41,6 +42,9 @@ enum Command {
     Storage(Options),
     /// Bytes, files and query times before and after a compaction, and its own cost
     Compaction(Options),
+    /// Metrics of 20,000, 200,000 and a million series with churn: samples per CPU-second, bytes per sample, memory
+    /// per series; then what `queries` measures
+    Metrics(Options),
     /// Time of PromQL's usual shapes over 20,000 series
     Queries(Options),
 }
@@ -119,6 +123,7 @@ async fn run(command: &Command) -> Result<()> {
         Command::Ingest(options) => ingest::run(options).await,
         Command::Storage(options) => storage::run(options).await,
         Command::Compaction(options) => compaction::run(options).await,
+        Command::Metrics(options) => metrics::run(options).await,
         Command::Queries(options) => queries::run(options).await,
     }
 }

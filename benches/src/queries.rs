@@ -1,4 +1,5 @@
-//! `bench queries`: how long PromQL takes over the metrics set, the same queries on every server.
+//! `bench queries`: how long PromQL takes over the metrics set, histograms and a month of a few series, the same
+//! queries on every server.
 //!
 //! All get the same bytes by remote write, so that names and labels are the same. Each query runs once
 //! to warm up; what is quoted is the median of the others, as a caller over HTTP sees it. The answers
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use bonghwa_benches::sets::Set;
+use bonghwa_benches::sets::{self, Set};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,40 +23,70 @@ use crate::report::{self, Align, Spread, Table};
 const START: i64 = 1_767_225_600;
 const STEP: i64 = 15;
 
-/// A query; without `range` it is asked at the end of the set.
+/// When a query is asked.
+#[derive(Clone, Copy, PartialEq)]
+enum Over {
+    /// At the end of the sets.
+    Instant,
+    /// Over the metrics set, at each of its steps.
+    Range,
+    /// Over the month before it, hour by hour.
+    Month,
+}
+
+/// A query.
 struct Shape {
     name: &'static str,
     query: &'static str,
-    range: bool,
+    over: Over,
 }
 
-const SHAPES: [Shape; 10] = [
-    Shape { name: "sum(rate) over 20k series", query: r#"sum(rate({__name__=~".+"}[5m]))"#, range: true },
+const SHAPES: [Shape; 13] = [
+    Shape { name: "sum(rate) over 20k series", query: r#"sum(rate({__name__=~".+"}[5m]))"#, over: Over::Range },
     Shape {
         name: "topk of sum by (pod) over 20k",
         query: r#"topk(5, sum by (k8s_pod_name) (rate({__name__=~".+"}[5m])))"#,
-        range: true,
+        over: Over::Range,
     },
-    Shape { name: "sum by (operation) over 1k", query: "sum by (operation) (rate(http_requests[5m]))", range: true },
-    Shape { name: "1k series as they are", query: "http_requests", range: true },
-    Shape { name: "one series", query: r#"http_requests{k8s_pod_name=~".*-0",operation="get"}"#, range: true },
+    Shape {
+        name: "sum by (operation) over 1k",
+        query: "sum by (operation) (rate(http_requests[5m]))",
+        over: Over::Range,
+    },
+    Shape { name: "1k series as they are", query: "http_requests", over: Over::Range },
+    Shape { name: "one series", query: r#"http_requests{k8s_pod_name=~".*-0",operation="get"}"#, over: Over::Range },
     Shape {
         name: "max_over_time over 1k",
         query: "max by (operation) (max_over_time(http_utilization[5m]))",
-        range: true,
+        over: Over::Range,
     },
     Shape {
         name: "quantile_over_time over 1k",
         query: "avg(quantile_over_time(0.9, http_utilization[10m]))",
-        range: true,
+        over: Over::Range,
     },
     Shape {
         name: "ratio of two sums",
         query: "sum by (operation) (rate(http_bytes[5m])) / sum by (operation) (rate(http_requests[5m]))",
-        range: true,
+        over: Over::Range,
     },
-    Shape { name: "regex over 20k", query: r#"count({k8s_pod_name=~".*[02468].*"})"#, range: false },
-    Shape { name: "instant over 1k", query: "http_requests", range: false },
+    Shape { name: "regex over 20k", query: r#"count({k8s_pod_name=~".*[02468].*"})"#, over: Over::Instant },
+    Shape { name: "instant over 1k", query: "http_requests", over: Over::Instant },
+    Shape {
+        name: "histogram_quantile over 1.2k",
+        query: "histogram_quantile(0.99, sum by (le, operation) (rate(http_duration_seconds_bucket[5m])))",
+        over: Over::Range,
+    },
+    Shape {
+        name: "30 days: sum by (operation) of 100",
+        query: "sum by (operation) (rate(month_requests[1h]))",
+        over: Over::Month,
+    },
+    Shape {
+        name: "30 days: one series",
+        query: r#"month_requests{k8s_pod_name=~".*-0",operation="get"}"#,
+        over: Over::Month,
+    },
 ];
 
 /// One system's times of one query, milliseconds.
@@ -86,10 +117,17 @@ enum Server {
 
 /// Measures, prints the table and writes the JSON.
 pub async fn run(options: &Options) -> Result<()> {
+    report::write(options, "queries", &measure(options).await?)
+}
+
+/// Measures and prints the table.
+pub async fn measure(options: &Options) -> Result<impl Serialize + use<>> {
     process::pin_sender()?;
     println!("{}; Bonghwa's settings: {}", report::machine(), report::settings());
-    let set = options.metrics().remote_write;
-    let steps = i64::try_from(options.requests() / 5)?;
+    let steps = options.requests() / 5;
+    // The oldest first: Prometheus takes no others.
+    let sets = [sets::month(), options.metrics().remote_write, sets::histograms(steps)];
+    let steps = i64::try_from(steps)?;
     let runs = options.runs(5);
     let ours = format!("{} {}", bonghwa::NAME, bonghwa::version()?);
     let shapes: Vec<&Shape> = SHAPES.iter().filter(|shape| shape.name.contains(&options.query)).collect();
@@ -102,27 +140,33 @@ pub async fn run(options: &Options) -> Result<()> {
     let timed = timed.collect();
     let mut bench = Bench { shapes, systems: vec![ours.clone()], timed, missing: Vec::new() };
     let server = Bonghwa::start(SERVER).await?;
-    server.send_remote_write(&set).await?;
+    for set in &sets {
+        server.send_remote_write(set).await?;
+    }
     server.flush().await?;
     server.compact().await?;
     let answers = bench.ask(&ours, Server::Ours(server), steps, runs, None).await?;
     for kind in Kind::ALL.into_iter().filter(|_| !options.no_peers) {
-        let asked = bench.peer(kind, &set, steps, runs, &answers).await;
+        let asked = bench.peer(kind, &sets, steps, runs, &answers).await;
         if let Err(error) = asked {
             bench.missing.push(format!("{}: {error:#}", kind.name()));
         }
     }
     bench.print();
-    report::write(options, "queries", &bench)
+    Ok(bench)
 }
 
 impl Bench {
-    async fn peer(&mut self, kind: Kind, set: &Set, steps: i64, runs: usize, ours: &[Value]) -> Result<()> {
+    async fn peer(&mut self, kind: Kind, sets: &[Set], steps: i64, runs: usize, ours: &[Value]) -> Result<()> {
         let name = format!("{} {}", kind.name(), kind.version()?);
         let server = MetricStore::start(kind, SERVER).await?;
-        server.send(set).await?;
+        for set in sets {
+            server.send(set).await?;
+        }
         server.flush().await?;
-        server.check(set).await?;
+        server.check(sets).await?;
+        // What it does by itself afterwards should not be in the way.
+        server.settled_memory().await?;
         self.systems.push(name.clone());
         self.ask(&name, Server::Peer(server), steps, runs, Some(ours)).await?;
         Ok(())
@@ -193,12 +237,14 @@ impl Bench {
 impl Server {
     async fn ask(&self, shape: &Shape, steps: i64) -> Result<Value> {
         let end = START + (steps - 1) * STEP;
-        let (path, parameters) = if shape.range {
-            let start = START + 6 * STEP;
-            let times = [("start", start.to_string()), ("end", end.to_string()), ("step", STEP.to_string())];
-            ("api/v1/query_range", times.to_vec())
-        } else {
-            ("api/v1/query", vec![("time", end.to_string())])
+        let times = |start: i64, end: i64, step: i64| {
+            let times = [("start", start), ("end", end), ("step", step)];
+            ("api/v1/query_range", times.map(|(name, time)| (name, time.to_string())).to_vec())
+        };
+        let (path, parameters) = match shape.over {
+            Over::Instant => ("api/v1/query", vec![("time", end.to_string())]),
+            Over::Range => times(START + 6 * STEP, end, STEP),
+            Over::Month => times(START - sets::DAYS * 86_400, START, 3600),
         };
         let parameters = parameters.into_iter().chain([("query", shape.query.to_owned()), ("nocache", "1".to_owned())]);
         let parameters: Vec<(&str, String)> = parameters.collect();

@@ -126,7 +126,7 @@ impl Bench {
         server.send(set).await?;
         server.flush().await?;
         let peak = mb(server.usage()?.peak);
-        server.check(set).await?;
+        server.check(std::slice::from_ref(set)).await?;
         let state = match kind {
             Kind::Prometheus => "snapshot: the head as a block",
             Kind::VictoriaMetrics => "flushed, parts merged",

@@ -142,10 +142,10 @@ impl MetricStore {
         Ok(())
     }
 
-    /// Fails unless it counts every sample of the set.
-    pub async fn check(&self, set: &Set) -> Result<()> {
-        let counted = self.metric(self.kind.counter()).await?;
-        ensure!(counted == set.items() as f64, "{} samples were sent, {counted} counted", set.items());
+    /// Fails unless it counts every sample of the sets.
+    pub async fn check(&self, sets: &[Set]) -> Result<()> {
+        let (counted, sent) = (self.metric(self.kind.counter()).await?, sets.iter().map(Set::items).sum::<u64>());
+        ensure!(counted == sent as f64, "{sent} samples were sent, {counted} counted");
         Ok(())
     }
 

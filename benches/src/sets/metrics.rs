@@ -13,23 +13,23 @@ use prost::Message as _;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use super::infrastructure::{self, NAMESPACE, resource, scope};
+use super::infrastructure::{self, resource, scope};
 use super::{BASE_TIME, LANES, SEED, Set};
-use remote_write::{Label, Sample, TimeSeries, WriteRequest};
+use remote_write::{Sample, TimeSeries};
 
-const PODS_PER_REQUEST: usize = 20;
+pub(super) const PODS_PER_REQUEST: usize = 20;
 const PODS: usize = PODS_PER_REQUEST * LANES;
 const LAYERS: [&str; 4] = ["http", "rpc", "db", "cache"];
 /// By kind: see [`Kind::of`].
 const MEASURES: [&str; 5] = ["requests", "bytes", "queue.length", "connections", "utilization"];
 const METRICS_PER_POD: usize = LAYERS.len() * MEASURES.len();
-const OPERATIONS: [&str; 5] = ["get", "list", "create", "update", "delete"];
-const SERIES_PER_POD: usize = METRICS_PER_POD * OPERATIONS.len();
-const POINTS_PER_REQUEST: usize = PODS_PER_REQUEST * SERIES_PER_POD;
+pub(super) const OPERATIONS: [&str; 5] = ["get", "list", "create", "update", "delete"];
+pub(super) const SERIES_PER_POD: usize = METRICS_PER_POD * OPERATIONS.len();
+pub(super) const POINTS_PER_REQUEST: usize = PODS_PER_REQUEST * SERIES_PER_POD;
 
 const INTERVAL_MS: u64 = 15_000;
 const JITTER_MS: u64 = 30;
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 const CUMULATIVE: i32 = 2;
 
 /// The same samples for different receivers.
@@ -47,12 +47,12 @@ pub fn metrics(steps: usize) -> Dialects {
     let (mut otlp, mut remote_write) = (vec![], vec![]);
     for step in 0..steps as u64 {
         for (series, point) in points.iter_mut().enumerate() {
-            point.advance(&mut rng, Kind::of(series % SERIES_PER_POD / OPERATIONS.len()), step);
+            point.advance(&mut rng, Kind::of_series(series), step);
         }
         for (nth, points) in points.chunks(POINTS_PER_REQUEST).enumerate() {
             let first_pod = nth * PODS_PER_REQUEST;
             otlp.push(as_otlp(first_pod, points));
-            remote_write.push(as_remote_write(first_pod, points));
+            remote_write.push(as_remote_write(first_pod, points, infrastructure::pod_name));
         }
     }
     let set = |requests| Set { signal: Signal::Metrics, items_per_request: POINTS_PER_REQUEST as u64, requests };
@@ -60,13 +60,18 @@ pub fn metrics(steps: usize) -> Dialects {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Counter,
     IntegerGauge,
     NoisyGauge,
 }
 
 impl Kind {
+    /// By the place of a series in its pod.
+    pub(super) fn of_series(series: usize) -> Kind {
+        Kind::of(series % SERIES_PER_POD / OPERATIONS.len())
+    }
+
     fn of(metric: usize) -> Kind {
         match metric % MEASURES.len() {
             0 | 1 => Kind::Counter,
@@ -78,13 +83,13 @@ impl Kind {
 
 /// The current point of a series; hundredths keep decimals exact.
 #[derive(Clone, Default)]
-struct Point {
+pub(super) struct Point {
     time_ms: u64,
     hundredths: i64,
 }
 
 impl Point {
-    fn advance(&mut self, rng: &mut StdRng, kind: Kind, step: u64) {
+    pub(super) fn advance(&mut self, rng: &mut StdRng, kind: Kind, step: u64) {
         self.time_ms = BASE_TIME / MS + step * INTERVAL_MS + rng.random_range(0..=JITTER_MS);
         match kind {
             Kind::Counter => self.hundredths += 100 * rng.random_range(0..16),
@@ -141,34 +146,48 @@ fn as_otlp(first_pod: usize, points: &[Point]) -> Bytes {
     ExportMetricsServiceRequest { resource_metrics }.encode_to_vec().into()
 }
 
-fn as_remote_write(first_pod: usize, points: &[Point]) -> Bytes {
+/// `name` is a pod's, by its number.
+pub(super) fn as_remote_write(first_pod: usize, points: &[Point], name: impl Fn(usize) -> String) -> Bytes {
     let series = |(nth, point): (usize, &Point)| {
         let pod = first_pod + nth / SERIES_PER_POD;
         let metric = nth % SERIES_PER_POD / OPERATIONS.len();
-        // Sorted by name, as the protocol wants them.
-        let labels = [
-            ("__name__", metric_name(metric).replace('.', "_")),
-            ("host_name", infrastructure::node_name(pod)),
-            ("k8s_namespace_name", NAMESPACE.to_owned()),
-            ("k8s_pod_name", infrastructure::pod_name(pod)),
-            ("operation", OPERATIONS[nth % OPERATIONS.len()].to_owned()),
-            ("service_name", infrastructure::service(pod).to_owned()),
-        ];
-        TimeSeries {
-            labels: labels.map(|(name, value)| Label { name: name.into(), value }).into(),
-            samples: vec![Sample { value: point.value(), timestamp: point.time_ms as i64 }],
-        }
+        let own = [("operation", OPERATIONS[nth % OPERATIONS.len()].to_owned()), ("k8s_pod_name", name(pod))];
+        let labels = remote_write::labels(&metric_name(metric).replace('.', "_"), pod, own);
+        TimeSeries { labels, samples: vec![Sample { value: point.value(), timestamp: point.time_ms as i64 }] }
     };
-    let request = WriteRequest { timeseries: points.iter().enumerate().map(series).collect() };
-    let mut compressed = snap::raw::Encoder::new();
-    match compressed.compress_vec(&request.encode_to_vec()) {
-        Ok(body) => body.into(),
-        Err(error) => unreachable!("a request is far below snappy's 4 GiB: {error}"),
-    }
+    remote_write::request(points.iter().enumerate().map(series).collect())
 }
 
 /// The part of Prometheus's `remote.proto` that samples need.
-mod remote_write {
+pub(super) mod remote_write {
+    use bytes::Bytes;
+    use prost::Message as _;
+
+    use super::super::infrastructure::{self, NAMESPACE};
+
+    /// A body as the protocol wants it.
+    pub fn request(timeseries: Vec<TimeSeries>) -> Bytes {
+        let mut compressed = snap::raw::Encoder::new();
+        match compressed.compress_vec(&WriteRequest { timeseries }.encode_to_vec()) {
+            Ok(body) => body.into(),
+            Err(error) => unreachable!("a request is far below snappy's 4 GiB: {error}"),
+        }
+    }
+
+    /// The labels of a pod's series, sorted by name.
+    pub fn labels<const N: usize>(metric: &str, pod: usize, own: [(&str, String); N]) -> Vec<Label> {
+        let common = [
+            ("__name__", metric.to_owned()),
+            ("host_name", infrastructure::node_name(pod)),
+            ("k8s_namespace_name", NAMESPACE.to_owned()),
+            ("service_name", infrastructure::service(pod).to_owned()),
+        ];
+        let labels = common.into_iter().chain(own).map(|(name, value)| Label { name: name.into(), value });
+        let mut labels: Vec<Label> = labels.collect();
+        labels.sort_by(|a, b| a.name.cmp(&b.name));
+        labels
+    }
+
     #[derive(Clone, PartialEq, prost::Message)]
     pub struct WriteRequest {
         #[prost(message, repeated, tag = "1")]

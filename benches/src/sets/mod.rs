@@ -3,6 +3,7 @@
 mod infrastructure;
 mod logs;
 mod metrics;
+mod series;
 mod spans;
 
 use bonghwa_testkit::Signal;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 
 pub use logs::logs;
 pub use metrics::{Dialects, metrics};
+pub use series::{DAYS, churning, histograms, month};
 pub use spans::spans;
 
 /// Seed of all sets: runs on one machine and on another send the same bytes.
@@ -70,7 +72,9 @@ mod tests {
 
     #[test]
     fn series_stay_on_their_connection() {
-        let set = metrics(1).otlp;
-        assert_eq!(set.requests.len() % LANES, 0);
+        for set in [metrics(1).otlp, churning(20_000, 1), histograms(1)] {
+            assert_eq!(set.requests.len() % LANES, 0);
+        }
+        assert_eq!(month().requests.len() % LANES, 0);
     }
 }

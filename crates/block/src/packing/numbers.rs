@@ -17,7 +17,7 @@ const POWERS: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// A row is decimals if at most one value in so many is none: as a rule the stale marker at its end.
 const EXCEPTIONS: usize = 8;
 /// What a float holds of integers.
-const MOST: f64 = 9_007_199_254_740_992.0;
+const MOST: u64 = 1 << 53;
 
 pub(super) fn scale_field() -> Field {
     Field::new(SCALE, DataType::Int32, true)
@@ -50,12 +50,13 @@ pub(super) fn pack(values: &ListArray, ints: &ListArray) -> Result<Packed, Block
         };
         let value = |at: usize| of_values.is_valid(at).then(|| of_values.value(at));
         let decimal = |at: usize| value(at).and_then(|value| decimal(value, scale));
-        if of_row.clone().all(|at| decimal(at).is_some() || value(at).is_none()) {
-            floats.push_none();
+        let absent = numbers.absent.len();
+        numbers.push(of_row.clone().map(decimal));
+        if numbers.absent.len() > absent && of_row.clone().any(|at| value(at).is_some() && decimal(at).is_none()) {
+            floats.push(of_row.map(|at| value(at).filter(|_| decimal(at).is_none())));
         } else {
-            floats.push(of_row.clone().map(|at| value(at).filter(|_| decimal(at).is_none())));
+            floats.push_none();
         }
-        numbers.push(of_row.map(decimal));
         scales.push(Some(scale as i32));
     }
     Ok(Packed { scales: scales.into(), numbers: numbers.finish()?, floats: floats.finish()? })
@@ -81,10 +82,11 @@ fn scale(values: &PrimitiveArray<Float64Type>, row: std::ops::Range<usize>) -> O
 
 /// The integer that over a power of ten is this value, to the bit.
 fn decimal(value: f64, scale: usize) -> Option<i64> {
-    let number = (value * POWERS[scale]).round();
+    // Rounded by hand: whether it was right is seen in what comes back.
+    let number = (value * POWERS[scale] + 0.5f64.copysign(value)) as i64;
     // Of zeros only one is an integer.
-    let same = number.abs() < MOST && (number as i64 as f64 / POWERS[scale]).to_bits() == value.to_bits();
-    same.then_some(number as i64)
+    let same = number.unsigned_abs() < MOST && (number as f64 / POWERS[scale]).to_bits() == value.to_bits();
+    same.then_some(number)
 }
 
 /// The scale of each row.
