@@ -125,6 +125,18 @@ impl Bonghwa {
         directory_size(&self.objects())
     }
 
+    /// Bytes of the blocks in the catalog: what a compaction replaced lies in the store until nobody can read it.
+    pub async fn live_bytes(&self) -> Result<u64> {
+        let text = self.http.get(format!("{}/metrics", self.api)).send().await?.error_for_status()?.text().await?;
+        let total = |name: &str| -> Result<f64> {
+            let values = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+            Ok(values.map(|(_, value)| value.parse::<f64>()).sum::<Result<f64, _>>()?)
+        };
+        let bytes = total("bonghwa_ingester_flushed_bytes_total")? + total("bonghwa_compactor_added_bytes_total")?
+            - total("bonghwa_compactor_removed_bytes_total")?;
+        Ok(bytes as u64)
+    }
+
     /// The Parquet files.
     pub fn blocks(&self) -> Result<Vec<PathBuf>> {
         let mut blocks = files(&self.objects())?;

@@ -77,7 +77,7 @@ async fn ours(set: &Set, series: usize) -> Result<Measured> {
     let (after, wall) = (server.usage()?, began.elapsed().as_secs_f64());
     server.check(set).await?;
     server.compact().await?;
-    let stored = server.object_bytes()?;
+    let stored = server.live_bytes().await?;
     server.stop().await?;
     let system = format!("{} {}", bonghwa::NAME, bonghwa::version()?);
     Ok(Measured::new(system, set, series, (before, after), wall, idle, stored))

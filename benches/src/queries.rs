@@ -117,12 +117,12 @@ enum Server {
 
 /// Measures, prints the table and writes the JSON.
 pub async fn run(options: &Options) -> Result<()> {
+    process::pin_sender()?;
     report::write(options, "queries", &measure(options).await?)
 }
 
 /// Measures and prints the table.
 pub async fn measure(options: &Options) -> Result<impl Serialize + use<>> {
-    process::pin_sender()?;
     println!("{}; Bonghwa's settings: {}", report::machine(), report::settings());
     let steps = options.requests() / 5;
     // The oldest first: Prometheus takes no others.
