@@ -21,6 +21,7 @@ mod histogram;
 mod labels;
 mod matcher;
 pub mod number;
+mod re2;
 pub mod syntax;
 
 pub use error::{Error, ParseError};
