@@ -179,7 +179,10 @@ impl Notes {
     /// The notes as text, sorted, with their places in `query`.
     pub(crate) fn finish(self, query: &str) -> Annotations {
         let mut annotations = Annotations::default();
-        let notes = self.entries.iter().flat_map(|(place, said)| said.iter().map(move |(detail, raised)| (place, detail, raised)));
+        let notes = self
+            .entries
+            .iter()
+            .flat_map(|(place, said)| said.iter().map(move |(detail, raised)| (place, detail, raised)));
         for ((note, span), detail, raised) in notes {
             let mut text = note.text(detail);
             if let Some(raised) = raised {
