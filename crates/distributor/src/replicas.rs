@@ -99,7 +99,8 @@ impl Replicas {
         }
     }
 
-    /// Has meta elect the replica, unless another one is; and waits until this node's copy has it.
+    /// Has meta elect the replica, unless another one is. Gives the one that is; this node's copy of the catalog
+    /// follows later, and until then samples ask again.
     async fn elect(&self, tenant: &TenantId, replica: &Replica, now: i64) -> Result<String, RpcError> {
         let command = v1::ElectReplica {
             tenant: tenant.to_string(),

@@ -21,14 +21,15 @@ mod histogram;
 mod labels;
 mod matcher;
 pub mod number;
+mod re2;
 pub mod syntax;
 
 pub use error::{Error, ParseError};
 pub use eval::{
-    Annotations, Answer, Evaluation, Fold, Limits, Params, Point, STALE_BITS, Sample, Selection, SelectionKind, Series,
-    SeriesPoints, Stats, Value, Wanted,
+    Annotations, Answer, Evaluation, Fold, Limits, Params, Point, STALE_BITS, Sample, Selection, Series, SeriesPoints,
+    Stats, Value,
 };
-pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, ResetHint};
+pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, Incompatible, Joined, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use syntax::Query;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use crate::re2;
+
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MatchOp {
@@ -79,34 +81,12 @@ impl Matcher {
 pub(crate) fn anchored(pattern: &str) -> Result<Regex, String> {
     // Compiled alone first: `a)(b` would be valid inside the parentheses below.
     let check = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
-    if repeats_twice(pattern) {
+    if re2::repeats_twice(pattern) {
         return Err(format!("invalid nested repetition operator in {pattern:?}"));
     }
-    check(pattern)?;
+    let pattern = re2::translated(pattern);
+    check(&pattern)?;
     check(&format!("^(?s:{pattern})$"))
-}
-
-/// Whether something is repeated twice, as in `a**`, which RE2 refuses.
-fn repeats_twice(pattern: &str) -> bool {
-    // How many operators came one after another; a `?` after the first makes that lazy.
-    let (mut operators, mut lazy, mut escaped, mut class) = (0, false, false, false);
-    for c in pattern.chars() {
-        match c {
-            _ if escaped => (escaped, operators, lazy) = (false, 0, false),
-            '\\' => escaped = true,
-            '[' => class = true,
-            ']' => (class, operators, lazy) = (false, 0, false),
-            '?' if !class && operators == 1 && !lazy => lazy = true,
-            '*' | '+' | '?' if !class => {
-                operators += 1;
-                if operators > 1 {
-                    return true;
-                }
-            }
-            _ => (operators, lazy) = (0, false),
-        }
-    }
-    false
 }
 
 impl PartialEq for Matcher {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bonghwa_promql::{Answer, Error, Evaluation, Labels, Limits, Params, Query, SelectionKind, Series, Value, Wanted};
+use bonghwa_promql::{Answer, Error, Evaluation, Histogram, Labels, Limits, Params, Query, Series, Value};
 
 const MINUTE: i64 = 60_000;
 
@@ -34,19 +34,18 @@ fn run(evaluation: Evaluation, threads: usize) -> Result<Answer, Error> {
 fn selections_say_what_to_read() {
     let range = Params::range(60 * MINUTE, 70 * MINUTE, MINUTE);
     let cases = [
-        ("x", 55 * MINUTE + 1, 70 * MINUTE, SelectionKind::Latest, None),
-        ("x offset 5m", 50 * MINUTE + 1, 65 * MINUTE, SelectionKind::Latest, None),
-        ("rate(x[10m])", 50 * MINUTE + 1, 70 * MINUTE, SelectionKind::All, Some("rate")),
-        ("rate(x[10m] @ 0)", -10 * MINUTE + 1, 0, SelectionKind::All, Some("rate")),
-        ("x @ end()", 65 * MINUTE + 1, 70 * MINUTE, SelectionKind::Latest, None),
-        ("max_over_time(x[10m:5m])", 50 * MINUTE + 1, 70 * MINUTE, SelectionKind::Latest, None),
-        ("increase(x[1m] smoothed)", 54 * MINUTE + 1, 75 * MINUTE, SelectionKind::All, Some("increase")),
+        ("x", 55 * MINUTE + 1, 70 * MINUTE),
+        ("x offset 5m", 50 * MINUTE + 1, 65 * MINUTE),
+        ("rate(x[10m])", 50 * MINUTE + 1, 70 * MINUTE),
+        ("rate(x[10m] @ 0)", -10 * MINUTE + 1, 0),
+        ("x @ end()", 65 * MINUTE + 1, 70 * MINUTE),
+        ("max_over_time(x[10m:5m])", 50 * MINUTE + 1, 70 * MINUTE),
+        ("increase(x[1m] smoothed)", 54 * MINUTE + 1, 75 * MINUTE),
     ];
-    for (text, min, max, kind, function) in cases {
+    for (text, min, max) in cases {
         let evaluation = plan(text, range.clone());
         let [selection] = evaluation.selections() else { panic!("{text}") };
-        assert_eq!((selection.min_ms, selection.max_ms, selection.kind), (min, max, kind), "{text}");
-        assert_eq!(selection.function, function, "{text}");
+        assert_eq!((selection.min_ms, selection.max_ms), (min, max), "{text}");
     }
     assert!(plan("1 + time()", range.clone()).selections().is_empty());
     let two = plan("a / on (x) b{y=~\".+\"}", range);
@@ -54,15 +53,13 @@ fn selections_say_what_to_read() {
 }
 
 #[test]
-fn aggregations_tell_which_labels_they_need() {
-    let wanted = |text: &str| plan(text, Params::instant(0)).selections()[0].wanted.clone();
-    let only = |names: &[&str]| Wanted::Only(names.iter().map(|n| (*n).to_owned()).collect());
-    assert_eq!(wanted("sum by (a, b) (rate(x[5m]) * 60)"), only(&["__name__", "a", "b"]));
-    assert_eq!(wanted("count(x)"), only(&["__name__"]));
-    assert_eq!(wanted("absent(x)"), only(&["__name__"]));
-    for text in ["x", "sum without (a) (x)", "topk by (a) (1, x)", "histogram_quantile(0.5, x)", "x + x"] {
-        assert_eq!(wanted(text), Wanted::All, "{text}");
+fn work_is_known_where_it_is_what_was_kept() {
+    let range = || Params::range(0, 10 * MINUTE, MINUTE);
+    for text in ["max_over_time(x[1h:1s])", "x @ 0 + x", "sum(rate(x[5m] @ end()))"] {
+        assert_eq!(plan(text, range()).work(), None, "{text}");
     }
+    // Eleven steps of each of three parts, and of the vector that is added.
+    assert_eq!(plan("x + time()", range()).work(), Some(4 * 11));
 }
 
 #[test]
@@ -103,6 +100,22 @@ fn limits_end_a_query_with_their_number() {
     assert!(run(plan("sum(x_total)", with(Limits { points: 11, ..most })), 1).is_ok());
     let steps = Evaluation::new(&Query::parse("x").unwrap(), with(Limits { points: 10, ..most }));
     assert!(matches!(steps, Err(Error::Limit { what: "points", limit: 10, .. })));
+    // Of no series, of a range, and of labels that are made of values.
+    for text in [
+        "vector(time()) + vector(time())",
+        "time() + time() + time()",
+        "quantile_over_time(scalar(max(x_total)), x_total[3m])",
+        "count_values(\"v\", x_total)",
+        "x_total * on (n) x_total",
+    ] {
+        let error = Evaluation::new(&Query::parse(text).unwrap(), with(Limits { points: 210, ..most }));
+        let error = error.and_then(|evaluation| run(evaluation, 1));
+        let few = Evaluation::new(&Query::parse(text).unwrap(), with(Limits { points: 30, ..most }));
+        let few = few.and_then(|evaluation| run(evaluation, 1));
+        assert!(matches!(few, Err(Error::Limit { what: "points", .. })), "{text}: {few:?}");
+        let small = text.contains("time()");
+        assert_eq!(error.is_ok(), small, "{text}: {error:?}");
+    }
     let subquery = Query::parse("max_over_time(x[1000h:1s])").unwrap();
     assert!(Evaluation::new(&subquery, with(Limits { points: 1_000_000, ..most })).is_err());
 }
@@ -145,4 +158,73 @@ fn folds_go_to_other_threads() {
     goes::<bonghwa_promql::Fold>();
     goes::<Evaluation>();
     goes::<Answer>();
+}
+
+#[test]
+fn what_is_let_go_is_kept_no_more() {
+    let peak = |text: &str| run(plan(text, Params::range(0, 10 * MINUTE, MINUTE)), 1).unwrap().stats.peak_points;
+    // Both sides and the result, of ten series at eleven steps each.
+    assert_eq!(peak("x_total * x_total"), 330);
+    assert_eq!(peak("x_total * x_total * x_total"), 440);
+    // A marker of staleness makes a copy of a series for as long as it is read.
+    let evaluation = plan("sum(rate(x[5m]))", Params::instant(10 * MINUTE));
+    let (labels, stale) = (Labels::new([("__name__", "x")]), f64::from_bits(bonghwa_promql::STALE_BITS));
+    let mut fold = evaluation.fold(0).unwrap();
+    let (times, values): (Vec<i64>, Vec<f64>) =
+        (0..1000).map(|n| (n * 600, n as f64)).chain([(600_000, stale)]).unzip();
+    fold.push(&Series::floats(&labels, &times, &values)).unwrap();
+    assert_eq!(evaluation.finish(vec![fold]).unwrap().stats.peak_points, 1);
+}
+
+#[test]
+fn histograms_count_for_what_they_weigh() {
+    let histogram =
+        Arc::new(Histogram { count: 160.0, positive: (0..160).map(|n| (n, 1.0)).collect(), ..Default::default() });
+    assert_eq!(histogram.weight(), 172);
+    let labels = Labels::new([("__name__", "x")]);
+    for (text, points) in [("x", 1 + 172), ("sum(x)", 1 + 2 * 172), ("quantile_over_time(scalar(y), x[5m])", 172)] {
+        let evaluation = plan(text, Params::instant(MINUTE));
+        let pushed = evaluation.selections().iter().position(|s| s.matchers[0].value == "x").unwrap();
+        let mut fold = evaluation.fold(pushed).unwrap();
+        let (histogram_timestamps, histograms) = (&[MINUTE][..], &[histogram.clone()][..]);
+        fold.push(&Series { labels: &labels, timestamps: &[], values: &[], histogram_timestamps, histograms }).unwrap();
+        let stats = evaluation.finish(vec![fold]).unwrap().stats;
+        assert_eq!(stats.samples, 172, "{text}");
+        assert!(stats.peak_points >= points, "{text}: {}", stats.peak_points);
+    }
+}
+
+#[test]
+fn sets_of_many_series_are_matched_once() {
+    const SERIES: usize = 20_000;
+    let times = [0];
+    for (text, expected) in [("x and on () y", SERIES), ("x unless on () y", 0), ("x or on () y", SERIES)] {
+        // After five minutes no series has a value, and each would be looked at.
+        let evaluation = plan(text, Params::range(0, 20 * MINUTE, 2 * MINUTE));
+        let folds = ["x", "y"].iter().enumerate().map(|(selection, name)| {
+            let mut fold = evaluation.fold(selection).unwrap();
+            for n in 0..SERIES {
+                let labels = Labels::new([("__name__", *name), ("n", n.to_string().as_str())]);
+                fold.push(&Series::floats(&labels, &times, &[1.0])).unwrap();
+            }
+            fold
+        });
+        let folds = folds.collect();
+        // Of each pair at each step it would be four thousand million looks.
+        let Value::Matrix(series) = evaluation.finish(folds).unwrap().value else { panic!("{text}") };
+        assert_eq!(series.len(), expected, "{text}");
+    }
+}
+
+#[test]
+fn notes_of_many_metrics_are_many() {
+    let evaluation = plan("sum(rate({n=~\".+\"}[5m]))", Params::instant(10 * MINUTE));
+    let mut fold = evaluation.fold(0).unwrap();
+    for n in 0..30_000 {
+        let name = format!("metric_{n}");
+        let labels = Labels::new([("__name__", name.as_str()), ("n", "1")]);
+        fold.push(&Series::floats(&labels, &[9 * MINUTE, 10 * MINUTE], &[1.0, 2.0])).unwrap();
+    }
+    let infos = evaluation.finish(vec![fold]).unwrap().annotations.infos;
+    assert_eq!(infos.len(), 10_000);
 }

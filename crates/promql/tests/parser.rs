@@ -215,12 +215,15 @@ fn selectors_parse_alone() {
 #[test]
 fn depth_is_bounded() {
     let nested = |n: usize| format!("{}a{}", "(".repeat(n), ")".repeat(n));
-    let shapes: [&dyn Fn(usize) -> String; 5] = [
+    let shapes: [&dyn Fn(usize) -> String; 8] = [
         &nested,
         &|n| vec!["a"; n].join(" + "),
         &|n| vec!["a"; n].join(" ^ "),
         &|n| format!("{}a", "-".repeat(n)),
         &|n| format!("{}a{}", "abs(".repeat(n), ")".repeat(n)),
+        &|n| format!("a[{}]", vec!["1"; n].join("+")),
+        &|n| format!("a[{}]", vec!["1"; n].join("^")),
+        &|n| format!("a offset ({})", vec!["1"; n].join("+")),
     ];
     // A thread's usual stack is enough for what is let through, and for everything that is done with it.
     std::thread::Builder::new()
@@ -230,6 +233,8 @@ fn depth_is_bounded() {
                 "(".repeat(MAX_DEPTH - 2) + "a" + &")".repeat(MAX_DEPTH - 2),
                 vec!["a"; MAX_DEPTH - 2].join(" or "),
                 "abs(".repeat(MAX_DEPTH - 2) + "a" + &")".repeat(MAX_DEPTH - 2),
+                format!("sum_over_time(a[{}])", vec!["1"; MAX_DEPTH - 4].join("+")),
+                format!("a offset ({})", vec!["1"; MAX_DEPTH - 4].join("+")),
             ] {
                 let query = Query::parse(&shape).unwrap();
                 assert!(!query.format().is_empty() && query.to_json().is_object());

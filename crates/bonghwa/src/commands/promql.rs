@@ -109,7 +109,10 @@ fn rows(data: &Value) -> Result<Vec<Row>> {
                 Row(vec![("series".into(), json!(name(&one["metric"]))), ("value".into(), value)])
             })
             .collect(),
-        Some("matrix") => series().map(|one| over_time(one, spread(series()))).collect(),
+        Some("matrix") => {
+            let range = spread(series());
+            series().map(|one| over_time(one, range)).collect()
+        }
         _ => bail!("the answer has no result"),
     };
     Ok(rows)

@@ -1,5 +1,7 @@
 //! What a query's answer leaves to be said: warnings and infos, each once, with its place in the query.
 
+use std::collections::HashMap;
+
 use crate::number::{format, format_g};
 use crate::syntax::{Span, quote};
 
@@ -13,7 +15,7 @@ pub struct Annotations {
 }
 
 /// What can be said. The detail of a note, mostly the metric's name, comes beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Note {
     InvalidQuantile,
     InvalidRatio,
@@ -121,18 +123,15 @@ pub(crate) struct Raised {
     pub samples: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Entry {
-    note: Note,
-    span: Span,
-    detail: String,
-    raised: Option<Raised>,
-}
+/// Notes that differ, at most: each metric of a query may have its own, and nobody reads that many.
+const MOST_NOTES: usize = 10_000;
 
-/// Notes while they are gathered: few of them, looked through one by one.
+/// Notes while they are gathered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
-    entries: Vec<Entry>,
+    /// By what is said of which place, then by detail.
+    entries: HashMap<(Note, Span), HashMap<String, Option<Raised>>>,
+    count: usize,
 }
 
 impl Notes {
@@ -151,10 +150,10 @@ impl Notes {
     }
 
     fn insert(&mut self, note: Note, span: Span, detail: &str, raised: Option<Raised>) {
-        let same = |e: &&mut Entry| e.note == note && e.detail == detail && e.span == span;
-        match self.entries.iter_mut().find(same) {
-            Some(entry) => {
-                if let (Some(a), Some(b)) = (&mut entry.raised, raised) {
+        let said = self.entries.entry((note, span)).or_default();
+        match said.get_mut(detail) {
+            Some(known) => {
+                if let (Some(a), Some(b)) = (known, raised) {
                     a.from_ms = a.from_ms.min(b.from_ms);
                     a.to_ms = a.to_ms.max(b.to_ms);
                     a.min_bucket = a.min_bucket.min(b.min_bucket);
@@ -163,26 +162,34 @@ impl Notes {
                     a.samples += b.samples;
                 }
             }
-            None => self.entries.push(Entry { note, span, detail: detail.to_owned(), raised }),
+            None if self.count < MOST_NOTES => {
+                self.count += 1;
+                said.insert(detail.to_owned(), raised);
+            }
+            None => {}
         }
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
-        for entry in other.entries {
-            self.insert(entry.note, entry.span, &entry.detail, entry.raised);
+        for ((note, span), said) in other.entries {
+            said.into_iter().for_each(|(detail, raised)| self.insert(note, span, &detail, raised));
         }
     }
 
     /// The notes as text, sorted, with their places in `query`.
     pub(crate) fn finish(self, query: &str) -> Annotations {
         let mut annotations = Annotations::default();
-        for entry in &self.entries {
-            let mut text = entry.note.text(&entry.detail);
-            if let Some(raised) = &entry.raised {
+        let notes = self
+            .entries
+            .iter()
+            .flat_map(|(place, said)| said.iter().map(move |(detail, raised)| (place, detail, raised)));
+        for ((note, span), detail, raised) in notes {
+            let mut text = note.text(detail);
+            if let Some(raised) = raised {
                 text.push_str(&raised.describe());
             }
-            let (line, column) = entry.span.position(query);
-            if entry.note.is_info() {
+            let (line, column) = span.position(query);
+            if note.is_info() {
                 annotations.infos.push(format!("PromQL info: {text} ({line}:{column})"));
             } else {
                 annotations.warnings.push(format!("PromQL warning: {text} ({line}:{column})"));

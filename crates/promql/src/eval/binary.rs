@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::annotations::Notes;
+use super::fold::Usage;
 use super::ops::{Outcome, compare, float_op, point_op};
 use super::rows::{Point, Row, is_absent, merge_same};
 use crate::error::Error;
@@ -61,58 +62,65 @@ impl Operation {
         left: Vec<Row>,
         right: Vec<Row>,
         len: usize,
+        usage: &Usage,
         notes: &mut Notes,
     ) -> Result<Vec<Row>, Error> {
         let rows = match self.op {
-            BinaryOp::And | BinaryOp::Unless => self.filter(left, &right),
-            BinaryOp::Or => self.union(left, right),
-            BinaryOp::Default => self.default(left, right),
-            _ => self.combine(&left, &right, len, notes)?,
+            BinaryOp::And | BinaryOp::Unless => self.filter(left, &right, len, usage)?,
+            BinaryOp::Or => self.union(left, right, len, usage)?,
+            BinaryOp::Default => self.default(left, right, len, usage)?,
+            _ => {
+                let rows = self.combine(&left, &right, len, usage, notes)?;
+                usage.let_go(left.iter().chain(&right).map(Row::points).sum());
+                rows
+            }
         };
         // Of one step there must be one value of a series; more show in the end, if a name that goes hid them.
         merge_same(rows).ok_or_else(same_labels)
     }
 
-    fn filter(&self, mut left: Vec<Row>, right: &[Row]) -> Vec<Row> {
+    fn filter(&self, mut left: Vec<Row>, right: &[Row], len: usize, usage: &Usage) -> Result<Vec<Row>, Error> {
         let keep = self.op == BinaryOp::And;
         for found in self.matches(&left, right).0 {
+            usage.check()?;
+            let present = present(right, &found.right, len);
             for row in found.left {
-                for step in 0..left[row].floats.len() {
-                    let present = found.right.iter().any(|r| right[*r].is_present(step));
-                    if present != keep {
-                        left[row].set(step, None);
-                    }
+                for step in (0..len).filter(|step| present[*step] != keep) {
+                    left[row].set(step, None);
                 }
             }
         }
         left.retain(|row| !row.is_empty());
-        left
+        Ok(left)
     }
 
-    fn union(&self, mut left: Vec<Row>, mut right: Vec<Row>) -> Vec<Row> {
+    fn union(&self, mut left: Vec<Row>, mut right: Vec<Row>, len: usize, usage: &Usage) -> Result<Vec<Row>, Error> {
         for found in self.matches(&left, &right).0 {
+            usage.check()?;
+            let present = present(&left, &found.left, len);
             for row in found.right {
-                for step in 0..right[row].floats.len() {
-                    if found.left.iter().any(|l| left[*l].is_present(step)) {
-                        right[row].set(step, None);
-                    }
+                for step in (0..len).filter(|step| present[*step]) {
+                    right[row].set(step, None);
                 }
             }
         }
         right.retain(|row| !row.is_empty());
         left.append(&mut right);
-        left
+        Ok(left)
     }
 
     /// MetricsQL: gaps at the left are filled from the right; what is only at the right is taken.
-    fn default(&self, mut left: Vec<Row>, mut right: Vec<Row>) -> Vec<Row> {
+    fn default(&self, mut left: Vec<Row>, mut right: Vec<Row>, len: usize, usage: &Usage) -> Result<Vec<Row>, Error> {
         let mut taken = vec![];
         for found in self.matches(&left, &right).0 {
+            usage.check()?;
+            let filler = |step| found.right.iter().find_map(|r| right[*r].point(step));
+            let fillers: Vec<Option<Point>> =
+                if found.left.is_empty() { vec![] } else { (0..len).map(filler).collect() };
             for row in &found.left {
-                for step in 0..left[*row].floats.len() {
+                for (step, filler) in fillers.iter().enumerate() {
                     if !left[*row].is_present(step) {
-                        let filler = found.right.iter().find_map(|r| right[*r].point(step));
-                        left[*row].set(step, filler);
+                        left[*row].set(step, filler.clone());
                     }
                 }
             }
@@ -127,10 +135,17 @@ impl Operation {
             taken.binary_search(&(place - 1)).is_ok()
         });
         left.append(&mut right);
-        left
+        Ok(left)
     }
 
-    fn combine(&self, left: &[Row], right: &[Row], len: usize, notes: &mut Notes) -> Result<Vec<Row>, Error> {
+    fn combine(
+        &self,
+        left: &[Row],
+        right: &[Row],
+        len: usize,
+        usage: &Usage,
+        notes: &mut Notes,
+    ) -> Result<Vec<Row>, Error> {
         let (matches, signatures) = self.matches(left, right);
         // With group_right the many are at the right.
         let swapped = self.matching.card == Card::OneToMany;
@@ -142,7 +157,7 @@ impl Operation {
             self.check_one(one, &of_one, many, len, &signature)?;
             let sides = Sides { many, one, of_many, of_one, signature, swapped };
             self.check_many(&sides, len, fills)?;
-            self.combine_match(&sides, len, fills, &mut rows, notes);
+            self.combine_match(&sides, len, usage, &mut rows, notes)?;
         }
         Ok(rows)
     }
@@ -217,39 +232,45 @@ impl Operation {
         Ok(())
     }
 
-    fn combine_match(&self, sides: &Sides, len: usize, fills: bool, rows: &mut Vec<Row>, notes: &mut Notes) {
-        for i in &sides.of_many {
-            let many = &sides.many[*i];
-            for j in &sides.of_one {
-                let one = &sides.one[*j];
-                let row = self.pair(many, one, sides.swapped, notes);
-                rows.extend(Some(row).filter(|row| !row.is_empty()));
+    fn combine_match(
+        &self,
+        sides: &Sides,
+        len: usize,
+        usage: &Usage,
+        rows: &mut Vec<Row>,
+        notes: &mut Notes,
+    ) -> Result<(), Error> {
+        let mut pair = |many: &Row, one: &Row| -> Result<(), Error> {
+            usage.check()?;
+            let row = self.pair(many, one, sides.swapped, notes);
+            if !row.is_empty() {
+                usage.keep(row.points())?;
+                rows.push(row);
             }
-        }
-        if !fills {
-            return;
+            Ok(())
+        };
+        for i in &sides.of_many {
+            sides.of_one.iter().try_for_each(|j| pair(&sides.many[*i], &sides.one[*j]))?;
         }
         // What has no counterpart meets the value it is filled with.
         let (fill_many, fill_one) = match sides.swapped {
             true => (self.matching.fill_right, self.matching.fill_left),
             false => (self.matching.fill_left, self.matching.fill_right),
         };
-        let present = |rows: &[Row], of: &[usize], step| of.iter().any(|i| rows[*i].is_present(step));
-        let filled = |value: f64, missing: &dyn Fn(usize) -> bool| {
+        let filled = |value: f64, present: Vec<bool>| {
             let mut row = Row::new(sides.signature.clone(), len);
-            (0..len).filter(|step| missing(*step)).for_each(|step| row.floats[step] = value);
+            (0..len).filter(|step| !present[*step]).for_each(|step| row.floats[step] = value);
             row
         };
         if let Some(value) = fill_one {
-            let one = filled(value, &|step| !present(sides.one, &sides.of_one, step));
-            let pairs = sides.of_many.iter().map(|i| self.pair(&sides.many[*i], &one, sides.swapped, notes));
-            rows.extend(pairs.filter(|row| !row.is_empty()));
+            let one = filled(value, present(sides.one, &sides.of_one, len));
+            sides.of_many.iter().try_for_each(|i| pair(&sides.many[*i], &one))?;
         }
         if let Some(value) = fill_many {
-            let many = filled(value, &|step| !present(sides.many, &sides.of_many, step));
-            let pairs = sides.of_one.iter().map(|j| self.pair(&many, &sides.one[*j], sides.swapped, notes));
-            rows.extend(pairs.filter(|row| !row.is_empty()));
+            let many = filled(value, present(sides.many, &sides.of_many, len));
+            sides.of_one.iter().try_for_each(|j| pair(&many, &sides.one[*j]))?;
         }
+        Ok(())
     }
 
     /// The values of two series that met.
@@ -303,6 +324,15 @@ impl Operation {
         }
         builder.build()
     }
+}
+
+/// At which steps one of some rows has a value.
+fn present(rows: &[Row], of: &[usize], len: usize) -> Vec<bool> {
+    let mut present = vec![false; len];
+    for row in of {
+        present.iter_mut().enumerate().for_each(|(step, present)| *present |= rows[*row].is_present(step));
+    }
+    present
 }
 
 struct Sides<'a> {

@@ -7,7 +7,7 @@ use super::group::{Aggregation, GroupBy};
 use super::info::Info;
 use super::maps::MapKind;
 use super::names::absent_labels;
-use super::plan::{Node, RangeSource, Read};
+use super::plan::{Node, Read};
 use super::range::RangeCall;
 use super::rows::Grid;
 use super::window::Window;
@@ -96,7 +96,6 @@ impl Compiler<'_> {
             && !matches!(self.leaves[*leaf].read, Read::Raw)
         {
             let leaf = &mut self.leaves[*leaf];
-            leaf.selection.wanted = super::Wanted::Only([crate::METRIC_NAME.to_owned()].into());
             leaf.group = Some(aggregation);
             return node;
         }
@@ -119,7 +118,7 @@ impl Compiler<'_> {
             _ => (None, 0),
         };
         check_widening(function, widening)?;
-        let free = Self::free(&params, &grid);
+        let free = self.free(&params, &grid)?;
         let arg_span = range.span;
         let steps = free.clone().unwrap_or_default();
         let call = RangeCall { function, params: steps, range_ms, widening, arg_span, param_span };
@@ -132,9 +131,6 @@ impl Compiler<'_> {
             }
             _ => {
                 let (source, window) = self.range_source(inner, grid)?;
-                if let RangeSource::Raw(leaf) = &source {
-                    self.leaves[*leaf].selection.function = Some(function.name());
-                }
                 Node::Range { call, params, window, source, keep_name: !drop_name }
             }
         };

@@ -4,28 +4,30 @@ use std::sync::Arc;
 
 use super::Params;
 use super::binary::Operation;
+use super::fold::Usage;
 use super::group::{Aggregation, GroupBy};
 use super::maps::{MapKind, is_map};
 use super::plan::{Leaf, Node, Plan, RangeSource, Read};
 use super::rows::{Grid, Steps};
-use super::selection::{Selection, SelectionKind, Wanted};
+use super::selection::Selection;
 use super::window::Window;
 use crate::error::Error;
-use crate::labels::METRIC_NAME;
 use crate::syntax::{At, BinaryOp, Duration, Expr, Function, Kind, Modifiers, Query, Selector, Span, Type, Widening};
 
 /// Makes the plan of a query.
-pub(crate) fn compile(query: &Query, params: &Params) -> Result<Plan, Error> {
+pub(crate) fn compile(query: &Query, params: &Params, usage: &Usage) -> Result<Plan, Error> {
     let step = params.step_ms.max(1);
     let len = ((params.end_ms - params.start_ms) / step + 1) as usize;
     let grid = Grid { start: params.start_ms, step, len };
-    let mut compiler = Compiler { params, leaves: vec![] };
+    let mut compiler = Compiler { params, usage, leaves: vec![] };
     let root = compiler.any(query.expr(), grid)?;
     Ok(Plan { leaves: compiler.leaves, root, grid })
 }
 
 pub(super) struct Compiler<'a> {
     pub(super) params: &'a Params,
+    /// Vectors of numbers are made already while the plan is.
+    usage: &'a Usage,
     pub(super) leaves: Vec<Leaf>,
 }
 
@@ -166,18 +168,7 @@ impl Compiler<'_> {
         range_ms: i64,
     ) -> usize {
         let (min_ms, max_ms) = window.bounds();
-        let latest = matches!(read, Read::Latest | Read::Time | Read::InfoTime);
-        let selection = Selection {
-            matchers,
-            min_ms,
-            max_ms,
-            kind: if latest { SelectionKind::Latest } else { SelectionKind::All },
-            wanted: Wanted::All,
-            step_ms: window.grid.step,
-            range_ms,
-            function: if let Read::Range(call) = &read { Some(call.function.name()) } else { None },
-            span,
-        };
+        let selection = Selection { matchers, min_ms, max_ms, step_ms: window.grid.step, range_ms, span };
         self.leaves.push(Leaf { selection, window, read, drop_name: false, maps: vec![], group: None });
         self.leaves.len() - 1
     }
@@ -189,8 +180,8 @@ impl Compiler<'_> {
     }
 
     /// Numbers that need no series.
-    pub(super) fn free(nodes: &[Node], grid: &Grid) -> Option<Vec<Steps>> {
-        nodes.iter().map(|node| node.free(grid)).collect()
+    pub(super) fn free(&self, nodes: &[Node], grid: &Grid) -> Result<Option<Vec<Steps>>, Error> {
+        nodes.iter().map(|node| node.free(grid, self.usage)).collect()
     }
 
     pub(super) fn map(
@@ -202,7 +193,7 @@ impl Compiler<'_> {
         node: Node,
         grid: Grid,
     ) -> Result<Node, Error> {
-        if let Some(steps) = Self::free(&params, &grid)
+        if let Some(steps) = self.free(&params, &grid)?
             && let Some(leaf) = self.open_leaf(&node)
         {
             leaf.maps.push(super::maps::Map { kind, params: steps, keep_name, span });
@@ -224,10 +215,6 @@ impl Compiler<'_> {
         if Aggregation::folds(*op)
             && let Some(leaf) = self.open_leaf(&node)
         {
-            if !grouping.without {
-                let names = aggregation.by.labels.iter().cloned();
-                leaf.selection.wanted = Wanted::Only(names.chain([METRIC_NAME.to_owned()]).collect());
-            }
             leaf.group = Some(aggregation);
             return Ok(node);
         }

@@ -20,7 +20,10 @@ use crate::labels::Labels;
 pub(crate) struct Usage {
     pub samples: AtomicU64,
     pub series: AtomicU64,
+    /// Those that are kept now.
     pub points: AtomicU64,
+    /// The most that were.
+    pub peak: AtomicU64,
     pub limits: Limits,
     pub cancel: Option<Arc<AtomicBool>>,
 }
@@ -40,7 +43,15 @@ impl Usage {
 
     /// Counts values that are kept: series (or groups) times steps.
     pub(crate) fn keep(&self, points: usize) -> Result<(), Error> {
-        self.count(&self.points, points as u64, self.limits.points, "points")
+        let kept = self.count(&self.points, points as u64, self.limits.points, "points");
+        self.peak.fetch_max(self.points.load(Relaxed), Relaxed);
+        kept
+    }
+
+    /// Values that were kept are let go.
+    pub(crate) fn let_go(&self, points: usize) {
+        let less = |kept: u64| Some(kept.saturating_sub(points as u64));
+        let _always = self.points.fetch_update(Relaxed, Relaxed, less);
     }
 }
 
@@ -104,7 +115,9 @@ impl Fold {
         let plan = self.plan.clone();
         let leaf = &plan.leaves[self.leaf];
         if matches!(leaf.read, Read::Raw) {
-            return self.push_raw(series);
+            self.usage.keep(series.values.len() + weight as usize)?;
+            self.raw.push(raw(series));
+            return Ok(());
         }
         let len = leaf.window.grid.len;
         let mut row = match self.spare.take() {
@@ -123,34 +136,20 @@ impl Fold {
         }
         match &mut self.groups {
             Some(groups) => {
-                let before = groups.count();
+                let before = groups.points();
                 groups.push(&row, &mut self.notes);
-                let new = groups.count() - before;
+                let new = groups.points() - before;
                 self.spare = Some(row);
                 if new > 0 {
-                    self.usage.keep(len)?;
+                    self.usage.keep(new)?;
                 }
             }
             None if row.is_empty() => self.spare = Some(row),
             None => {
-                self.usage.keep(len)?;
+                self.usage.keep(row.points())?;
                 self.rows.push(row);
             }
         }
-        Ok(())
-    }
-
-    fn push_raw(&mut self, series: &Series) -> Result<(), Error> {
-        self.usage.keep(series.values.len() + series.histograms.len())?;
-        let floats = || series.timestamps.iter().zip(series.values).filter(|(_, value)| !is_stale(**value));
-        let pairs = || series.histogram_timestamps.iter().zip(series.histograms).filter(|(_, h)| !is_stale(h.sum));
-        self.raw.push(RawSeries {
-            labels: series.labels.clone(),
-            times: floats().map(|(time, _)| *time).collect(),
-            values: floats().map(|(_, value)| *value).collect(),
-            histogram_times: pairs().map(|(time, _)| *time).collect(),
-            histograms: pairs().map(|(_, h)| h.clone()).collect(),
-        });
         Ok(())
     }
 
@@ -172,9 +171,8 @@ impl Fold {
                     series.values.iter().any(|v| is_stale(*v)) || series.histograms.iter().any(|h| is_stale(h.sum));
                 let filtered;
                 let samples = if stale {
-                    self.push_raw(series)?;
-                    filtered = self.raw.pop();
-                    filtered.as_ref().map_or_else(Samples::default, RawSeries::samples)
+                    filtered = raw(series);
+                    filtered.samples()
                 } else {
                     Samples {
                         times: series.timestamps,
@@ -211,6 +209,19 @@ impl Fold {
             ours.merge(theirs, &mut self.notes);
         }
         Ok(())
+    }
+}
+
+/// The samples of a series, without markers of staleness.
+fn raw(series: &Series) -> RawSeries {
+    let floats = || series.timestamps.iter().zip(series.values).filter(|(_, value)| !is_stale(**value));
+    let pairs = || series.histogram_timestamps.iter().zip(series.histograms).filter(|(_, h)| !is_stale(h.sum));
+    RawSeries {
+        labels: series.labels.clone(),
+        times: floats().map(|(time, _)| *time).collect(),
+        values: floats().map(|(_, value)| *value).collect(),
+        histogram_times: pairs().map(|(time, _)| *time).collect(),
+        histograms: pairs().map(|(_, h)| h.clone()).collect(),
     }
 }
 

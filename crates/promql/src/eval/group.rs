@@ -138,6 +138,8 @@ pub(crate) struct Groups {
     /// What each cell has seen.
     flags: Vec<u8>,
     histograms: HashMap<usize, HistogramCell>,
+    /// What those weigh, as they were when each cell began.
+    weight: usize,
     key: Vec<u8>,
 }
 
@@ -152,12 +154,12 @@ impl Groups {
         };
         let (places, histograms) = (HashMap::new(), HashMap::new());
         let (labels, drop_name, flags, key) = (vec![], vec![], vec![], vec![]);
-        Self { aggregation, len, places, labels, drop_name, cells, flags, histograms, key }
+        Self { aggregation, len, places, labels, drop_name, cells, flags, histograms, weight: 0, key }
     }
 
-    /// How many groups there are.
-    pub(crate) fn count(&self) -> usize {
-        self.labels.len()
+    /// What they count for among the points that a query keeps.
+    pub(crate) fn points(&self) -> usize {
+        self.labels.len() * self.len + self.weight
     }
 
     /// The first cell of the group of `labels`, which is made where it is not there.
@@ -240,6 +242,8 @@ impl Groups {
         match self.histograms.entry(cell) {
             std::collections::hash_map::Entry::Vacant(place) => {
                 let total = Total::new(histogram);
+                // The sum, and what was lost of it.
+                self.weight += 2 * histogram.weight() as usize;
                 place.insert(HistogramCell { total, count: 1.0, incremental: false, reset: false, not_reset: false });
             }
             std::collections::hash_map::Entry::Occupied(mut place) => added = place.get_mut().add(histogram, mean),

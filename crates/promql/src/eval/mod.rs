@@ -38,7 +38,7 @@ pub use answer::{Answer, Point, Sample, SeriesPoints, Stats, Value};
 pub(crate) use dates::rfc3339;
 pub use fold::Fold;
 pub(crate) use ops::float_op;
-pub use selection::{STALE_BITS, Selection, SelectionKind, Series, Wanted};
+pub use selection::{STALE_BITS, Selection, Series};
 
 use crate::error::Error;
 use crate::syntax::{AggregateOp, Expr, Function, Kind, Query, Type};
@@ -145,12 +145,12 @@ impl Evaluation {
             let message = format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
             return Err(Error::Params(message));
         }
-        let plan = compile::compile(query, &params)?;
-        let steps = plan.grid.len as u64;
+        let usage = Usage { limits: params.limits, cancel: params.cancel.clone(), ..Usage::default() };
+        let steps = ((params.end_ms - params.start_ms) / params.step_ms.max(1) + 1) as u64;
         if steps > params.limits.points {
             return Err(Error::Limit { what: "points", reached: steps, limit: params.limits.points });
         }
-        let usage = Usage { limits: params.limits, cancel: params.cancel, ..Usage::default() };
+        let plan = compile::compile(query, &params, &usage)?;
         let selections = plan.leaves.iter().map(|leaf| leaf.selection.clone()).collect();
         Ok(Self { query: query.clone(), plan: Arc::new(plan), usage: Arc::new(usage), selections, is_range })
     }
@@ -164,6 +164,22 @@ impl Evaluation {
     /// none.
     pub fn fold(&self, selection: usize) -> Option<Fold> {
         (selection < self.plan.leaves.len()).then(|| Fold::new(self.plan.clone(), self.usage.clone(), selection))
+    }
+
+    /// How many values [`Evaluation::finish`] has to do with, about, once all is folded. None where the query does
+    /// not tell: a subquery has steps of its own, and what `@` pins is repeated.
+    pub fn work(&self) -> Option<u64> {
+        let (mut parts, mut known) = (0, true);
+        self.query.expr().walk(&mut |expr| {
+            parts += 1;
+            known &= match &expr.kind {
+                Kind::Subquery { .. } => false,
+                Kind::Selector(selector) | Kind::Range { selector, .. } => selector.modifiers.at.is_none(),
+                _ => true,
+            };
+        });
+        let vectors = (self.plan.grid.len as u64).saturating_mul(parts);
+        known.then(|| self.usage.points.load(Relaxed).saturating_add(vectors))
     }
 
     /// The answer, from folds of all selections; a selection without series needs none.
@@ -182,7 +198,7 @@ impl Evaluation {
         let stats = Stats {
             samples: self.usage.samples.load(Relaxed),
             series: self.usage.series.load(Relaxed),
-            peak_points: self.usage.points.load(Relaxed),
+            peak_points: self.usage.peak.load(Relaxed),
         };
         Ok(Answer { value, annotations: run.notes.finish(self.query.text()), stats })
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::binary::Operation;
+use super::fold::Usage;
 use super::group::Aggregation;
 use super::info::Info;
 use super::maps::{Map, MapKind};
@@ -10,6 +11,7 @@ use super::range::RangeCall;
 use super::rows::{Grid, Steps};
 use super::selection::Selection;
 use super::window::Window;
+use crate::error::Error;
 use crate::labels::Labels;
 use crate::syntax::{BinaryOp, Function, Span};
 
@@ -143,20 +145,24 @@ pub(crate) enum Node {
 
 impl Node {
     /// The numbers at each step of `grid`, where they need no series.
-    pub(crate) fn free(&self, grid: &Grid) -> Option<Steps> {
+    pub(crate) fn free(&self, grid: &Grid, usage: &Usage) -> Result<Option<Steps>, Error> {
         let both = |a: &Self, b: &Self, op: &dyn Fn(f64, f64) -> f64| {
-            let (a, b) = (a.free(grid)?, b.free(grid)?);
+            let (Some(a), Some(b)) = (a.free(grid, usage)?, b.free(grid, usage)?) else { return Ok(None) };
             if let (Steps::One(a), Steps::One(b)) = (&a, &b) {
-                return Some(Steps::One(op(*a, *b)));
+                return Ok(Some(Steps::One(op(*a, *b))));
             }
-            Some(Steps::Each((0..grid.len).map(|step| op(a.at(step), b.at(step))).collect()))
+            usage.keep(grid.len)?;
+            Ok(Some(Steps::Each((0..grid.len).map(|step| op(a.at(step), b.at(step))).collect())))
         };
         match self {
-            Self::Number(value) => Some(Steps::One(*value)),
-            Self::Time => Some(Steps::Each((0..grid.len).map(|step| grid.time(step) as f64 / 1000.0).collect())),
+            Self::Number(value) => Ok(Some(Steps::One(*value))),
+            Self::Time => {
+                usage.keep(grid.len)?;
+                Ok(Some(Steps::Each((0..grid.len).map(|step| grid.time(step) as f64 / 1000.0).collect())))
+            }
             Self::ScalarOp(op, a, b) => both(a, b, &|a, b| super::ops::float_op(*op, a, b)),
             Self::ScalarBest(greatest, a, b) => both(a, b, &|a, b| best(*greatest, a, b)),
-            _ => None,
+            _ => Ok(None),
         }
     }
 }

@@ -59,6 +59,12 @@ impl Row {
         Self { labels, drop_name: false, floats: vec![ABSENT; len], histograms: None }
     }
 
+    /// What it counts for among the points that a query keeps: a value per step, and what histograms weigh.
+    pub(crate) fn points(&self) -> usize {
+        let histograms = self.histograms.iter().flat_map(|histograms| histograms.iter().flatten());
+        self.floats.len() + histograms.map(|histogram| histogram.weight() as usize).sum::<usize>()
+    }
+
     pub(crate) fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
         self.histograms.as_ref().and_then(|h| h[step].as_ref())
     }

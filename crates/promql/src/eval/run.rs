@@ -140,6 +140,19 @@ impl<'a> Run<'a> {
 
     fn eval(&mut self, node: &Node, grid: &Grid) -> Result<Data, Error> {
         self.usage.check()?;
+        // What is made here of no series; `vector` keeps what it is given.
+        if matches!(
+            node,
+            Node::Number(_)
+                | Node::Time
+                | Node::Scalar(_)
+                | Node::ScalarOp(..)
+                | Node::ScalarBest(..)
+                | Node::Now(_)
+                | Node::Absent { .. }
+        ) {
+            self.usage.keep(grid.len)?;
+        }
         Ok(match node {
             Node::Number(value) => Data::Scalar(vec![*value; grid.len]),
             Node::Text(text) => Data::Text(text.clone()),
@@ -166,7 +179,7 @@ impl<'a> Run<'a> {
             Node::Leaf(leaf) => Data::Rows(std::mem::take(&mut self.leaves[*leaf].rows)),
             Node::Repeat(node) => {
                 let rows = self.rows(node, &grid.first())?;
-                self.usage.keep(rows.len() * grid.len)?;
+                self.usage.keep(rows.iter().map(Row::points).sum::<usize>() * grid.len)?;
                 Data::Rows(rows.into_iter().map(|row| repeated(row, grid.len)).collect())
             }
             Node::Range { call, params, window, source, keep_name } => {
@@ -180,6 +193,7 @@ impl<'a> Run<'a> {
                 let mut rows = self.rows(node, grid)?;
                 let map = Map { kind: *kind, params, keep_name: *keep_name, span: *span };
                 if let (MapKind::Operator { op: BinaryOp::Default, .. }, true) = (kind, rows.is_empty()) {
+                    self.usage.keep(grid.len)?;
                     rows.push(Row::new(Labels::empty(), grid.len));
                 }
                 rows.iter_mut().for_each(|row| map.apply(row, grid, &mut self.notes));
@@ -188,7 +202,7 @@ impl<'a> Run<'a> {
             }
             Node::Binary { operation, left, right } => {
                 let (left, right) = (self.rows(left, grid)?, self.rows(right, grid)?);
-                Data::Rows(operation.apply(left, right, grid.len, &mut self.notes)?)
+                Data::Rows(operation.apply(left, right, grid.len, self.usage, &mut self.notes)?)
             }
             Node::Absent { labels, drop_name, node } => {
                 let rows = self.rows(node, grid)?;
@@ -245,6 +259,7 @@ impl<'a> Run<'a> {
             let (scratch, cancel) = (&mut scratch, self.usage.cancel.as_deref());
             call.apply(&one.samples(), &mut row, Context { call, window, name, notes, scratch, cancel })?;
             if !row.is_empty() {
+                self.usage.keep(row.points())?;
                 rows.push(row);
             }
         }
@@ -265,10 +280,11 @@ impl<'a> Run<'a> {
         match aggregation.op {
             AggregateOp::CountValues => {
                 let label = if let Some(Data::Text(label)) = param { label } else { String::new() };
-                topk::count_values(aggregation, &label, &rows, grid.len)
+                topk::count_values(aggregation, &label, &rows, grid.len, self.usage)
             }
             AggregateOp::Quantile => {
-                Ok(topk::quantiles(aggregation, &numbers(param), param_span, &rows, grid.len, &mut self.notes))
+                let numbers = numbers(param);
+                topk::quantiles(aggregation, &numbers, param_span, &rows, grid.len, self.usage, &mut self.notes)
             }
             AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
                 let spans = (param_span, *whole);
@@ -276,7 +292,12 @@ impl<'a> Run<'a> {
             }
             _ => {
                 let mut groups = super::group::Groups::new(Arc::clone(aggregation), grid.len);
-                rows.iter().for_each(|row| groups.push(row, &mut self.notes));
+                for row in &rows {
+                    self.usage.check()?;
+                    let before = groups.points();
+                    groups.push(row, &mut self.notes);
+                    self.usage.keep(groups.points() - before)?;
+                }
                 Ok(groups.finish(&mut self.notes))
             }
         }

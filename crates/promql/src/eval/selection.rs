@@ -1,6 +1,5 @@
 //! What a caller reads from storage, and how it hands series over.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::histogram::Histogram;
@@ -17,24 +16,6 @@ pub(crate) fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_BITS
 }
 
-/// Which labels of the selected series matter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// All of them.
-    All,
-    /// Only these; others may be left out of what is pushed, and series stay apart all the same.
-    Only(BTreeSet<String>),
-}
-
-/// Which samples of a series matter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SelectionKind {
-    /// At each step the last sample within the lookback: the others may be left out.
-    Latest,
-    /// All samples.
-    All,
-}
-
 /// Series to read, and from when to when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
@@ -44,16 +25,10 @@ pub struct Selection {
     pub min_ms: i64,
     /// The last millisecond of which samples matter.
     pub max_ms: i64,
-    /// Which samples matter.
-    pub kind: SelectionKind,
-    /// Which labels matter.
-    pub wanted: Wanted,
     /// The step at which it is evaluated; 1 where there is one step only.
     pub step_ms: i64,
     /// How far back each step looks: the lookback, or the range of a range selector.
     pub range_ms: i64,
-    /// The function around a range selector.
-    pub function: Option<&'static str>,
     /// Where the selector stands in the query.
     pub span: Span,
 }
@@ -61,7 +36,7 @@ pub struct Selection {
 /// A series as it is pushed. Times are sorted, milliseconds, none twice, floats and histograms together.
 #[derive(Clone, Copy, Debug)]
 pub struct Series<'a> {
-    /// Its labels, at least those [`Selection::wanted`].
+    /// Its labels.
     pub labels: &'a Labels,
     /// Times of the floats.
     pub timestamps: &'a [i64],

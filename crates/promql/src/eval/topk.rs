@@ -1,8 +1,10 @@
 //! Aggregations that need all series of a group: topk, bottomk, limitk, limit_ratio, quantile, count_values.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::annotations::{Note, Notes};
+use super::fold::Usage;
 use super::group::{Aggregation, GroupBy};
 use super::rows::{Row, Steps, is_absent};
 use super::sums::quantile;
@@ -216,8 +218,9 @@ pub(crate) fn quantiles(
     param_span: Span,
     rows: &[Row],
     len: usize,
+    usage: &Usage,
     notes: &mut Notes,
-) -> Vec<Row> {
+) -> Result<Vec<Row>, Error> {
     for step in 0..len {
         let q = param.at(step);
         if !(0.0..=1.0).contains(&q) {
@@ -230,6 +233,8 @@ pub(crate) fn quantiles(
     let mut found = vec![];
     let mut buffer = vec![];
     for (labels, members) in labels.into_iter().zip(members) {
+        usage.check()?;
+        usage.keep(len)?;
         let mut row = Row::new(labels, len);
         row.drop_name = members.iter().any(|member| member.drop_name);
         for step in 0..len {
@@ -246,7 +251,7 @@ pub(crate) fn quantiles(
             found.push(row);
         }
     }
-    found
+    Ok(found)
 }
 
 /// `count_values`: how many series of a group have each value, with the value as a label.
@@ -255,6 +260,7 @@ pub(crate) fn count_values(
     label: &str,
     rows: &[Row],
     len: usize,
+    usage: &Usage,
 ) -> Result<Vec<Row>, Error> {
     if !crate::labels::is_label_name(label) {
         return Err(Error::execution(format!("invalid label name {}", crate::syntax::quote(label))));
@@ -267,6 +273,7 @@ pub(crate) fn count_values(
     }
     let mut counts: HashMap<Labels, Row> = HashMap::new();
     for row in rows {
+        usage.check()?;
         let mut builder = row.labels.builder();
         let mut known: HashMap<u64, Labels> = HashMap::new();
         for step in 0..len {
@@ -279,7 +286,14 @@ pub(crate) fn count_values(
                 let labels = || by.labels(&builder.set(label, &crate::number::format(value)).build());
                 known.entry(value.to_bits()).or_insert_with(labels).clone()
             };
-            let counted = counts.entry(labels).or_insert_with_key(|labels| Row::new(labels.clone(), len));
+            let counted = match counts.entry(labels) {
+                Entry::Occupied(counted) => counted.into_mut(),
+                Entry::Vacant(place) => {
+                    usage.keep(len)?;
+                    let row = Row::new(place.key().clone(), len);
+                    place.insert(row)
+                }
+            };
             let cell = &mut counted.floats[step];
             *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
         }

@@ -6,11 +6,11 @@ use super::{Histogram, ResetHint};
 
 /// Exponential and custom buckets cannot be joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Incompatible;
+pub struct Incompatible;
 
 /// What there is to say about two histograms that were joined.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Joined {
+pub struct Joined {
     /// One said that its counter was reset, the other that it was not.
     pub collision: bool,
     /// Their custom bounds differed; only those of both are left.
@@ -54,8 +54,8 @@ impl Histogram {
         self.positive.iter_mut().chain(&mut self.negative).for_each(|bucket| change(&mut bucket.1));
     }
 
-    /// Adds `other`.
-    pub(crate) fn add(&mut self, other: &Self) -> Result<Joined, Incompatible> {
+    /// Adds `other`. Where they cannot be joined, this one stays as it is.
+    pub fn add(&mut self, other: &Self) -> Result<Joined, Incompatible> {
         self.join(other, 1.0, None)
     }
 

@@ -8,7 +8,8 @@ mod reset;
 mod show;
 mod trim;
 
-pub(crate) use arithmetic::{Incompatible, Joined, Total};
+pub(crate) use arithmetic::Total;
+pub use arithmetic::{Incompatible, Joined};
 pub use buckets::Bucket;
 pub(crate) use quantile::Notice;
 
@@ -75,10 +76,10 @@ impl Histogram {
         buckets
     }
 
-    /// How many floats it is worth when samples are counted: one per 16 bytes, as Prometheus counts.
-    pub(crate) fn weight(&self) -> u64 {
-        let buckets = self.positive.len() + self.negative.len() + self.custom_values.len();
-        ((168 + 8 * buckets + 8) / 16) as u64
+    /// How many samples it is worth where they are counted: one for 16 bytes that it takes in memory.
+    pub fn weight(&self) -> u64 {
+        let buckets = self.positive.len() + self.negative.len();
+        ((200 + 16 * buckets + 8 * self.custom_values.len()) / 16) as u64
     }
 
     /// Takes out buckets without observations.

@@ -36,11 +36,15 @@ impl Parser<'_> {
     fn duration_sum(&mut self, least: u8, context: &str, expected: &str) -> Result<Duration, ParseError> {
         self.enter()?;
         let mut left = self.duration_operand(false, context, expected)?;
+        // As in `expr`: each link of a chain makes the tree a level deeper.
+        let mut links = 0;
         loop {
             let token = self.peek();
             let op = if token.kind == TokenKind::Symbol { BinaryOp::find(token.text) } else { None };
             let Some(op) = op.filter(|op| op.changes_metric() && op.precedence() > least) else { break };
             self.take();
+            links += 1;
+            self.enter()?;
             // A power binds to the right.
             let binding = if op == BinaryOp::Pow { op.precedence() - 1 } else { op.precedence() };
             let right = self.duration_sum(binding, context, expected)?;
@@ -50,7 +54,7 @@ impl Parser<'_> {
             }
             left = Duration::Arithmetic(op, Box::new(left), Box::new(right));
         }
-        self.leave();
+        (0..=links).for_each(|_| self.leave());
         Ok(left)
     }
 

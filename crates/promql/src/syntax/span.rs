@@ -1,7 +1,7 @@
 //! Where in the text something stands.
 
 /// A range of bytes of the query.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
     /// The first byte.
     pub start: usize,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bonghwa_promql::{
     Answer, Error, Evaluation, Fold, Histogram, Labels, Params, Point, Query, Sample, Series, SeriesPoints, Value,
-    Wanted,
 };
 
 use super::series::Point as Given;
@@ -35,12 +34,8 @@ pub fn evaluate(store: &Store, text: &str, params: Params, threads: usize) -> Re
                     }
                 }
             }
-            let labels = match &selection.wanted {
-                Wanted::All => labels.clone(),
-                Wanted::Only(names) => labels.filter(|name| names.contains(name)),
-            };
             let series = Series {
-                labels: &labels,
+                labels,
                 timestamps: &times,
                 values: &values,
                 histogram_timestamps: &histogram_times,
