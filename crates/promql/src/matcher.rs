@@ -1,9 +1,10 @@
 //! Label matchers, compiled.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::re2;
 
@@ -50,7 +51,7 @@ impl Matcher {
         let value = value.into();
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(anchored(&value)?)),
+            MatchOp::Regex | MatchOp::NotRegex => Some(anchored(&value)?),
         };
         Ok(Self { name: name.into(), op, value, regex })
     }
@@ -78,15 +79,45 @@ impl Matcher {
 }
 
 /// A regular expression over a whole value, as Prometheus 3 reads it: `.` matches a newline.
-pub(crate) fn anchored(pattern: &str) -> Result<Regex, String> {
-    // Compiled alone first: `a)(b` would be valid inside the parentheses below.
-    let check = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
-    if re2::repeats_twice(pattern) {
-        return Err(format!("invalid nested repetition operator in {pattern:?}"));
+pub(crate) fn anchored(pattern: &str) -> Result<Arc<Regex>, String> {
+    static PATTERNS: LazyLock<Patterns> = LazyLock::new(Patterns::default);
+    PATTERNS.get(pattern)
+}
+
+/// Patterns that are kept compiled: a dashboard asks the same ones again and again, and compiling one takes longer
+/// than a small query.
+#[derive(Default)]
+struct Patterns(Mutex<HashMap<String, Arc<Regex>>>);
+
+impl Patterns {
+    /// At most so many are kept.
+    const MOST: usize = 64;
+    /// Bytes of a program that is kept, at most, and of what running it may build.
+    const BYTES: usize = 128 * 1024;
+
+    fn get(&self, pattern: &str) -> Result<Arc<Regex>, String> {
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(regex) = kept().get(pattern) {
+            return Ok(regex.clone());
+        }
+        if re2::repeats_twice(pattern) {
+            return Err(format!("invalid nested repetition operator in {pattern:?}"));
+        }
+        let translated = re2::translated(pattern);
+        // Compiled alone first: `a)(b` would be valid inside the parentheses below.
+        Regex::new(&translated).map_err(|error| error.to_string())?;
+        let whole = format!("^(?s:{translated})$");
+        let small = RegexBuilder::new(&whole).size_limit(Self::BYTES).dfa_size_limit(Self::BYTES).build();
+        let Ok(regex) = small.map(Arc::new) else {
+            return Regex::new(&whole).map(Arc::new).map_err(|error| error.to_string());
+        };
+        let mut kept = kept();
+        if kept.len() >= Self::MOST {
+            kept.clear();
+        }
+        kept.insert(pattern.to_owned(), regex.clone());
+        Ok(regex)
     }
-    let pattern = re2::translated(pattern);
-    check(&pattern)?;
-    check(&format!("^(?s:{pattern})$"))
 }
 
 impl PartialEq for Matcher {
@@ -107,6 +138,19 @@ impl fmt::Display for Matcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_are_compiled_once() -> Result<(), String> {
+        let patterns = Patterns::default();
+        let same = |pattern: &str| Ok::<_, String>(Arc::ptr_eq(&patterns.get(pattern)?, &patterns.get(pattern)?));
+        assert!(same("once.*")?);
+        // Large ones are not kept, and small ones not without end.
+        assert!(!same(r"([0-9a-z]{1,63}\.){1,50}")?);
+        (0..1000).try_for_each(|n| patterns.get(&format!("many{n}|x")).map(drop))?;
+        assert!(patterns.0.lock().is_ok_and(|kept| kept.len() <= Patterns::MOST));
+        assert!(same("once.*")?);
+        Ok(())
+    }
 
     #[test]
     fn regular_expressions_are_anchored_and_dots_match_newlines() -> Result<(), String> {
