@@ -161,11 +161,44 @@ async fn requests() {
         (get("/tempo/api/v2/traces/1a2b?start=1&end=2"), StatusCode::NOT_FOUND),
         (get("/api/traces/xyz"), StatusCode::BAD_REQUEST),
         (get("/api/echo"), StatusCode::OK),
+        (get("/api/v1/query?query=up&lookback_delta=0"), StatusCode::OK),
+        (get("/api/v1/query?query=up&lookback_delta=-300"), StatusCode::OK),
+        // Its selectors are what matters, not the steps that it would be evaluated at.
+        (get("/api/v1/query_exemplars?query=max_over_time(vector(time())[40000d:1s])"), StatusCode::OK),
+        (get("/api/v1/query?query=max_over_time(vector(time())[40000d:1s])"), StatusCode::UNPROCESSABLE_ENTITY),
     ] {
         let what = format!("{request:?}");
         let response = send(request).await;
         assert_eq!(response.status(), status, "{what}");
     }
+}
+
+#[tokio::test]
+async fn lists_are_there_without_data() {
+    for (uri, expected) in [
+        ("/api/v1/labels", json!({ "status": "success", "data": [] })),
+        ("/api/v1/label/job/values?limit=5", json!({ "status": "success", "data": [] })),
+        ("/api/v1/series?match[]=up", json!({ "status": "success", "data": [] })),
+        ("/api/v1/metadata?metric=up", json!({ "status": "success", "data": {} })),
+        (
+            "/api/v1/cardinality/label_names",
+            json!({ "label_values_count_total": 0, "label_names_count": 0, "cardinality": [] }),
+        ),
+        ("/api/v1/cardinality/active_series?selector=up", json!({ "data": [] })),
+    ] {
+        let (status, content_type, body) = read(send(Request::get(uri).body(Body::empty()).unwrap()).await).await;
+        assert_eq!((status, content_type.as_str()), (StatusCode::OK, "application/json"), "{uri}");
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn large_answers_are_whole() {
+    let query = "/api/v1/query_range?query=vector(time())&start=0&end=10000&step=1";
+    let (status, _, body) = read(send(Request::get(query).body(Body::empty()).unwrap()).await).await;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(body["data"]["result"][0]["values"].as_array().unwrap().len(), 10_001);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use bonghwa_model::{Signal, TenantSet};
 use bonghwa_promql::Labels;
 use futures::future::BoxFuture;
 
-use crate::promql::{MetricsAnswer, SeriesQuery, with_tenant};
+use crate::promql::{MetricsAnswer, SeriesQuery, of_tenant, with_tenant};
 use crate::series::{self, Exemplar, Exemplars};
 use crate::{Engine, QueryError};
 
@@ -28,14 +28,14 @@ impl Engine {
                 for (source, of_signals) in &views {
                     let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
                     for matchers in &query.matchers {
-                        let (matchers, options) = (matchers.clone().into(), &engine.metrics_options);
-                        let bounds = engine.bounds();
+                        let Some(matchers) = of_tenant(matchers, source, views.len()) else { continue };
+                        let (options, bounds) = (&engine.metrics_options, engine.bounds());
                         let found =
                             series::exemplars(source, view, matchers, query.range, options, bounds, &alive).await?;
                         // What two sets of matchers select is the same series.
                         all.extend(found.into_iter().map(|(labels, found)| match views.len() {
                             1 => (labels, found),
-                            _ => (with_tenant(&labels, source), found),
+                            _ => (with_tenant(&labels, &source.tenant), found),
                         }));
                     }
                 }

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bonghwa_cluster::seam;
-use bonghwa_model::{Signal, TenantSet};
+use bonghwa_model::{Signal, TenantId, TenantSet};
 use bonghwa_promql::{Answer, Evaluation, Fold, Labels, Limits, Matcher, Params, Query, Selection, Series};
 use futures::future::{BoxFuture, try_join_all};
 
 use crate::alive::Alive;
 use crate::engine::{Missing, Views};
 use crate::plan::Source;
-use crate::series::{self, Bounds, Found, Metadata, Reading, Wanted};
+use crate::series::{self, Asked, Bounds, Counts, Found, Held, Metadata, Reading, Sink, TenantSink, Wanted};
+use crate::turns::Turn;
 use crate::{Engine, QueryError, SeriesLimits};
 
 /// Samples and values that are folded where the query runs: handing them to another thread would cost more.
@@ -24,13 +25,22 @@ const TENANT_LABEL: &str = "__tenant_id__";
 /// Bytes of a value at a step.
 const POINT_BYTES: usize = 16;
 
-/// The answer to a question about metrics, and whether that is all of it.
+/// The answer to a question about metrics, and whether that is all of it. The question has its turn until this is
+/// dropped: what a caller makes of a large answer is work, too.
 #[derive(Debug)]
 pub struct MetricsAnswer<T> {
     /// The answer.
     pub answer: T,
     /// As of [`crate::SqlAnswer::missing`].
     pub missing: Vec<String>,
+    _turn: Turn,
+}
+
+impl<T> MetricsAnswer<T> {
+    /// The answer and what is missing; the turn is given back.
+    pub fn into_parts(self) -> (T, Vec<String>) {
+        (self.answer, self.missing)
+    }
 }
 
 /// What metrics say of themselves, by their names in Prometheus.
@@ -44,6 +54,15 @@ pub struct SeriesQuery {
     pub matchers: Vec<Vec<Matcher>>,
     /// Unix milliseconds, both inclusive.
     pub range: (i64, i64),
+}
+
+/// How many series there are, and of them each value of each label has how many.
+#[derive(Debug)]
+pub struct Cardinality {
+    /// Series.
+    pub series: u64,
+    /// By label, then by value.
+    pub values: Counts,
 }
 
 impl Engine {
@@ -72,29 +91,91 @@ impl Engine {
             let query = query.clone();
             Box::pin(async move {
                 let views = engine.metrics(&tenants, &missing, &alive).await?;
+                let held = Arc::new(Held::default());
                 let mut all = BTreeSet::new();
                 for matchers in &query.matchers {
                     let wanted = Wanted { matchers: matchers.clone().into(), range: query.range, samples: false };
-                    let found = engine.read_series(&views, &wanted, &alive).await?;
+                    let found = engine.read_series(&views, &wanted, &held, &alive).await?;
+                    let both = all.len() + found.len();
                     all.extend(found.into_iter().map(|(labels, _)| labels));
+                    held.let_go(((both - all.len()) as u64, 0));
                 }
                 Ok(all.into_iter().collect())
             })
         })
     }
 
-    /// What metrics say of themselves, by their names in Prometheus.
+    /// The names of series' labels, sorted. Of more than `most` some are left out.
+    pub fn label_names(
+        self: &Arc<Self>,
+        tenants: impl Into<TenantSet>,
+        query: SeriesQuery,
+        most: usize,
+    ) -> BoxFuture<'_, Result<MetricsAnswer<BTreeSet<String>>, QueryError>> {
+        self.collect(tenants.into(), query, Asked::Names(most), |sink| sink.take().texts)
+    }
+
+    /// The values of a label of series, sorted. Of more than `most` some are left out.
+    pub fn label_values(
+        self: &Arc<Self>,
+        tenants: impl Into<TenantSet>,
+        query: SeriesQuery,
+        label: String,
+        most: usize,
+    ) -> BoxFuture<'_, Result<MetricsAnswer<BTreeSet<String>>, QueryError>> {
+        self.collect(tenants.into(), query, Asked::Values(label, most), |sink| sink.take().texts)
+    }
+
+    /// How many series have each value of each label.
+    pub fn cardinality(
+        self: &Arc<Self>,
+        tenants: impl Into<TenantSet>,
+        query: SeriesQuery,
+    ) -> BoxFuture<'_, Result<MetricsAnswer<Cardinality>, QueryError>> {
+        self.collect(tenants.into(), query, Asked::Counts, |sink| {
+            let collected = sink.take();
+            Cardinality { series: collected.series(), values: collected.counts }
+        })
+    }
+
+    /// Has all series go through a sink.
+    fn collect<T: Send + 'static>(
+        self: &Arc<Self>,
+        tenants: TenantSet,
+        query: SeriesQuery,
+        asked: Asked,
+        take: fn(&Sink) -> T,
+    ) -> BoxFuture<'_, Result<MetricsAnswer<T>, QueryError>> {
+        self.ask(tenants, Duration::MAX, move |engine, tenants, missing, alive| {
+            let (query, sink) = (query.clone(), Sink::new(asked.clone()));
+            Box::pin(async move {
+                let views = engine.metrics(&tenants, &missing, &alive).await?;
+                let held = Arc::new(Held::default());
+                for matchers in &query.matchers {
+                    let wanted = Wanted { matchers: matchers.clone().into(), range: query.range, samples: false };
+                    engine.read_into(&views, &wanted, &held, Some(&sink), &alive).await?;
+                }
+                Ok(take(&sink))
+            })
+        })
+    }
+
+    /// What metrics said of themselves in the last hours, by their names in Prometheus; or what one did.
     pub fn metadata(
         self: &Arc<Self>,
         tenants: impl Into<TenantSet>,
+        metric: Option<String>,
     ) -> BoxFuture<'_, Result<MetricsAnswer<MetadataByName>, QueryError>> {
         self.ask(tenants.into(), Duration::MAX, move |engine, tenants, missing, alive| {
+            let metric = metric.clone();
             Box::pin(async move {
                 let views = engine.metrics(&tenants, &missing, &alive).await?;
+                let (metric, options) = (metric.as_deref(), &engine.metrics_options);
                 let mut all = MetadataByName::new();
                 for (source, views) in &views {
                     let Some(view) = views.get(&Signal::Metrics) else { continue };
-                    for (name, metadata) in series::metadata(source, view, &engine.metrics_options, &alive).await? {
+                    let found = series::metadata(source, view, metric, options, &alive).await?;
+                    for (name, metadata) in found.into_iter().filter(|(name, _)| metric.is_none_or(|m| m == name)) {
                         all.entry(name).or_default().insert(metadata);
                     }
                 }
@@ -118,8 +199,8 @@ impl Engine {
             let (of, left_out) = (tenants.clone(), missing.clone());
             let asking = engine.clone();
             let ask = move |alive| ask(asking.clone(), of.clone(), left_out.clone(), alive);
-            let answer = engine.limits.answer(tenants.first(), timeout, ask).await?;
-            Ok(MetricsAnswer { answer, missing: missing.take() })
+            let (answer, _turn) = engine.limits.answer(tenants.first(), timeout, ask).await?;
+            Ok(MetricsAnswer { answer, missing: missing.take(), _turn })
         })
     }
 
@@ -148,23 +229,26 @@ impl Engine {
         params.limits = self.evaluation_limits();
         let evaluation = Evaluation::new(query, params)?;
         let views = self.metrics(tenants, missing, alive).await?;
+        let held = Arc::new(Held::default());
         let reading = evaluation.selections().iter().enumerate().map(|(number, selection)| {
             let range = (selection.min_ms, selection.max_ms);
             let wanted = Wanted { matchers: selection.matchers.clone().into(), range, samples: true };
-            let (views, evaluation) = (&views, &evaluation);
+            let (views, evaluation, held) = (&views, &evaluation, &held);
             async move {
-                let found = self.read_series(views, &wanted, alive).await?;
+                let found = self.read_series(views, &wanted, held, alive).await?;
                 let samples: usize = found.iter().map(|(_, found)| found.len()).sum();
                 if samples.max(found.len().saturating_mul(steps(selection))) <= FEW {
-                    let fold = evaluation.fold(number).map(|fold| folded(fold, found, alive));
+                    let fold = evaluation.fold(number).map(|fold| folded(fold, found, held, alive));
                     return Ok((fold.transpose()?, true));
                 }
-                Ok::<_, QueryError>((fold(evaluation, number, found, self.tasks(), alive).await?, false))
+                Ok::<_, QueryError>((fold(evaluation, number, found, self.tasks(), held, alive).await?, false))
             }
         });
         let (folds, few): (Vec<_>, Vec<bool>) = try_join_all(reading).await?.into_iter().unzip();
-        let folds = folds.into_iter().flatten().collect();
-        if few.iter().all(|few| *few) {
+        let folds: Vec<Fold> = folds.into_iter().flatten().collect();
+        // What is made of no series may be any amount of work.
+        let little = !folds.is_empty() && evaluation.work().is_some_and(|work| work <= FEW as u64);
+        if little && few.iter().all(|few| *few) {
             return Ok(evaluation.finish(folds)?);
         }
         let finished = seam::blocking(move || evaluation.finish(folds)).await;
@@ -183,33 +267,43 @@ impl Engine {
     }
 
     /// The series of all tenants; their tenant is a label where there are several.
-    async fn read_series(
+    pub(crate) async fn read_series(
         &self,
         views: &Views,
         wanted: &Wanted,
+        held: &Arc<Held>,
         alive: &Arc<Alive>,
     ) -> Result<Vec<(Labels, Found)>, QueryError> {
-        self.read_within(views, wanted, self.bounds(), alive).await
+        self.read_into(views, wanted, held, None, alive).await
     }
 
-    /// The same, of no more than `bounds` says.
-    pub(crate) async fn read_within(
+    /// The same; where there is a sink, it takes the series, and none are given.
+    async fn read_into(
         &self,
         views: &Views,
         wanted: &Wanted,
-        bounds: Bounds,
+        held: &Arc<Held>,
+        sink: Option<&Arc<Sink>>,
         alive: &Arc<Alive>,
     ) -> Result<Vec<(Labels, Found)>, QueryError> {
-        let (options, cache) = (self.metrics_options.clone(), self.series_cache.clone());
-        let reading = Reading { options, cache, bounds, alive: alive.clone() };
         let mut all = Vec::new();
         for (source, of_signals) in views {
             let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
-            let found = series::read(source, view, wanted, &reading).await?;
+            let Some(matchers) = of_tenant(&wanted.matchers, source, views.len()) else { continue };
+            let tenant = (views.len() > 1).then(|| source.tenant.clone());
+            let reading = Reading {
+                options: self.metrics_options.clone(),
+                cache: self.series_cache.clone(),
+                bounds: self.bounds(),
+                alive: alive.clone(),
+                held: held.clone(),
+                sink: sink.map(|sink| TenantSink { sink: sink.clone(), tenant }),
+            };
+            let found = series::read(source, view, &Wanted { matchers, ..wanted.clone() }, &reading).await?;
             if views.len() == 1 {
                 return Ok(found);
             }
-            all.extend(found.into_iter().map(|(labels, found)| (with_tenant(&labels, source), found)));
+            all.extend(found.into_iter().map(|(labels, found)| (with_tenant(&labels, &source.tenant), found)));
         }
         Ok(all)
     }
@@ -220,8 +314,18 @@ impl Engine {
 }
 
 /// The labels of a series where several tenants are read.
-pub(crate) fn with_tenant(labels: &Labels, source: &Source) -> Labels {
-    labels.builder().set(TENANT_LABEL, source.tenant.as_str()).build()
+pub(crate) fn with_tenant(labels: &Labels, tenant: &TenantId) -> Labels {
+    labels.builder().set(TENANT_LABEL, tenant.as_str()).build()
+}
+
+/// What one of `count` tenants is asked for: a label tells several apart, which no series of theirs has. None where
+/// that label leaves the tenant out.
+pub(crate) fn of_tenant(matchers: &[Matcher], source: &Source, count: usize) -> Option<Arc<[Matcher]>> {
+    if count == 1 {
+        return Some(matchers.into());
+    }
+    let (tenant, others): (Vec<_>, Vec<_>) = matchers.iter().cloned().partition(|m| m.name == TENANT_LABEL);
+    tenant.iter().all(|matcher| matcher.matches(source.tenant.as_str())).then(|| others.into())
 }
 
 /// A flag that is raised when it is dropped.
@@ -246,6 +350,7 @@ async fn fold(
     number: usize,
     mut found: Vec<(Labels, Found)>,
     tasks: usize,
+    held: &Arc<Held>,
     alive: &Arc<Alive>,
 ) -> Result<Option<Fold>, QueryError> {
     let share = found.len().div_ceil(tasks.max(1)).max(1);
@@ -253,9 +358,9 @@ async fn fold(
     while !found.is_empty() {
         let share = found.split_off(found.len().saturating_sub(share));
         let Some(fold) = evaluation.fold(number) else { return Ok(None) };
-        let alive = alive.clone();
+        let (held, alive) = (held.clone(), alive.clone());
         folding.push(async move {
-            let folded = seam::blocking(move || folded(fold, share, &alive));
+            let folded = seam::blocking(move || folded(fold, share, &held, &alive));
             folded.await.unwrap_or_else(|| Err(stopped()))
         });
     }
@@ -270,10 +375,12 @@ async fn fold(
 }
 
 /// Folds series in.
-fn folded(mut fold: Fold, series: Vec<(Labels, Found)>, alive: &Alive) -> Result<Fold, QueryError> {
+fn folded(mut fold: Fold, series: Vec<(Labels, Found)>, held: &Held, alive: &Alive) -> Result<Fold, QueryError> {
     for (labels, found) in series {
         alive.check()?;
+        let weight = found.weight();
         push(&mut fold, &labels, found)?;
+        held.let_go((1, weight));
     }
     Ok(fold)
 }

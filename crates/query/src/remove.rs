@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bonghwa_model::{Signal, TenantId, TenantSet};
+use bonghwa_promql::{METRIC_NAME, MatchOp, Matcher};
 use futures::future::BoxFuture;
 
 use crate::promql::{MetricsAnswer, SeriesQuery};
-use crate::series::{self, Wanted};
+use crate::series::{self, TARGET_INFO, Wanted};
 use crate::{Engine, QueryError};
 
 impl Engine {
     /// The identities of the rows in range whose series are selected, at most `most` of them. Rows of which
-    /// only some series are selected, as one bucket of a histogram, make it an error: they go as one.
+    /// only some series are selected, as one bucket of a histogram, make it an error: they go as one. So does
+    /// `target_info`, which no row is.
     pub fn rows_of_series(
         self: &Arc<Self>,
         tenant: &TenantId,
@@ -36,6 +38,13 @@ impl Engine {
                                 "only some series of the metric {metric:?} are selected, and buckets, sum and count of \
                                  a histogram or summary are stored as one: select all of them, for example by \
                                  {{__name__=~\"{metric}(_bucket|_sum|_count)?\"}}"
+                            )));
+                        }
+                        let is_info = |m: &Matcher| (m.name.as_str(), m.op) == (METRIC_NAME, MatchOp::Equal);
+                        if found.whole.is_empty() && matchers.iter().any(|m| is_info(m) && m.value == TARGET_INFO) {
+                            return Err(QueryError::Execution(format!(
+                                "{TARGET_INFO:?} is not stored: it is made of the resources that send metrics, and \
+                                 goes with their series; select those, for example by their job"
                             )));
                         }
                         all.extend(found.whole);

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::QueryError;
 use crate::alive::{Alive, Waiting};
-use crate::turns::Turns;
+use crate::turns::{Turn, Turns};
 
 /// Batches that wait for a slow reader.
 const BUFFERED: usize = 2;
@@ -90,19 +90,19 @@ impl Limits {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.boxed())))
     }
 
-    /// Runs a question of a tenant that has one answer, as one of the first: it ends when its future is
-    /// dropped. It begins again as [`Limits::run`]'s do.
+    /// Runs a question of a tenant that has one answer, as one of the first, and gives its turn with the answer. It
+    /// ends when its future is dropped. It begins again as [`Limits::run`]'s do.
     pub(crate) async fn answer<T>(
         &self,
         tenant: &TenantId,
         timeout: Duration,
         ask: impl Fn(Arc<Alive>) -> BoxFuture<'static, Result<T, QueryError>>,
-    ) -> Result<T, QueryError> {
+    ) -> Result<(T, Turn), QueryError> {
         let timeout = timeout.min(self.timeout);
         let alive = Alive::new(timeout);
         let _waiting = Waiting(alive.clone());
         let turn = seam::timeout(timeout, self.turns.take(tenant)).await;
-        let _turn = turn.unwrap_or_else(|_| Err(QueryError::Busy(self.turns.most())))?;
+        let turn = turn.unwrap_or_else(|_| Err(QueryError::Busy(self.turns.most())))?;
         let asking = async {
             let mut attempt = 1;
             loop {
@@ -113,7 +113,8 @@ impl Limits {
                 }
             }
         };
-        seam::timeout(alive.left(), asking).await.unwrap_or(Err(QueryError::Timeout(timeout)))
+        let answer = seam::timeout(alive.left(), asking).await.unwrap_or(Err(QueryError::Timeout(timeout)))?;
+        Ok((answer, turn))
     }
 
     async fn deliver(

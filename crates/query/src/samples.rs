@@ -9,8 +9,8 @@ use bonghwa_promql::{Histogram, Labels};
 use futures::future::BoxFuture;
 
 use crate::promql::{MetricsAnswer, SeriesQuery};
-use crate::series::{self, Bounds, Found, Wanted};
-use crate::{Engine, QueryError, SeriesLimits};
+use crate::series::{Found, Held, Wanted};
+use crate::{Engine, QueryError};
 
 /// A series and its samples, in the order of time.
 #[derive(Clone, Debug)]
@@ -37,17 +37,18 @@ impl Engine {
             let queries = queries.clone();
             Box::pin(async move {
                 let views = engine.metrics(&tenants, &missing, &alive).await?;
-                let mut left = Left::new(engine.bounds());
+                let held = Arc::new(Held::default());
                 let mut answers = Vec::with_capacity(queries.len());
                 for query in queries {
                     let mut all: BTreeMap<Labels, Found> = BTreeMap::new();
                     for matchers in query.matchers {
                         let wanted = Wanted { matchers: matchers.into(), range: query.range, samples: true };
-                        let found = engine.read_within(&views, &wanted, left.bounds, &alive).await;
-                        let found = found.map_err(|error| left.explain(error))?;
-                        left.take(&found);
-                        // What two sets of matchers select is the same series.
-                        all.extend(found);
+                        for (labels, found) in engine.read_series(&views, &wanted, &held, &alive).await? {
+                            // What two sets of matchers select is the same series.
+                            if let Some(same) = all.insert(labels, found) {
+                                held.let_go((1, same.weight()));
+                            }
+                        }
                     }
                     let filled = all.into_iter().filter(|(_, found)| !found.is_empty());
                     let finished = filled.map(|(labels, found)| finish(labels, found));
@@ -57,39 +58,6 @@ impl Engine {
                 Ok(answers)
             })
         })
-    }
-}
-
-/// What is left of what a question may hold.
-struct Left {
-    whole: Bounds,
-    bounds: Bounds,
-}
-
-impl Left {
-    fn new(whole: Bounds) -> Self {
-        Left { whole, bounds: whole }
-    }
-
-    fn take(&mut self, found: &[(Labels, Found)]) {
-        let series = found.len() as u64;
-        let samples = found.iter().map(|(_, found)| found.len() as u64).sum();
-        let SeriesLimits { series: most_series, samples: most_samples } = self.bounds.limits;
-        self.bounds.limits =
-            SeriesLimits { series: most_series.saturating_sub(series), samples: most_samples.saturating_sub(samples) };
-        let bytes = series::bytes((series, samples));
-        self.bounds.memory_bytes = self.bounds.memory_bytes.saturating_sub(bytes as usize);
-    }
-
-    /// Counts what was read before, too.
-    fn explain(&self, error: QueryError) -> QueryError {
-        let QueryError::Limit { what, reached, limit, key } = error else { return error };
-        let whole = match key {
-            "query.max_series" => self.whole.limits.series,
-            "query.max_samples" => self.whole.limits.samples,
-            _ => self.whole.memory_bytes as u64,
-        };
-        QueryError::Limit { what, reached: reached + (whole - limit), limit: whole, key }
     }
 }
 

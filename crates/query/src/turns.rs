@@ -8,6 +8,7 @@
 //! kept, so that they need not wait until one of those ends.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use bonghwa_model::{TenantId, TenantLabels};
@@ -78,6 +79,12 @@ struct Waiter {
 pub(crate) struct Turn {
     turns: Arc<Turns>,
     tenant: TenantId,
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
 }
 
 /// A turn, and who waits for it.

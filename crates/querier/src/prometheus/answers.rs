@@ -1,14 +1,27 @@
 //! Answers as Prometheus writes them. Large ones are written straight to text, without a tree of JSON.
 
 use axum::response::{IntoResponse, Response};
+use bonghwa_cluster::seam;
 use bonghwa_promql::number::{self, format_seconds};
-use bonghwa_promql::{Answer, Point, Sample, SeriesPoints, Stats, Value};
-use http::header;
+use bonghwa_promql::{Annotations, Answer, Point, Sample, SeriesPoints, Stats, Value};
+use http::{StatusCode, header};
 use serde_json::json;
 
+use crate::error::ApiError;
 use crate::partial::Partial;
 
+/// Values of an answer that is written where the request is served; to write more would keep others waiting.
+const FEW: usize = 4096;
+/// Annotations of each kind that are shown, as many as Prometheus shows.
+const MOST_ANNOTATIONS: usize = 10;
+/// How the body of an answer begins.
+const START: &str = r#"{"status":"success","data":"#;
+
+/// What is said of an answer that was longer than it may be.
+const TRUNCATED: &str = "results truncated due to limit";
+
 /// How an answer is to be written.
+#[derive(Clone, Copy)]
 pub(crate) struct Shape {
     /// The time of scalars and vectors, in milliseconds.
     pub(crate) time: i64,
@@ -20,37 +33,83 @@ pub(crate) struct Shape {
 
 /// An answer of the API.
 pub(crate) fn success(data: serde_json::Value, warnings: Vec<String>, partial: &Partial) -> Response {
-    envelope(&data.to_string(), warnings, Vec::new(), partial)
+    envelope(format!("{START}{data}"), warnings, Vec::new(), partial)
+}
+
+/// Does the work of writing an answer of so many values: where there are many, on a thread of its own.
+pub(crate) async fn written<T: Send + 'static>(
+    values: usize,
+    write: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    if values <= FEW {
+        return Ok(write());
+    }
+    let stopped = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "writing the answer was stopped");
+    seam::blocking(write).await.ok_or_else(stopped)
+}
+
+/// A list of at most `limit` items; 0 is any number.
+pub(crate) async fn listed<T: Send + 'static>(
+    mut items: Vec<T>,
+    limit: usize,
+    write: fn(&mut String, &T),
+    partial: &Partial,
+) -> Result<Response, ApiError> {
+    let cut = limit > 0 && items.len() > limit;
+    if cut {
+        items.truncate(limit);
+    }
+    let body = written(items.len(), move || {
+        let mut body = START.to_owned();
+        list(&mut body, &items, write);
+        body
+    });
+    let warnings = if cut { vec![TRUNCATED.to_owned()] } else { Vec::new() };
+    Ok(envelope(body.await?, warnings, Vec::new(), partial))
 }
 
 /// The answer of a query.
-pub(crate) fn query(answer: &Answer, shape: &Shape, partial: &Partial) -> Response {
-    let mut warnings = answer.annotations.warnings.clone();
-    let series = match &answer.value {
-        Value::Vector(samples) => samples.len(),
-        Value::Matrix(series) => series.len(),
-        Value::Scalar(_) | Value::String(_) => 0,
+pub(crate) async fn query(answer: Answer, shape: Shape, partial: &Partial) -> Result<Response, ApiError> {
+    let Annotations { warnings, infos } = &answer.annotations;
+    let (mut warnings, infos) = (shortened(warnings, "warning"), shortened(infos, "info"));
+    let (series, values) = match &answer.value {
+        Value::Vector(samples) => (samples.len(), samples.len()),
+        Value::Matrix(series) => {
+            (series.len(), series.iter().map(|one| 1 + one.floats.len() + one.histograms.len()).sum())
+        }
+        Value::Scalar(_) | Value::String(_) => (0, 0),
     };
     let shown = if shape.limit > 0 && series > shape.limit {
-        warnings.push("results truncated due to limit".to_owned());
+        warnings.push(TRUNCATED.to_owned());
         shape.limit
     } else {
         series
     };
-    let mut data = format!(r#"{{"resultType":"{}","result":"#, kind(&answer.value));
-    value(&mut data, &answer.value, shape.time, shown);
-    if shape.stats {
-        data += &format!(r#","stats":{}"#, stats(&answer.stats));
-    }
-    data.push('}');
-    envelope(&data, warnings, answer.annotations.infos.clone(), partial)
+    let body = written(values, move || {
+        let mut body = format!(r#"{START}{{"resultType":"{}","result":"#, kind(&answer.value));
+        value(&mut body, &answer.value, shape.time, shown);
+        if shape.stats {
+            body += &format!(r#","stats":{}"#, stats(&answer.stats));
+        }
+        body.push('}');
+        body
+    });
+    Ok(envelope(body.await?, warnings, infos, partial))
 }
 
-fn envelope(data: &str, mut warnings: Vec<String>, infos: Vec<String>, partial: &Partial) -> Response {
+/// The first annotations, and how many more there are.
+fn shortened(all: &[String], kind: &str) -> Vec<String> {
+    let mut shown: Vec<String> = all.iter().take(MOST_ANNOTATIONS).cloned().collect();
+    if all.len() > MOST_ANNOTATIONS {
+        shown.push(format!("{} more {kind} annotations omitted", all.len() - MOST_ANNOTATIONS));
+    }
+    shown
+}
+
+fn envelope(mut body: String, mut warnings: Vec<String>, infos: Vec<String>, partial: &Partial) -> Response {
     if !partial.is_whole() {
         warnings.push(format!("the answer is partial: {}", partial.message()));
     }
-    let mut body = format!(r#"{{"status":"success","data":{data}"#);
     for (name, texts) in [("warnings", warnings), ("infos", infos)] {
         if !texts.is_empty() {
             body += &format!(r#","{name}":{}"#, json!(texts));
@@ -135,4 +194,18 @@ fn stats(stats: &Stats) -> serde_json::Value {
         "peakSamples": stats.peak_points,
         "series": stats.series,
     }})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_are_shown_as_far_as_anybody_reads() {
+        let all: Vec<String> = (0..12).map(|n| n.to_string()).collect();
+        assert_eq!(shortened(&all[..10], "warning"), all[..10]);
+        let shown = shortened(&all, "info");
+        assert_eq!((shown.len(), shown[9].as_str()), (11, "9"));
+        assert_eq!(shown[10], "2 more info annotations omitted");
+    }
 }

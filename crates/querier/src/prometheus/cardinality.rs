@@ -3,16 +3,15 @@
 //! `start` to `end`, as far as tails and parts of blocks are told apart by their times: a tail that reaches
 //! further back is counted whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bonghwa_promql::syntax::parse_matchers;
 use bonghwa_promql::{Labels, METRIC_NAME};
-use bonghwa_query::SeriesQuery;
-use http::Request;
+use bonghwa_query::{Cardinality, Counts, MetricsAnswer, SeriesQuery};
+use http::{Request, header};
 use serde_json::{Value, json};
 
 use super::answers;
@@ -28,15 +27,8 @@ const MIMIR: (usize, usize) = (20, 500);
 /// Entries of Prometheus' lists.
 const TSDB: (usize, usize) = (10, 10_000);
 
-/// Series of the window, and where it lies.
-struct Recent {
-    series: Vec<Labels>,
-    partial: Partial,
-    range: (i64, i64),
-}
-
-async fn recent(querier: &Querier, params: &Params) -> Result<Recent, ApiError> {
-    let tenants = request::tenants(&params.headers)?;
+/// The series of the window.
+fn recent(params: &Params) -> Result<SeriesQuery, ApiError> {
     let selector = |text: &str| parse_matchers(text).map_err(|error| invalid("selector", error.to_string()));
     let matchers = params.get("selector").map(selector).transpose()?.unwrap_or_default();
     let end = params.time("end")?.unwrap_or_else(now);
@@ -44,11 +36,29 @@ async fn recent(querier: &Querier, params: &Params) -> Result<Recent, ApiError> 
     if range.0 > range.1 {
         return Err(invalid("end", "end timestamp must not be before start time".to_owned()));
     }
-    let stale = querier.stale();
-    let found = querier.engine.series(&tenants, SeriesQuery { matchers: vec![matchers], range }).await;
-    let found = found.map_err(ApiError::prometheus)?;
-    let partial = Partial { missing: found.missing, stale: stale.max(querier.stale()) };
-    Ok(Recent { series: found.answer, partial, range })
+    Ok(SeriesQuery { matchers: vec![matchers], range })
+}
+
+/// How many series of the window have which labels.
+async fn counts(
+    querier: &Querier,
+    params: &Params,
+    query: SeriesQuery,
+) -> Result<(MetricsAnswer<Cardinality>, Partial), ApiError> {
+    let (tenants, stale) = (request::tenants(&params.headers)?, querier.stale());
+    let mut found = querier.engine.cardinality(&tenants, query).await.map_err(ApiError::prometheus)?;
+    let partial = Partial { missing: std::mem::take(&mut found.missing), stale: stale.max(querier.stale()) };
+    Ok((found, partial))
+}
+
+/// How many values were counted.
+fn size(counts: &Counts) -> usize {
+    counts.values().map(HashMap::len).sum()
+}
+
+/// A view of Mimir's, which has no envelope.
+fn bare(body: String, partial: &Partial) -> Response {
+    (partial.header(), [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// `limit` within its bounds.
@@ -58,15 +68,6 @@ fn limit(params: &Params, (usual, most): (usize, usize)) -> Result<usize, ApiErr
         limit if limit <= most => Ok(limit),
         limit => Err(invalid("limit", format!("{limit} is above {most}, the most there are"))),
     }
-}
-
-/// For each value of each label, how many series have it.
-fn values(series: &[Labels]) -> BTreeMap<&str, HashMap<&str, u64>> {
-    let mut values: BTreeMap<&str, HashMap<&str, u64>> = BTreeMap::new();
-    for (name, value) in series.iter().flat_map(Labels::iter) {
-        *values.entry(name).or_default().entry(value).or_default() += 1;
-    }
-    values
 }
 
 /// The largest counts first, and equal ones by name.
@@ -81,19 +82,17 @@ fn top<N: Ord>(counts: impl IntoIterator<Item = (N, u64)>, limit: usize) -> Vec<
 pub(crate) async fn label_names(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
     let params = Params::read(request).await?;
     let limit = limit(&params, MIMIR)?;
-    let recent = recent(&querier, &params).await?;
-    let values = values(&recent.series);
-    let counts = values.iter().map(|(name, values)| (*name, values.len() as u64));
-    let total: u64 = counts.clone().map(|(_, count)| count).sum();
-    let shown = top(counts, limit);
+    let (found, partial) = counts(&querier, &params, recent(&params)?).await?;
+    let values = &found.answer.values;
+    let shown = top(values.iter().map(|(name, values)| (name, values.len() as u64)), limit);
     let shown: Vec<Value> =
         shown.into_iter().map(|(name, count)| json!({ "label_name": name, "label_values_count": count })).collect();
     let body = json!({
-        "label_values_count_total": total,
+        "label_values_count_total": size(values),
         "label_names_count": values.len(),
         "cardinality": shown,
     });
-    Ok((recent.partial.header(), Json(body)).into_response())
+    Ok(bare(body.to_string(), &partial))
 }
 
 /// How many series each value of some labels has.
@@ -104,13 +103,18 @@ pub(crate) async fn label_values(State(querier): State<Querier>, request: Reques
     if asked.is_empty() || asked.contains("") {
         return Err(invalid("label_names[]", "name one label at least".to_owned()));
     }
-    let recent = recent(&querier, &params).await?;
-    let values = values(&recent.series);
+    let (mut found, partial) = counts(&querier, &params, recent(&params)?).await?;
+    let (series, values) = (found.answer.series, std::mem::take(&mut found.answer.values));
+    let body = answers::written(size(&values), move || values_of(&asked, series, &values, limit).to_string());
+    Ok(bare(body.await?, &partial))
+}
+
+fn values_of(asked: &BTreeSet<String>, all: u64, values: &Counts, limit: usize) -> Value {
     let none = HashMap::new();
-    let of_label = |name: &'_ str| {
+    let of_label = |name: &String| {
         let values = values.get(name).unwrap_or(&none);
         let series: u64 = values.values().sum();
-        let shown = top(values.iter().map(|(value, count)| (*value, *count)), limit);
+        let shown = top(values.iter().map(|(value, count)| (value, *count)), limit);
         let shown: Vec<Value> =
             shown.into_iter().map(|(value, count)| json!({ "label_value": value, "series_count": count })).collect();
         let text = json!({
@@ -121,12 +125,11 @@ pub(crate) async fn label_values(State(querier): State<Querier>, request: Reques
         });
         (series, text)
     };
-    let mut labels: Vec<(u64, Value)> = asked.iter().map(|name| of_label(name)).collect();
+    let mut labels: Vec<(u64, Value)> = asked.iter().map(of_label).collect();
     // They come sorted by name.
     labels.sort_by_key(|(series, _)| std::cmp::Reverse(*series));
     let labels: Vec<Value> = labels.into_iter().map(|(_, text)| text).collect();
-    let body = json!({ "series_count_total": recent.series.len(), "labels": labels });
-    Ok((recent.partial.header(), Json(body)).into_response())
+    json!({ "series_count_total": all, "labels": labels })
 }
 
 /// The series that a selector selects.
@@ -138,41 +141,54 @@ pub(crate) async fn active_series(
     if params.get("selector").is_none() {
         return Err(invalid("selector", "it is missing: send the selector of the series to show".to_owned()));
     }
-    let recent = recent(&querier, &params).await?;
-    let series: Vec<Value> = recent.series.iter().map(Labels::to_json).collect();
-    Ok((recent.partial.header(), Json(json!({ "data": series }))).into_response())
+    let (tenants, query, stale) = (request::tenants(&params.headers)?, recent(&params)?, querier.stale());
+    let mut found = querier.engine.series(&tenants, query).await.map_err(ApiError::prometheus)?;
+    let partial = Partial { missing: std::mem::take(&mut found.missing), stale: stale.max(querier.stale()) };
+    let series = std::mem::take(&mut found.answer);
+    let body = answers::written(series.len(), move || {
+        let series: Vec<Value> = series.iter().map(Labels::to_json).collect();
+        json!({ "data": series }).to_string()
+    });
+    Ok(bare(body.await?, &partial))
 }
 
 /// What makes the most series. There are no chunks, and so no count of them.
 pub(crate) async fn tsdb(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
     let params = Params::read(request).await?;
     let limit = limit(&params, TSDB)?;
-    let recent = recent(&querier, &params).await?;
-    let values = values(&recent.series);
-    let list = |counts: Vec<(String, u64)>| -> Vec<Value> {
+    let query = recent(&params)?;
+    let range = query.range;
+    let (mut found, partial) = counts(&querier, &params, query).await?;
+    let (series, values) = (found.answer.series, std::mem::take(&mut found.answer.values));
+    let data = answers::written(size(&values), move || head(series, &values, range, limit)).await?;
+    Ok(answers::success(data, Vec::new(), &partial))
+}
+
+fn head(series: u64, values: &Counts, range: (i64, i64), limit: usize) -> Value {
+    let list = |counts: Vec<(&str, u64)>| -> Vec<Value> {
         counts.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
     };
     let of_names = values.get(METRIC_NAME).into_iter().flatten();
-    let by_metric = top(of_names.map(|(name, count)| ((*name).to_owned(), *count)), limit);
-    let by_label = top(values.iter().map(|(name, values)| ((*name).to_owned(), values.len() as u64)), limit);
-    let bytes = |values: &HashMap<&str, u64>| values.iter().map(|(value, count)| value.len() as u64 * count).sum();
-    let by_bytes = top(values.iter().map(|(name, values)| ((*name).to_owned(), bytes(values))), limit);
+    let by_metric = top(of_names.map(|(name, count)| (name.as_str(), *count)), limit);
+    let by_label = top(values.iter().map(|(name, values)| (name.as_str(), values.len() as u64)), limit);
+    let bytes = |values: &HashMap<String, u64>| values.iter().map(|(value, count)| value.len() as u64 * count).sum();
+    let by_bytes = top(values.iter().map(|(name, values)| (name.as_str(), bytes(values))), limit);
     let pairs =
-        values.iter().flat_map(|(name, values)| values.iter().map(move |(value, count)| ((*name, *value), *count)));
+        values.iter().flat_map(|(name, values)| values.iter().map(move |(value, count)| ((name, value), *count)));
     let by_pair = top(pairs, limit).into_iter().map(|((name, value), count)| (format!("{name}={value}"), count));
-    let data = json!({
+    let by_pair: Vec<Value> = by_pair.map(|(name, value)| json!({ "name": name, "value": value })).collect();
+    json!({
         "headStats": {
-            "numSeries": recent.series.len(),
-            "numLabelPairs": values.values().map(HashMap::len).sum::<usize>(),
-            "minTime": recent.range.0,
-            "maxTime": recent.range.1,
+            "numSeries": series,
+            "numLabelPairs": size(values),
+            "minTime": range.0,
+            "maxTime": range.1,
         },
         "seriesCountByMetricName": list(by_metric),
         "labelValueCountByLabelName": list(by_label),
         "memoryInBytesByLabelName": list(by_bytes),
-        "seriesCountByLabelValuePair": list(by_pair.collect()),
-    });
-    Ok(answers::success(data, Vec::new(), &recent.partial))
+        "seriesCountByLabelValuePair": by_pair,
+    })
 }
 
 #[cfg(test)]

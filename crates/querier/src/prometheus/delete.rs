@@ -45,22 +45,23 @@ async fn of_tenant(querier: &Querier, tenant: &TenantId, query: SeriesQuery, cre
     let range = query.range;
     let stale = querier.stale();
     let found = querier.engine.rows_of_series(tenant, query, v1::Selector::MOST_SERIES).await;
-    let found = found.map_err(ApiError::prometheus)?;
-    let partial = Partial { missing: found.missing, stale: stale.max(querier.stale()) };
+    // The turn is over: others need not wait for the catalog.
+    let (found, missing) = found.map_err(ApiError::prometheus)?.into_parts();
+    let partial = Partial { missing, stale: stale.max(querier.stale()) };
     if !partial.is_whole() {
         // What cannot be seen now would not be deleted.
         let message =
             format!("nothing was deleted, because not all series can be seen: {}; try again", partial.message());
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
     }
-    if found.answer.is_empty() {
+    if found.is_empty() {
         return Ok(());
     }
     let nanos = |millis: i64| millis.saturating_mul(1_000_000);
     let delete = v1::Delete {
         tenant: tenant.to_string(),
         signal: v1::Signal::from(Signal::Metrics).into(),
-        selector: Some(v1::Selector::of_series(found.answer)),
+        selector: Some(v1::Selector::of_series(found)),
         min_time: nanos(range.0),
         max_time: nanos(range.1).saturating_add(999_999),
         created_at: nanos(created),

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bonghwa_promql::number::format;
-use bonghwa_promql::{Evaluation, Matcher, Params as Evaluated, Query};
+use bonghwa_promql::{Matcher, Query};
 use bonghwa_query::{Exemplar, SeriesQuery};
 use http::Request;
 use serde_json::{Value, json};
@@ -21,7 +21,8 @@ pub(crate) async fn exemplars(State(querier): State<Querier>, request: Request<B
     let tenants = request::tenants(&params.headers)?;
     let query = Query::parse(params.query()?).map_err(|error| invalid("query", error.to_string()))?;
     let range = params.range()?;
-    let matchers = selectors(&query).map_err(|message| invalid("query", message))?;
+    // Of each selector, whatever its time.
+    let matchers: Vec<Vec<Matcher>> = query.selectors().into_iter().map(|one| one.matchers.clone()).collect();
     if matchers.is_empty() {
         return Ok(answers::success(json!([]), Vec::new(), &Partial::default()));
     }
@@ -39,10 +40,4 @@ pub(crate) async fn exemplars(State(querier): State<Querier>, request: Request<B
 fn one(exemplar: &Exemplar) -> Value {
     let Exemplar { labels, value, time_ms } = exemplar;
     json!({ "labels": labels.to_json(), "value": format(*value), "timestamp": *time_ms as f64 / 1e3 })
-}
-
-/// The matchers of each selector, whatever its time.
-fn selectors(query: &Query) -> Result<Vec<Vec<Matcher>>, String> {
-    let evaluation = Evaluation::new(query, Evaluated::instant(0)).map_err(|error| error.to_string())?;
-    Ok(evaluation.selections().iter().map(|selection| selection.matchers.clone()).collect())
 }

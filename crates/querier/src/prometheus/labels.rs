@@ -1,14 +1,12 @@
 //! Which series there are: `labels`, `label/{name}/values`, `series`.
 
-use std::collections::BTreeSet;
-
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bonghwa_promql::Labels;
 use bonghwa_query::SeriesQuery;
 use http::Request;
-use serde_json::Value;
+use serde_json::json;
 
 use super::answers;
 use super::params::{Params, invalid, unescape};
@@ -19,9 +17,11 @@ use crate::{Querier, request};
 /// Names of labels.
 pub(crate) async fn names(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
     let params = Params::read(request).await?;
-    let (series, partial) = find(&querier, &params, false).await?;
-    let names: BTreeSet<&str> = series.iter().flat_map(Labels::iter).map(|(name, _)| name).collect();
-    answer(names.into_iter().map(Value::from).collect(), &params, &partial)
+    let (tenants, limit) = (request::tenants(&params.headers)?, params.limit()?);
+    let (query, stale) = (query(&params, false)?, querier.stale());
+    let found = querier.engine.label_names(&tenants, query, most(limit)).await.map_err(ApiError::prometheus)?;
+    let partial = Partial { missing: found.missing, stale: stale.max(querier.stale()) };
+    answers::listed(found.answer.into_iter().collect(), limit, text, &partial).await
 }
 
 /// Values of a label.
@@ -35,20 +35,25 @@ pub(crate) async fn values(
     if name.is_empty() {
         return Err(ApiError::bad("the label's name is empty"));
     }
-    let (series, partial) = find(&querier, &params, false).await?;
-    let values: BTreeSet<&str> = series.iter().map(|labels| labels.get(&name)).filter(|v| !v.is_empty()).collect();
-    answer(values.into_iter().map(Value::from).collect(), &params, &partial)
+    let (tenants, limit) = (request::tenants(&params.headers)?, params.limit()?);
+    let (query, stale) = (query(&params, false)?, querier.stale());
+    let found = querier.engine.label_values(&tenants, query, name, most(limit)).await.map_err(ApiError::prometheus)?;
+    let partial = Partial { missing: found.missing, stale: stale.max(querier.stale()) };
+    answers::listed(found.answer.into_iter().collect(), limit, text, &partial).await
 }
 
 /// The labels of series.
 pub(crate) async fn series(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
     let params = Params::read(request).await?;
-    let (series, partial) = find(&querier, &params, true).await?;
-    answer(series.iter().map(Labels::to_json).collect(), &params, &partial)
+    let (tenants, limit) = (request::tenants(&params.headers)?, params.limit()?);
+    let (query, stale) = (query(&params, true)?, querier.stale());
+    let found = querier.engine.series(&tenants, query).await.map_err(ApiError::prometheus)?;
+    let partial = Partial { missing: found.missing, stale: stale.max(querier.stale()) };
+    answers::listed(found.answer, limit, |out, labels: &Labels| labels.push_json(out), &partial).await
 }
 
-async fn find(querier: &Querier, params: &Params, selected: bool) -> Result<(Vec<Labels>, Partial), ApiError> {
-    let tenants = request::tenants(&params.headers)?;
+/// The series that are asked for.
+fn query(params: &Params, selected: bool) -> Result<SeriesQuery, ApiError> {
     let mut matchers = params.matchers()?;
     if matchers.is_empty() {
         if selected {
@@ -56,19 +61,14 @@ async fn find(querier: &Querier, params: &Params, selected: bool) -> Result<(Vec
         }
         matchers.push(Vec::new());
     }
-    let stale = querier.stale();
-    let found = querier.engine.series(&tenants, SeriesQuery { matchers, range: params.range()? }).await;
-    let found = found.map_err(ApiError::prometheus)?;
-    let partial = Partial { missing: found.missing, stale: stale.max(querier.stale()) };
-    Ok((found.answer, partial))
+    Ok(SeriesQuery { matchers, range: params.range()? })
 }
 
-fn answer(mut all: Vec<Value>, params: &Params, partial: &Partial) -> Result<Response, ApiError> {
-    let limit = params.limit()?;
-    let cut = limit > 0 && all.len() > limit;
-    if cut {
-        all.truncate(limit);
-    }
-    let warnings = if cut { vec!["results truncated due to limit".to_owned()] } else { Vec::new() };
-    Ok(answers::success(Value::Array(all), warnings, partial))
+/// How many are to be found: one more than are shown tells that there are more.
+fn most(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit.saturating_add(1) }
+}
+
+fn text(out: &mut String, text: &String) {
+    *out += &json!(text).to_string();
 }

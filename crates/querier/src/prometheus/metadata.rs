@@ -24,10 +24,15 @@ pub(crate) async fn metadata(State(querier): State<Querier>, request: Request<Bo
     };
     let (limit, per_metric) = (number("limit")?, number("limit_per_metric")?);
     let stale = querier.stale();
-    let found = querier.engine.metadata(&tenants).await.map_err(ApiError::prometheus)?;
+    let found = querier
+        .engine
+        .metadata(&tenants, params.get("metric").map(str::to_owned))
+        .await
+        .map_err(ApiError::prometheus)?;
     let partial = Partial { missing: found.missing, stale: stale.max(querier.stale()) };
-    let wanted = found.answer.iter().filter(|(name, _)| params.get("metric").is_none_or(|metric| metric == *name));
-    let shown: BTreeMap<&String, Vec<Value>> = wanted
+    let shown: BTreeMap<&String, Vec<Value>> = found
+        .answer
+        .iter()
         .take(limit)
         .map(|(name, all)| {
             let one = |m: &bonghwa_query::Metadata| json!({ "type": m.metric_type, "help": m.help, "unit": m.unit });

@@ -47,7 +47,8 @@ pub(crate) async fn range(State(querier): State<Querier>, request: Request<Body>
 async fn answer(querier: &Querier, params: &Params, mut evaluated: Evaluated) -> Result<Response, ApiError> {
     let tenants = request::tenants(&params.headers)?;
     let query = Query::parse(params.query()?).map_err(|error| invalid("query", error.to_string()))?;
-    if let Some(lookback) = params.duration("lookback_delta")? {
+    // As in Prometheus: without a length it is the usual one.
+    if let Some(lookback) = params.duration("lookback_delta")?.filter(|lookback| *lookback > 0) {
         evaluated.lookback_ms = lookback;
     }
     let shape = Shape { time: evaluated.start_ms, limit: params.limit()?, stats: params.get("stats").is_some() };
@@ -55,5 +56,5 @@ async fn answer(querier: &Querier, params: &Params, mut evaluated: Evaluated) ->
     let answer = querier.engine.promql(&tenants, Arc::new(query), evaluated, params.timeout()?).await;
     let answer = answer.map_err(ApiError::prometheus)?;
     let partial = Partial { missing: answer.missing, stale: stale.max(querier.stale()) };
-    Ok(answers::query(&answer.answer, &shape, &partial))
+    answers::query(answer.answer, shape, &partial).await
 }

@@ -42,6 +42,9 @@ impl Block<'_> {
         };
         let granules = named.as_deref().unwrap_or(granules);
         for granules in granules.chunks(GRANULES) {
+            if self.within.has_enough() {
+                break;
+            }
             let rows = self.identities(&path, granules, gather).await?;
             self.samples(granules, &rows, gather).await?;
         }

@@ -2,7 +2,7 @@
 //! `bonghwa_model::prometheus` for what Prometheus adds to it.
 
 use bonghwa_promql::{CUSTOM_BUCKETS, Histogram, ResetHint};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// The finest schema that Prometheus knows; finer OpenTelemetry scales are merged down to it.
 const FINEST: i32 = 8;
@@ -12,8 +12,10 @@ const COARSEST: i32 = -4;
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Explicit {
     /// Upper bounds, without +Inf.
+    #[serde(deserialize_with = "numbers")]
     pub bounds: Vec<f64>,
     /// One more than bounds.
+    #[serde(deserialize_with = "numbers")]
     pub counts: Vec<f64>,
     #[serde(default)]
     reset_hint: Option<String>,
@@ -55,13 +57,63 @@ pub(super) struct Summary {
 /// One quantile of a summary.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Quantile {
+    #[serde(deserialize_with = "number")]
     pub quantile: f64,
+    #[serde(deserialize_with = "number")]
     pub value: f64,
 }
 
-/// Reads explicit buckets. None where a point has none.
+/// A number as it is stored: JSON has none that is infinite, and none that is not a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Finite(f64),
+    Other {
+        #[serde(rename = "doubleValue")]
+        name: Name,
+    },
+}
+
+#[derive(Clone, Copy, Deserialize)]
+enum Name {
+    NaN,
+    Infinity,
+    #[serde(rename = "-Infinity")]
+    Negative,
+}
+
+impl From<Stored> for f64 {
+    fn from(stored: Stored) -> f64 {
+        match stored {
+            Stored::Finite(number) => number,
+            Stored::Other { name: Name::NaN } => f64::NAN,
+            Stored::Other { name: Name::Infinity } => f64::INFINITY,
+            Stored::Other { name: Name::Negative } => f64::NEG_INFINITY,
+        }
+    }
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Stored::deserialize(deserializer).map(f64::from)
+}
+
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    let stored = Vec::<Stored>::deserialize(deserializer)?;
+    Ok(stored.into_iter().map(f64::from).collect())
+}
+
+/// Reads explicit buckets. None where a point has none. A sender may list the last bound, +Inf, too: what it
+/// divides from the bucket above is nothing.
 pub(super) fn explicit(text: &str) -> Option<Explicit> {
-    serde_json::from_str(text).ok()
+    let mut read: Explicit = serde_json::from_str(text).ok()?;
+    if read.bounds.last() == Some(&f64::INFINITY) {
+        read.bounds.pop();
+        let above = read.counts.pop().unwrap_or_default();
+        if let Some(last) = read.counts.last_mut() {
+            *last += above;
+        }
+    }
+    Some(read)
 }
 
 /// Reads a summary.
@@ -143,5 +195,16 @@ mod tests {
         let merged = read(9).unwrap();
         assert_eq!((merged.schema, merged.positive), (8, vec![(0, 3.0), (1, 7.0)]));
         assert!(read(-5).is_none());
+    }
+
+    #[test]
+    fn numbers_that_json_has_not_are_read() {
+        let text = r#"{"quantiles":[{"quantile":0.5,"value":{"doubleValue":"NaN"}},{"quantile":1,"value":2}]}"#;
+        let quantiles = summary(text).unwrap().quantiles;
+        assert!(quantiles[0].value.is_nan());
+        assert_eq!((quantiles[0].quantile, quantiles[1].quantile, quantiles[1].value), (0.5, 1.0, 2.0));
+        let text = r#"{"bounds":[{"doubleValue":"-Infinity"},1,{"doubleValue":"Infinity"}],"counts":[0,1,2,3]}"#;
+        let read = explicit(text).unwrap();
+        assert_eq!((read.bounds, read.counts), (vec![f64::NEG_INFINITY, 1.0], vec![0.0, 1.0, 5.0]));
     }
 }

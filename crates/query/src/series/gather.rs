@@ -2,6 +2,7 @@
 //! parts of a histogram), and their samples.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -17,9 +18,10 @@ use super::distribution;
 use super::granule::Granule;
 use super::identity::{Identity, IdentityReader};
 use super::labels::{MetricsOptions, TARGET_INFO, Target};
+use super::sink::TenantSink;
 use crate::QueryError;
 
-/// `target_info` has a sample at least this often while its resource sends, in milliseconds.
+/// `target_info` has a sample in each slot of this length in which its resource sent something, in milliseconds.
 const INFO_EVERY: i64 = 30_000;
 const STALE: f64 = f64::from_bits(STALE_BITS);
 
@@ -45,6 +47,11 @@ impl Found {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many samples it counts for: a histogram is worth more than one.
+    pub fn weight(&self) -> u64 {
+        self.times.len() as u64 + self.histograms.iter().map(|(_, histogram)| histogram.weight()).sum::<u64>()
     }
 
     fn push(&mut self, time: i64, value: f64) {
@@ -87,6 +94,22 @@ impl Found {
                 sum += *value;
                 *value = sum;
             }
+            self.add_up_histograms();
+        }
+    }
+
+    /// The same of histograms. Where one cannot be added to those before it, the sum begins anew.
+    fn add_up_histograms(&mut self) {
+        let mut sum: Option<Histogram> = None;
+        for (_, histogram) in &mut self.histograms {
+            if histogram.sum.to_bits() == STALE_BITS {
+                continue;
+            }
+            let added = sum.as_mut().is_some_and(|sum| sum.add(histogram).is_ok());
+            match &sum {
+                Some(sum) if added => *histogram = Arc::new(sum.clone()),
+                _ => sum = Some((**histogram).clone()),
+            }
         }
     }
 }
@@ -106,7 +129,14 @@ pub(super) struct Gather<'a> {
     info: bool,
     /// The resource of the row before, and the place of its series.
     last_target: Option<(Arc<Target>, Option<usize>)>,
+    /// By place and slot of [`INFO_EVERY`], which of its samples is that of the slot.
+    info_samples: HashMap<(usize, i64), usize, FixedState>,
+    /// By weight.
     samples: u64,
+    /// Series and samples when they were last asked for.
+    told: (u64, u64),
+    /// Takes labels in place of `series`.
+    sink: Option<&'a TenantSink>,
 }
 
 /// Whether a series is selected, and its place once a row of it was seen.
@@ -124,6 +154,7 @@ impl<'a> Gather<'a> {
         tenant: &TenantId,
         cache: &'a SeriesCache,
         options: &'a MetricsOptions,
+        sink: Option<&'a TenantSink>,
     ) -> Self {
         let mut conditions = Conditions::new(matchers);
         Gather {
@@ -136,13 +167,18 @@ impl<'a> Gather<'a> {
             by_labels: HashMap::default(),
             known: HashMap::default(),
             last_target: None,
+            info_samples: HashMap::default(),
             samples: 0,
+            told: (0, 0),
+            sink,
         }
     }
 
-    /// Series and samples found so far.
-    pub fn size(&self) -> (usize, u64) {
-        (self.series.len(), self.samples)
+    /// Series and samples that were found since this was last asked.
+    pub fn grown(&mut self) -> (u64, u64) {
+        let now = (self.series.len() as u64, self.samples);
+        let before = std::mem::replace(&mut self.told, now);
+        (now.0 - before.0, now.1 - before.1)
     }
 
     /// What was found.
@@ -155,7 +191,7 @@ impl<'a> Gather<'a> {
         for (labels, found) in other {
             let at = self.place(&labels);
             let own = &mut self.series[at].1;
-            self.samples += found.len() as u64;
+            self.samples += found.weight();
             if own.is_empty() {
                 own.times = found.times;
                 own.values = found.values;
@@ -239,7 +275,9 @@ impl<'a> Gather<'a> {
         if !self.conditions.select(&identity.labels) {
             return Verdict::Not;
         }
-        self.known.insert(identity.id, Verdict::Selected);
+        if self.sink.is_none() {
+            self.known.insert(identity.id, Verdict::Selected);
+        }
         Verdict::Selected
     }
 
@@ -248,7 +286,12 @@ impl<'a> Gather<'a> {
         self.conditions.select(labels).then(|| self.place(labels))
     }
 
+    /// The place of the series with these labels; with a sink there is none, and whatever comes is nowhere.
     fn place(&mut self, labels: &Labels) -> usize {
+        if let Some(sink) = self.sink {
+            sink.see(labels);
+            return usize::MAX;
+        }
         if let Some(at) = self.by_labels.get(labels) {
             return *at;
         }
@@ -281,6 +324,9 @@ impl<'a> Gather<'a> {
             Verdict::At(place) => place,
             Verdict::Selected => {
                 let place = self.place(&identity.labels);
+                if self.sink.is_some() {
+                    return;
+                }
                 self.known.insert(identity.id, Verdict::At(place));
                 self.series[place].1.delta |= identity.delta && identity.kind == MetricType::Sum;
                 place
@@ -384,15 +430,25 @@ impl<'a> Gather<'a> {
             }
         };
         let (Some(place), Some(samples)) = (place, samples) else { return };
-        let (count, range) = (samples.len(row), self.range);
-        let found = &mut self.series[place].1;
-        let mut last = i64::MIN;
-        for sample in 0..count {
-            let Some(time) = samples.times.get(row, sample).map(to_millis) else { continue };
-            let due = time >= last.saturating_add(INFO_EVERY) || sample + 1 == count;
-            if due && (range.0..=range.1).contains(&time) {
-                last = time;
-                found.push(time, 1.0);
+        let mut last = None;
+        for sample in 0..samples.len(row) {
+            let Some(time) = self.time(samples, row, sample) else { continue };
+            // Of each slot the first sample, whichever of the resource's series it is of.
+            let slot = time.div_euclid(INFO_EVERY);
+            if last.replace(slot) == Some(slot) {
+                continue;
+            }
+            let found = &mut self.series[place].1;
+            match self.info_samples.entry((place, slot)) {
+                Entry::Occupied(at) => {
+                    let first = &mut found.times[*at.get()];
+                    *first = time.min(*first);
+                }
+                Entry::Vacant(at) => {
+                    at.insert(found.times.len());
+                    found.push(time, 1.0);
+                    self.samples += 1;
+                }
             }
         }
     }
@@ -440,8 +496,8 @@ impl Parts<'_, '_, '_> {
         if let Some(place) = self.place("", None) {
             let found = &mut self.gather.series[place].1;
             found.delta |= self.identity.delta;
+            self.gather.samples += histogram.weight();
             found.histograms.push((time, Arc::new(histogram)));
-            self.gather.samples += 1;
         }
     }
 
@@ -449,6 +505,7 @@ impl Parts<'_, '_, '_> {
     fn end(&mut self, time: i64) {
         for place in self.places.values().copied().flatten() {
             self.gather.series[place].1.push(time, STALE);
+            self.gather.samples += 1;
         }
     }
 }
@@ -479,4 +536,27 @@ fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Fou
 pub(super) fn to_millis(nanos: i64) -> i64 {
     // Division of what is not negative is the faster one.
     if nanos >= 0 { (nanos as u64 / 1_000_000) as i64 } else { nanos.div_euclid(1_000_000) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_histograms_are_added_up() {
+        let histogram = |schema: i32, count: f64| {
+            Arc::new(Histogram { schema, count, sum: 2.0 * count, positive: vec![(1, count)], ..Histogram::default() })
+        };
+        let stale = Arc::new(Histogram { sum: STALE, ..Histogram::default() });
+        let custom = bonghwa_promql::CUSTOM_BUCKETS;
+        let histograms = [histogram(0, 1.0), histogram(0, 2.0), stale, histogram(0, 4.0), histogram(custom, 8.0)];
+        // They come in any order, as blocks are read.
+        let histograms = histograms.into_iter().enumerate().map(|(time, one)| (time as i64, one)).rev().collect();
+        let mut found = Found { histograms, delta: true, ..Found::default() };
+        found.finish();
+        let counts: Vec<(i64, f64)> = found.histograms.iter().map(|(time, one)| (*time, one.count)).collect();
+        assert_eq!(counts, [(0, 1.0), (1, 3.0), (2, 0.0), (3, 7.0), (4, 8.0)]);
+        assert_eq!(found.histograms[3].1.positive, [(1, 7.0)]);
+        assert!(found.histograms[2].1.sum.is_nan());
+    }
 }

@@ -27,7 +27,7 @@ pub(super) const UNKNOWN_SERVICE: &str = "unknown_service";
 pub(super) type Pairs = Vec<(String, String)>;
 
 /// The series that describes each resource.
-pub(super) const TARGET_INFO: &str = "target_info";
+pub(crate) const TARGET_INFO: &str = "target_info";
 
 /// What a resource says of all its series.
 #[derive(Clone, Debug, Default)]

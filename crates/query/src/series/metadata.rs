@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use bonghwa_block::{Column, Predicate};
+use bonghwa_cluster::seam;
 use bonghwa_model::metrics::{Metric, MetricType};
 use bonghwa_model::prometheus;
 use bonghwa_model::prometheus_names::metric_name;
@@ -31,18 +32,28 @@ pub struct Metadata {
     pub unit: String,
 }
 
+/// How far back is looked for it: samples say it again all the time, and Prometheus' senders every hour or so.
+const SPAN: i64 = 6 * 3_600_000_000_000;
+
 const COLUMNS: [&str; 7] = ["name", "type", "unit", "description", "monotonic", "scope_name", "metadata"];
 
-/// All distinct ones, with the names of their metrics.
+/// All distinct ones of the last hours, with the names of their metrics, or about one metric; others may be
+/// among them.
 pub(crate) async fn metadata(
     source: &Source,
     view: &View,
+    metric: Option<&str>,
     options: &MetricsOptions,
     alive: &Arc<Alive>,
 ) -> Result<BTreeSet<(String, Metadata)>, QueryError> {
     // A list that is nearly always empty makes rows those of series.
     let columns = COLUMNS.iter().map(|name| Column::Base(name)).chain([Column::List("flags")]).collect();
-    let plan = Arc::new(read::plan(source, view, columns, Predicate::default()).await?);
+    let predicate = Predicate {
+        min_time: seam::unix_nanos().saturating_sub(SPAN),
+        metric_names: metric.map(|metric| vec![metric.to_owned()]),
+        ..Default::default()
+    };
+    let plan = Arc::new(read::plan(source, view, columns, predicate).await?);
     let mut all = BTreeSet::new();
     for unit in &plan.units {
         let batches = scan::open(&plan, unit).await.map_err(|error| QueryError::of_stream(&error))?;
@@ -58,7 +69,14 @@ pub(crate) async fn metadata(
             else {
                 return Err(QueryError::Internal("metrics came without what they say of themselves".to_owned()));
             };
-            for row in (0..batch.num_rows()).filter(|row| scopes.value(*row) != prometheus::SCOPE) {
+            let told = |row: usize| {
+                let about = metadata.is_valid(row).then(|| metadata.value(row));
+                let texts = [names, kinds, units, helps, scopes].map(|texts| texts.value(row));
+                (texts, about, monotonic.value(row))
+            };
+            // Rows come sorted by name: most say what the one before says.
+            let new = (0..batch.num_rows()).filter(|row| *row == 0 || told(*row) != told(*row - 1));
+            for row in new.filter(|row| scopes.value(*row) != prometheus::SCOPE) {
                 let metric = Metric {
                     name: names.value(row).to_owned(),
                     unit: units.value(row).to_owned(),

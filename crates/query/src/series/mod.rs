@@ -3,7 +3,7 @@
 //!
 //! A row is told apart by its [`identity`], which a [`cache`] keeps, by its id and by [`granule`]. [`read`] reads
 //! units one after another: of a [`block`] only the samples of those rows that [`conditions`] select, of all else
-//! whole batches; [`gather`] makes series of both.
+//! whole batches; [`gather`] makes series of both, or hands them to a [`sink`] that keeps names or counts alone.
 
 mod block;
 mod cache;
@@ -19,6 +19,7 @@ mod labels;
 mod metadata;
 mod metrics;
 mod read;
+mod sink;
 
 pub(crate) use cache::SeriesCache;
 pub(crate) use exemplars::exemplars;
@@ -26,6 +27,9 @@ pub use exemplars::{Exemplar, Exemplars};
 pub(crate) use gather::Found;
 pub(crate) use identities::identities;
 pub use labels::MetricsOptions;
+pub(crate) use labels::TARGET_INFO;
 pub use metadata::Metadata;
 pub(crate) use metadata::metadata;
-pub(crate) use read::{Bounds, Reading, Wanted, bytes, read};
+pub(crate) use read::{Bounds, Held, Reading, Wanted, read};
+pub use sink::Counts;
+pub(crate) use sink::{Asked, Sink, TenantSink};

@@ -1,6 +1,7 @@
 //! Reading series: what to read, by matchers and time, and reading it in several tasks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bonghwa_block::{Column, Predicate, RowRange};
 use bonghwa_cluster::seam;
@@ -13,6 +14,7 @@ use super::cache::SeriesCache;
 use super::columns;
 use super::gather::{Found, Gather};
 use super::labels::{MetricsOptions, TARGET_INFO, UNKNOWN_SERVICE};
+use super::sink::TenantSink;
 use crate::alive::Alive;
 use crate::plan::{self, Source, TablePlan, Unit};
 use crate::view::View;
@@ -80,6 +82,30 @@ impl Wanted {
 pub(super) struct Within<'a> {
     bounds: Bounds,
     alive: &'a Alive,
+    held: &'a Held,
+    sink: Option<&'a TenantSink>,
+}
+
+/// What all reads of one query hold at a time, whatever selector, tenant or task they are of.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    series: AtomicU64,
+    samples: AtomicU64,
+}
+
+impl Held {
+    /// Adds series and samples; gives how many there are.
+    fn add(&self, (series, samples): (u64, u64)) -> (u64, u64) {
+        let add = |counter: &AtomicU64, more: u64| counter.fetch_add(more, Relaxed).saturating_add(more);
+        (add(&self.series, series), add(&self.samples, samples))
+    }
+
+    /// Series and samples that were dropped, or became something else.
+    pub(crate) fn let_go(&self, (series, samples): (u64, u64)) {
+        for (counter, fewer) in [(&self.series, series), (&self.samples, samples)] {
+            let _always = counter.fetch_update(Relaxed, Relaxed, |held| Some(held.saturating_sub(fewer)));
+        }
+    }
 }
 
 /// What reads of an engine have in common.
@@ -89,15 +115,19 @@ pub(crate) struct Reading {
     pub(crate) cache: Arc<SeriesCache>,
     pub(crate) bounds: Bounds,
     pub(crate) alive: Arc<Alive>,
+    pub(crate) held: Arc<Held>,
+    /// Takes the place of series, where only their labels are wanted.
+    pub(crate) sink: Option<TenantSink>,
 }
 
 impl Reading {
     fn gather<'a>(&'a self, source: &Source, wanted: &'a Wanted) -> Gather<'a> {
-        Gather::new(&wanted.matchers, wanted.range, &source.tenant, &self.cache, &self.options)
+        let sink = self.sink.as_ref();
+        Gather::new(&wanted.matchers, wanted.range, &source.tenant, &self.cache, &self.options, sink)
     }
 
     fn within(&self) -> Within<'_> {
-        Within { bounds: self.bounds, alive: &self.alive }
+        Within { bounds: self.bounds, alive: &self.alive, held: &self.held, sink: self.sink.as_ref() }
     }
 
     /// The series of some parts, one after another.
@@ -110,6 +140,9 @@ impl Reading {
     ) -> Result<Vec<(Labels, Found)>, QueryError> {
         let mut gather = self.gather(source, wanted);
         for Part { unit, granules } in parts {
+            if self.within().has_enough() {
+                break;
+            }
             if let (Unit::Block(block), Some(granules)) = (&**unit, granules)
                 && let Some(reader) = block.reader()
             {
@@ -123,11 +156,12 @@ impl Reading {
                 // A tail comes as one batch, of as many series as there are.
                 for first in (0..batch.num_rows()).step_by(ROWS) {
                     gather.add(&batch.slice(first, ROWS.min(batch.num_rows() - first)))?;
-                    self.within().check(&gather)?;
+                    self.within().check(&mut gather)?;
                     tokio::task::yield_now().await;
                 }
             }
         }
+        self.within().check(&mut gather)?;
         Ok(gather.finish())
     }
 }
@@ -159,8 +193,10 @@ pub(crate) async fn read(
     }
     let mut all = reading.gather(source, wanted);
     for found in std::iter::once(first).chain(shares) {
+        let held = (found.len() as u64, found.iter().map(|(_, found)| found.weight()).sum());
         all.merge(found);
-        reading.within().check(&all)?;
+        reading.held.let_go(held);
+        reading.within().check(&mut all)?;
     }
     Ok(all.finish())
 }
@@ -228,10 +264,15 @@ fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Part>> {
 }
 
 impl Within<'_> {
-    /// Fails where too much was gathered, or nobody waits for it.
-    pub(super) fn check(&self, gather: &Gather<'_>) -> Result<(), QueryError> {
+    /// Whether no more is to be read, though there may be more.
+    pub(super) fn has_enough(&self) -> bool {
+        self.sink.is_some_and(|to| to.sink.is_full())
+    }
+
+    /// Fails where too much was gathered by all reads of the query, or nobody waits for it.
+    pub(super) fn check(&self, gather: &mut Gather<'_>) -> Result<(), QueryError> {
         let SeriesLimits { series: most_series, samples: most_samples } = self.bounds.limits;
-        let (series, samples) = (gather.size().0 as u64, gather.size().1);
+        let (series, samples) = self.held.add(gather.grown());
         let limit = |what, reached, limit, key| Err(QueryError::Limit { what, reached, limit, key });
         if series > most_series {
             return limit("series", series, most_series, "query.max_series");
@@ -239,15 +280,11 @@ impl Within<'_> {
         if samples > most_samples {
             return limit("samples", samples, most_samples, "query.max_samples");
         }
-        let (bytes, memory) = (bytes((series, samples)), self.bounds.memory_bytes as u64);
+        let texts = self.sink.map_or(0, |to| to.sink.bytes());
+        let (bytes, memory) = (samples * SAMPLE_BYTES + series * SERIES_BYTES + texts, self.bounds.memory_bytes as u64);
         if bytes > memory {
             return limit("bytes of series and samples", bytes, memory, "query.memory_bytes");
         }
         self.alive.check()
     }
-}
-
-/// What so many series with so many samples hold, roughly.
-pub(crate) fn bytes((series, samples): (u64, u64)) -> u64 {
-    samples * SAMPLE_BYTES + series * SERIES_BYTES
 }

@@ -1,8 +1,10 @@
 //! Queries that would not end, would take all memory, or nobody waits for.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bonghwa_model::TenantId;
+use bonghwa_promql::{Params, Query};
 use futures::StreamExt;
 
 use super::cluster::Cluster;
@@ -132,6 +134,26 @@ async fn deep_queries_do_not_overflow_the_stack() {
         // An answer or an error: the process stays up.
         let _ = super::table(&cluster, &query).await;
     }
+}
+
+/// On one thread: whoever does the work there does not see that the time is up.
+#[tokio::test]
+async fn evaluation_without_series_ends() {
+    let cluster = limited(500, 256 << 20).await;
+    let ask = |query: &str, step: i64| {
+        let query = Arc::new(Query::parse(query).unwrap());
+        cluster.engine.promql(&TenantId::default_tenant(), query, Params::range(0, 10_000 * step, step), Duration::MAX)
+    };
+    const ENDLESS: &str = "quantile_over_time(0.5, vector(time())[7d:1s])";
+    for query in [ENDLESS, "quantile_over_time(0.5, (nothing or vector(time()))[7d:1s])"] {
+        let start = Instant::now();
+        let error = ask(query, 1000).await.unwrap_err();
+        assert!(matches!(error, QueryError::Timeout(_)), "{query}: {error:?}");
+        assert!(start.elapsed() < Duration::from_secs(3), "{query}: {:?}", start.elapsed());
+    }
+    // Who leaves ends it, too: the runtime waits for its threads at the end of this test.
+    assert!(tokio::time::timeout(Duration::from_millis(50), ask(ENDLESS, 1000)).await.is_err());
+    assert!(ask("1 + 1", 1).await.is_ok());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod deletes;
 mod distributed;
 mod flush;
 mod limits;
+mod metrics;
 mod names;
 mod partial;
 mod pruning;

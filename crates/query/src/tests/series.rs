@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bonghwa_model::batch::{Batch, Scope};
 use bonghwa_model::metrics::{Metric, MetricBatch, MetricRow, MetricType, PointKind};
-use bonghwa_model::{Signal, TenantId, prometheus};
+use bonghwa_model::{Signal, TenantId, TenantSet, prometheus};
 use bonghwa_promql::{MatchOp, Matcher, Params, Query, Value};
 use bonghwa_protocol::v1;
 
@@ -14,7 +14,7 @@ use super::counting::Counting;
 use super::data::{SECOND, START, resource};
 use crate::{Engine, EngineOptions, SeriesQuery};
 
-const PODS: usize = 50;
+pub(super) const PODS: usize = 50;
 const MILLISECOND: i64 = SECOND / 1000;
 
 /// A metric, and what its sample number `n` is.
@@ -111,16 +111,24 @@ fn samples(numbers: std::ops::Range<i64>) -> [Batch; 2] {
     })
 }
 
-fn append(cluster: &Cluster, numbers: std::ops::Range<i64>) {
+pub(super) fn append(cluster: &Cluster, numbers: std::ops::Range<i64>) {
+    append_as(cluster, &TenantId::default_tenant(), numbers);
+}
+
+pub(super) fn append_as(cluster: &Cluster, tenant: &TenantId, numbers: std::ops::Range<i64>) {
     for batch in samples(numbers) {
-        cluster.append(batch);
+        cluster.append_as(tenant, batch);
     }
 }
 
 /// The series of an answer, a line each.
-async fn ask(engine: &Arc<Engine>, query: &str, params: Params) -> Vec<String> {
+pub(super) async fn ask(engine: &Arc<Engine>, query: &str, params: Params) -> Vec<String> {
+    ask_as(engine, &(&TenantId::default_tenant()).into(), query, params).await
+}
+
+pub(super) async fn ask_as(engine: &Arc<Engine>, tenants: &TenantSet, query: &str, params: Params) -> Vec<String> {
     let parsed = Arc::new(Query::parse(query).unwrap());
-    let asked = engine.promql(&TenantId::default_tenant(), parsed, params, Duration::from_secs(30)).await;
+    let asked = engine.promql(tenants, parsed, params, Duration::from_secs(30)).await;
     match asked.unwrap_or_else(|error| panic!("{query}: {error}")).answer.value {
         Value::Vector(samples) => samples.iter().map(|s| format!("{} {:?}", s.labels, s.point)).collect(),
         Value::Matrix(series) => {
@@ -130,7 +138,7 @@ async fn ask(engine: &Arc<Engine>, query: &str, params: Params) -> Vec<String> {
     }
 }
 
-fn millis(n: i64) -> i64 {
+pub(super) fn millis(n: i64) -> i64 {
     (START + n * SECOND) / MILLISECOND
 }
 
@@ -139,7 +147,7 @@ async fn all(engine: &Arc<Engine>, n: i64) -> Vec<String> {
     ask(engine, r#"{__name__=~".+",__name__!="target_info"}[1h]"#, Params::instant(millis(n))).await
 }
 
-async fn labels(engine: &Arc<Engine>, matchers: Vec<Matcher>) -> Vec<String> {
+pub(super) async fn labels(engine: &Arc<Engine>, matchers: Vec<Matcher>) -> Vec<String> {
     let query = SeriesQuery { matchers: vec![matchers], range: (0, i64::MAX / 1_000_000) };
     let series = engine.series(&TenantId::default_tenant(), query).await.unwrap().answer;
     series.iter().map(ToString::to_string).collect()
