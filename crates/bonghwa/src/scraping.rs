@@ -15,7 +15,7 @@ pub struct ToDistributor(pub Arc<Receiver>);
 impl Sink for ToDistributor {
     async fn write(&self, tenant: &TenantId, message: Bytes, key: Bytes) -> Result<Rejected, SinkError> {
         match self.0.write(tenant, message, key).await {
-            Ok((count, message)) => Ok(Rejected { count, message }),
+            Ok(taken) => Ok(Rejected { count: taken.lost, message: taken.message, passed_over: taken.passed_over }),
             Err(error) => Err(SinkError { retry: error.retry, after: error.after, message: error.message }),
         }
     }

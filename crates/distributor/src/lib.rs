@@ -17,6 +17,6 @@ mod replicas;
 mod route;
 
 pub use limits::{Rate, SignalLimits, TenantLimits};
-pub use local::WriteError;
+pub use local::{Taken, WriteError};
 pub use receive::{Options, Receiver};
 pub use replicas::ReplicaOptions;

@@ -8,7 +8,7 @@ use axum::extract::{Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bonghwa_cluster::ClusterView;
+use bonghwa_cluster::{ClusterView, seam};
 use bonghwa_model::{TenantId, TenantSet};
 use bonghwa_promql::Matcher;
 use http::{StatusCode, header};
@@ -147,31 +147,41 @@ async fn metadata(State(scraper): State<Arc<Scraper>>, Query(params): Params) ->
             return error(StatusCode::BAD_REQUEST, "bad_data", "invalid parameter \"limit\": it is no number");
         }
     };
-    let metric = given("metric");
-    let (mut shown, mut others) = (Vec::new(), 0);
+    let (mut here, mut others) = (Vec::new(), 0);
     scraper.jobs.each(|pool| {
         others += pool.seen().elsewhere;
-        for Shown { target, state } in pool.targets() {
-            let label = |name: &str| target.labels().iter().find(|(n, _)| n == name).map_or("", |(_, value)| value);
-            if shown.len() >= limit || !matchers.iter().all(|matcher| matcher.matches(label(&matcher.name))) {
-                continue;
-            }
-            let labels: BTreeMap<&str, &str> = target.labels().iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            state.series.lock().metadata(|family| {
-                if shown.len() >= limit || metric.is_some_and(|metric| *metric != family.name) {
-                    return;
-                }
-                let mut entry = json!({
-                    "target": labels, "type": family.kind.as_str(), "help": family.help, "unit": family.unit,
-                });
-                if metric.is_none() {
-                    entry["metric"] = json!(family.name);
-                }
-                shown.push(entry);
-            });
-        }
+        here.extend(pool.targets());
     });
+    // Each target's last body is unpacked and parsed for it: no lock is held meanwhile.
+    let shown = seam::in_place(|| families(&here, &matchers, given("metric"), limit));
     success(&json!(shown), warnings(&scraper, others))
+}
+
+/// What targets whose labels match say of a metric, or of all.
+fn families(targets: &[Shown], matchers: &[Matcher], metric: Option<&String>, limit: usize) -> Vec<Value> {
+    let mut shown = Vec::new();
+    for Shown { target, state } in targets {
+        let label = |name: &str| target.labels().iter().find(|(n, _)| n == name).map_or("", |(_, value)| value);
+        if shown.len() >= limit || !matchers.iter().all(|matcher| matcher.matches(label(&matcher.name))) {
+            continue;
+        }
+        let labels: BTreeMap<&str, &str> = target.labels().iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let last = state.series.lock().last();
+        let Some(last) = last else { continue };
+        last.metadata(|family| {
+            if shown.len() >= limit || metric.is_some_and(|metric| *metric != family.name) {
+                return;
+            }
+            let mut entry = json!({
+                "target": labels, "type": family.kind.as_str(), "help": family.help, "unit": family.unit,
+            });
+            if metric.is_none() {
+                entry["metric"] = json!(family.name);
+            }
+            shown.push(entry);
+        });
+    }
+    shown
 }
 
 async fn pools(State(scraper): State<Arc<Scraper>>) -> Response {

@@ -2,16 +2,19 @@
 
 use std::io::Read as _;
 
+use bonghwa_cluster::seam;
 use http::header;
 
 use crate::client::{Client, describe};
 use crate::config::{Job, Protocol, Span, accept};
-use crate::memory::{Held, Memory};
+use crate::memory::Held;
 use crate::parse::Format;
 use crate::target::Target;
 
 /// How much is unpacked at a time.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 256 << 10;
+/// A body of more bytes is unpacked while the worker's other tasks go elsewhere.
+const LARGE: usize = 64 << 10;
 
 /// A body.
 #[derive(Debug)]
@@ -21,8 +24,6 @@ pub(crate) struct Body {
     /// As it came, if that was compressed with gzip.
     pub gzip: Option<Vec<u8>>,
     pub format: Format,
-    /// Its memory, and what its messages need.
-    pub held: Held,
 }
 
 /// Why there is none.
@@ -39,12 +40,13 @@ impl From<String> for Failure {
     }
 }
 
-/// Asks a target. `most`: bytes of a body where the job has no limit.
+/// Asks a target. `held` grows by the memory that the body takes, and waits for it; `most`: bytes of a body where the
+/// job has no limit.
 pub(crate) async fn fetch(
     client: &Client,
     job: &Job,
     target: &Target,
-    memory: &std::sync::Arc<Memory>,
+    held: &mut Held,
     most: u64,
 ) -> Result<Body, Failure> {
     let accepted = accept(&job.protocols, job.escaping);
@@ -66,32 +68,33 @@ pub(crate) async fn fetch(
         other => return Err(format!("its Content-Encoding is {other:?}: gzip was asked for").into()),
     };
     let limit = if job.limits.body > 0 { job.limits.body } else { most };
-    let mut held = memory.hold();
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|error| describe(&error))? {
         if (bytes.len() + chunk.len()) as u64 > limit {
             return Err(too_large(limit));
         }
-        held.grow(chunk.len())?;
+        held.grow(chunk.len()).await?;
         bytes.extend_from_slice(&chunk);
     }
     let gzip = packed.then(|| std::mem::take(&mut bytes));
     if let Some(packed) = &gzip {
-        bytes = unpack(packed, limit, &mut held)?;
+        bytes = unpack(packed, limit, held).await?;
     }
-    Ok(Body { bytes, gzip, format, held })
+    Ok(Body { bytes, gzip, format })
 }
 
 fn too_large(limit: u64) -> Failure {
     Failure { message: format!("body size limit exceeded: it has more than {limit} bytes"), too_large: true }
 }
 
-fn unpack(packed: &[u8], limit: u64, held: &mut Held) -> Result<Vec<u8>, Failure> {
+async fn unpack(packed: &[u8], limit: u64, held: &mut Held) -> Result<Vec<u8>, Failure> {
     let mut unpacked = Vec::new();
     let mut reader = flate2::read::MultiGzDecoder::new(packed);
     loop {
         let before = unpacked.len();
-        let read = reader.by_ref().take(CHUNK as u64).read_to_end(&mut unpacked);
+        let large = before.max(packed.len()) > LARGE;
+        let mut read = || reader.by_ref().take(CHUNK as u64).read_to_end(&mut unpacked);
+        let read = if large { seam::in_place(read) } else { read() };
         read.map_err(|error| format!("its body is no gzip: {error}"))?;
         if unpacked.len() == before {
             return Ok(unpacked);
@@ -99,7 +102,7 @@ fn unpack(packed: &[u8], limit: u64, held: &mut Held) -> Result<Vec<u8>, Failure
         if unpacked.len() as u64 > limit {
             return Err(too_large(limit));
         }
-        held.grow(unpacked.len() - before)?;
+        held.grow(unpacked.len() - before).await?;
     }
 }
 
@@ -144,6 +147,7 @@ pub(crate) fn timed_out(target: &Target) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
 
     #[test]
     fn content_types() {
@@ -162,17 +166,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn unpacking_stops_at_the_limit() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn unpacking_stops_at_the_limit() {
         use std::io::Write as _;
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&vec![b'a'; 1 << 20]).unwrap();
         let packed = encoder.finish().unwrap();
         let memory = Memory::new(2 << 20);
-        assert_eq!(unpack(&packed, 1 << 20, &mut memory.hold()).unwrap().len(), 1 << 20);
-        assert!(unpack(&packed, 1 << 19, &mut memory.hold()).unwrap_err().too_large);
+        assert_eq!(unpack(&packed, 1 << 20, &mut memory.hold()).await.unwrap().len(), 1 << 20);
+        assert!(unpack(&packed, 1 << 19, &mut memory.hold()).await.unwrap_err().too_large);
         let small = Memory::new(1 << 19);
-        assert!(unpack(&packed, 1 << 20, &mut small.hold()).unwrap_err().message.contains("max_inflight_bytes"));
-        assert!(unpack(&packed[..100], 1 << 20, &mut memory.hold()).is_err());
+        let refused = unpack(&packed, 1 << 20, &mut small.hold()).await.unwrap_err();
+        assert!(refused.message.contains("max_inflight_bytes"));
+        assert!(unpack(&packed[..100], 1 << 20, &mut memory.hold()).await.is_err());
     }
 }

@@ -43,8 +43,8 @@ pub(crate) static SKIPPED: LazyLock<IntCounter> = LazyLock::new(|| {
 pub(crate) static WRITES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let opts = opts!(
         "bonghwa_scraper_writes_total",
-        "Writes of scrapes by outcome: ok, rejected in part, repeated, or dropped because they failed until the next \
-         scrape was due"
+        "Writes of scrapes by outcome: ok, rejected in part, passed over because another replica is elected, repeated, \
+         or dropped because they failed until the next scrape was due"
     );
     registered(IntCounterVec::new(opts, &["outcome"]))
 });

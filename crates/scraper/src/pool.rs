@@ -185,9 +185,10 @@ impl Inner {
         let limit = job.limits.targets;
         let refuse = (limit > 0 && wanted.len() as u64 > limit)
             .then(|| format!("target_limit exceeded: {} targets, and the limit is {limit}", wanted.len()));
-        let order = Order::Scrape { calling: calling.clone(), refuse };
+        let order = |target| Order::Scrape { calling: calling.clone(), target, refuse: refuse.clone() };
         let all = wanted.len();
-        let wanted: BTreeMap<u64, Target> = wanted.into_iter().filter(|(key, _)| mine.has(*key)).collect();
+        let mut wanted: BTreeMap<u64, Arc<Target>> =
+            wanted.into_iter().filter(|(key, _)| mine.has(*key)).map(|(key, target)| (key, Arc::new(target))).collect();
         seen.elsewhere = all - wanted.len();
         for (state, count) in [("active", wanted.len()), ("dropped", seen.dropped_count)] {
             metrics::TARGETS.with_label_values(&[job.name.as_str(), state]).set(count as i64);
@@ -196,8 +197,14 @@ impl Inner {
         let mut targets = self.targets.lock();
         // What another node scrapes goes on there: its series do not end.
         targets.retain(|key, running| mine.has(*key) && !running.task.is_finished());
-        for (key, running) in targets.iter() {
-            let order = if wanted.contains_key(key) { order.clone() } else { Order::Leave };
+        for (key, running) in targets.iter_mut() {
+            let order = match wanted.remove(key) {
+                Some(target) => {
+                    running.target = target.clone();
+                    order(target)
+                }
+                None => Order::Leave,
+            };
             // An order that is given again would begin a grace anew.
             running.orders.send_if_modified(|given| {
                 let changed = !given.same_as(&order);
@@ -206,13 +213,13 @@ impl Inner {
             });
         }
         for (key, target) in wanted {
-            targets.entry(key).or_insert_with(|| self.run(target, order.clone()));
+            targets.insert(key, self.run(target.clone(), order(target)));
         }
     }
 
-    fn run(&self, target: Target, order: Order) -> Running {
+    fn run(&self, target: Arc<Target>, order: Order) -> Running {
         let (orders, receiver) = watch::channel(order);
-        let (target, state) = (Arc::new(target), Arc::<State>::default());
+        let state = Arc::<State>::default();
         let runner = Runner {
             shared: self.shared.clone(),
             target: target.clone(),

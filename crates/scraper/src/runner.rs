@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::config::Job;
 use crate::fetch::{self, Body, Failure};
 use crate::ingest::{Counts, Facts, MessageWriter, Scrape, SeriesCache, end_reports, report};
-use crate::memory::{Held, Memory};
+use crate::memory::Memory;
 use crate::metrics;
 use crate::sink::Sink;
 use crate::target::Target;
@@ -22,6 +22,8 @@ use crate::target::Target;
 const LARGE: usize = 256 << 10;
 /// How far from its due time a scrape may begin and still have the due time as its timestamp.
 const TOLERANCE_MS: i64 = 2;
+/// A write is tried for so long at least, or for an interval where that is shorter.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries of a write, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
@@ -43,8 +45,8 @@ pub(crate) struct Calling {
 /// What a target's task is to do.
 #[derive(Clone)]
 pub(crate) enum Order {
-    /// Scrape it; or only say that it is down, and why.
-    Scrape { calling: Arc<Calling>, refuse: Option<String> },
+    /// Scrape it, as it is found now; or only say that it is down, and why.
+    Scrape { calling: Arc<Calling>, target: Arc<Target>, refuse: Option<String> },
     /// It is gone: end its series, unless it comes back within the grace.
     Leave,
 }
@@ -53,9 +55,10 @@ impl Order {
     /// Whether it says the same.
     pub fn same_as(&self, other: &Order) -> bool {
         match (self, other) {
-            (Order::Scrape { calling: a, refuse: b }, Order::Scrape { calling: c, refuse: d }) => {
-                Arc::ptr_eq(a, c) && b == d
-            }
+            (
+                Order::Scrape { calling, target, refuse },
+                Order::Scrape { calling: other, target: other_target, refuse: other_refuse },
+            ) => Arc::ptr_eq(calling, other) && target.same_as(other_target) && refuse == other_refuse,
             (Order::Leave, Order::Leave) => true,
             _ => false,
         }
@@ -116,11 +119,19 @@ impl Runner {
         let mut last = None;
         loop {
             let order = self.orders.borrow_and_update().clone();
-            let (calling, refuse) = match order {
-                Order::Scrape { calling, refuse } => (calling, refuse),
-                Order::Leave if self.comes_back().await => continue,
+            let (calling, target, refuse) = match order {
+                Order::Scrape { calling, target, refuse } => (calling, target, refuse),
+                Order::Leave if self.comes_back().await => {
+                    due = self.first_due(now_ms());
+                    continue;
+                }
                 Order::Leave => break,
             };
+            let other_interval = target.interval != self.target.interval;
+            self.target = target;
+            if other_interval {
+                due = self.first_due(now_ms());
+            }
             last = Some(calling.job.clone());
             let wait = Duration::from_millis((due - now_ms()).max(0) as u64);
             tokio::select! {
@@ -181,26 +192,39 @@ impl Runner {
         let began = now_ms();
         let time = if (began - due).abs() <= TOLERANCE_MS { due } else { began };
         let target = &self.target;
+        let mut held = self.shared.memory.hold();
         let fetched = match refuse {
             Some(message) => Err(Failure::from(message)),
             None => {
-                let fetch =
-                    fetch::fetch(&calling.client, &calling.job, target, &self.shared.memory, self.shared.most_bytes);
-                seam::timeout(target.timeout, fetch).await.unwrap_or_else(|_| Err(fetch::timed_out(target)))
+                let fetch = fetch::fetch(&calling.client, &calling.job, target, &mut held, self.shared.most_bytes);
+                match seam::timeout(target.timeout, fetch).await {
+                    Ok(fetched) => fetched,
+                    Err(_) if held.waits => Err(held.refusal().into()),
+                    Err(_) => Err(fetch::timed_out(target)),
+                }
             }
         };
         let scrape = Scrape { job: &calling.job, target, time };
-        let large = fetched.as_ref().is_ok_and(|body| body.bytes.len() > LARGE);
-        let work = || self.take(&scrape, fetched, started);
-        let (messages, _held, status) = if large { seam::in_place(work) } else { work() };
+        let size = fetched.as_ref().map_or(0, |body| body.bytes.len());
+        let (messages, status) = self.work(size, || self.take(&scrape, fetched, started));
         let outcome = if status.health == Health::Up { "up" } else { "down" };
         metrics::SCRAPES.with_label_values(&[calling.job.name.as_str(), outcome]).inc();
         if status.health == Health::Down {
             let (job, instance) = (&calling.job.name, self.instance());
             tracing::debug!(job, instance, error = status.error, "a scrape failed");
         }
+        // Of a failure there is no body.
+        let _held = (status.health == Health::Up).then_some(held);
         *self.state.status.lock() = status;
-        self.write(messages, time, Duration::from_millis((next - now_ms()).max(0) as u64)).await;
+        let left = Duration::from_millis((next - now_ms()).max(0) as u64);
+        self.write(&calling.job, messages, time, patience(left, target.interval)).await;
+    }
+
+    /// Does work on a body of so many bytes, and on that of the last good scrape.
+    fn work<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
+        let last = self.state.series.lock().last();
+        let large = bytes.max(last.map_or(0, |last| last.size())) > LARGE;
+        if large { seam::in_place(work) } else { work() }
     }
 
     /// Makes messages of a body, or of its failure.
@@ -209,7 +233,7 @@ impl Runner {
         scrape: &Scrape<'_>,
         fetched: Result<Body, Failure>,
         started: seam::Instant,
-    ) -> (Vec<Bytes>, Option<Held>, Status) {
+    ) -> (Vec<Bytes>, Status) {
         let mut series = self.state.series.lock();
         let mut writer = MessageWriter::default();
         let mut counts = Counts::default();
@@ -220,17 +244,17 @@ impl Runner {
             counts = counted;
             metrics::SAMPLES.inc_by(counts.scraped);
             metrics::DUPLICATES.inc_by(counts.duplicates);
-            taken.map(|()| body.held).map_err(Failure::from)
+            taken.map_err(Failure::from)
         });
-        let (held, error) = match taken {
-            Ok(held) => (Some(held), String::new()),
+        let error = match taken {
+            Ok(()) => String::new(),
             Err(failure) => {
                 writer = MessageWriter::default();
                 series.fail(scrape.time, &mut writer);
                 if failure.too_large {
                     size = -1.0;
                 }
-                (None, failure.message)
+                failure.message
             }
         };
         let took = started.elapsed();
@@ -238,7 +262,7 @@ impl Runner {
         report(scrape, &Facts { up, seconds: took.as_secs_f64(), counts, body: size }, &mut writer);
         let messages = writer.finish();
         let health = if up { Health::Up } else { Health::Down };
-        (messages, held, Status { health, error, time: scrape.time, took })
+        (messages, Status { health, error, time: scrape.time, took })
     }
 
     /// Ends the series of a target that is gone, at the time at which its next scrape would have been.
@@ -249,22 +273,31 @@ impl Runner {
         }
         let time = last + self.interval_ms();
         let mut writer = MessageWriter::default();
-        self.state.series.lock().fail(time, &mut writer);
+        self.work(0, || self.state.series.lock().fail(time, &mut writer));
         end_reports(&Scrape { job, target: &self.target, time }, &mut writer);
-        self.write(writer.finish(), time, self.target.interval).await;
+        let messages = writer.finish();
+        self.write(job, messages, time, self.target.interval).await;
     }
 
     /// Gives messages to the sink, again and again until there is no time left.
-    async fn write(&self, messages: Vec<Bytes>, time: i64, patience: Duration) {
+    async fn write(&self, job: &Job, messages: Vec<Bytes>, time: i64, patience: Duration) {
         let deadline = seam::now() + patience;
         for (at, message) in messages.into_iter().enumerate() {
-            // Of the next message as well: the same key names the same bytes.
-            let key = Bytes::from(format!("scrape/{:016x}/{time}/{at}", self.target.key));
+            // Jobs may have targets of the same labels and URL: the job's name tells their messages apart.
+            let key = Bytes::from(format!("scrape/{}/{:016x}/{time}/{at}", job.name, self.target.key));
             let mut pause = RETRY.0;
             loop {
                 let left = deadline.saturating_duration_since(seam::now());
                 let written = self.shared.sink.write(&self.shared.tenant, message.clone(), key.clone());
                 let error = match seam::timeout(left.max(RETRY.0), written).await {
+                    Ok(Ok(rejected)) if rejected.passed_over => {
+                        metrics::WRITES.with_label_values(&["passed_over"]).inc();
+                        // Who is elected next has to be told it.
+                        self.state.series.lock().forget_metadata();
+                        let (instance, message) = (self.instance(), rejected.message);
+                        tracing::debug!(instance, message, "a scrape was passed over");
+                        break;
+                    }
                     Ok(Ok(rejected)) if rejected.count == 0 => {
                         metrics::WRITES.with_label_values(&["ok"]).inc();
                         break;
@@ -300,7 +333,27 @@ impl Runner {
     }
 }
 
+/// How long a scrape is tried to be written: until the next is due, but also one that took most of its interval has
+/// time to be repeated.
+fn patience(left: Duration, interval: Duration) -> Duration {
+    left.max(PATIENCE.min(interval))
+}
+
 /// Now, Unix milliseconds.
 pub(crate) fn now_ms() -> i64 {
     seam::unix_nanos().div_euclid(1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_that_took_long_is_tried_to_be_written_too() {
+        // (milliseconds until the next, seconds of an interval, milliseconds of patience)
+        for (left, interval, patient) in [(59_000, 60, 59_000), (10, 60, 5_000), (0, 1, 1_000), (900, 1, 1_000)] {
+            let patience = patience(Duration::from_millis(left), Duration::from_secs(interval));
+            assert_eq!(patience, Duration::from_millis(patient), "{left} ms of {interval} s");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::memory::Memory;
 use crate::metrics;
 use crate::pool::Pool;
 use crate::runner::Shared;
-use crate::shards::{Owned, Shards};
+use crate::shards::{Owing, Owned, Shards};
 use crate::sink::Sink;
 
 /// How often the files of the configuration are looked at. Their content tells more surely than their times whether
@@ -69,7 +69,9 @@ impl Scraper {
         let config = ScrapeConfig::load(&options.config)?;
         tell_unused(&options, &config);
         let (owned, receiver) = watch::channel(Owned::default());
-        let shards = Arc::new(Shards { node, meta, view: view.clone(), patience: options.patience, owned });
+        let (view_of_shards, patience) = (view.clone(), options.patience);
+        let shards = Shards { node, meta, view: view_of_shards, patience, owned, owing: Owing::default() };
+        let shards = Arc::new(shards);
         let shared = Arc::new(Shared {
             sink,
             tenant: options.tenant.clone(),

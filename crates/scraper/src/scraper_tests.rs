@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -34,10 +35,14 @@ async fn page(State(pages): State<Pages>, uri: Uri) -> Response {
     }
 }
 
-/// Remembers what it is given; refuses the next ones that it is told to.
+/// Remembers what it is given, once by its key; refuses the next ones that it is told to.
 #[derive(Default)]
 struct Memo {
     lines: Mutex<Vec<String>>,
+    keys: Mutex<BTreeSet<Bytes>>,
+    /// Whether another replica is elected, and what it was given meanwhile.
+    pass: AtomicBool,
+    passed: Mutex<Vec<String>>,
     /// Keys and sizes of all that was given, refused or not.
     given: Mutex<Vec<(Bytes, usize)>>,
     refuse: Mutex<Vec<SinkError>>,
@@ -48,31 +53,40 @@ struct Memo {
 impl Sink for Memo {
     async fn write(&self, tenant: &TenantId, message: Bytes, key: Bytes) -> Result<Rejected, SinkError> {
         assert_eq!(tenant.as_str(), "shop");
-        self.given.lock().push((key, message.len()));
+        self.given.lock().push((key.clone(), message.len()));
         if let Some(error) = self.refuse.lock().pop() {
             return Err(error);
         }
-        self.lines.lock().extend(read(&message));
+        let passed_over = self.pass.load(Ordering::Relaxed);
+        if passed_over {
+            self.passed.lock().extend(read(&message));
+        } else if self.keys.lock().insert(key) {
+            self.lines.lock().extend(read(&message));
+        }
         self.changed.notify_one();
-        Ok(Rejected::default())
+        Ok(Rejected { passed_over, ..Default::default() })
     }
 }
 
 impl Memo {
     /// Waits for a line with all of these parts.
     async fn wait(&self, parts: &[&str]) -> String {
+        self.wait_in(&self.lines, parts).await
+    }
+
+    async fn wait_in(&self, lines: &Mutex<Vec<String>>, parts: &[&str]) -> String {
         let find =
             |lines: &Vec<String>| lines.iter().find(|line| parts.iter().all(|part| line.contains(part))).cloned();
         let wait = async {
             loop {
-                if let Some(line) = find(&self.lines.lock()) {
+                if let Some(line) = find(&lines.lock()) {
                     return line;
                 }
                 self.changed.notified().await;
             }
         };
         let found = seam::timeout(DEADLINE, wait).await;
-        found.unwrap_or_else(|_| panic!("no {parts:?} in {:#?}", self.lines.lock()))
+        found.unwrap_or_else(|_| panic!("no {parts:?} in {:#?}", lines.lock()))
     }
 
     fn forget(&self) {
@@ -104,7 +118,7 @@ impl MetaClient for Leases {
                 None
             }
             Some(Kind::ReleaseLease(lease)) => {
-                assert!(self.held.lock().remove(&lease.name));
+                self.held.lock().remove(&lease.name);
                 None
             }
             other => panic!("{other:?}"),
@@ -130,6 +144,8 @@ struct World {
     scraper: Arc<Scraper>,
 }
 
+const JOBS: &str = "- {job_name: j, file_sd_configs: [{files: [t.json]}]}";
+
 /// A scraper of a job `j` whose targets are in a file.
 async fn world(targets: &[&str], refused: BTreeSet<String>) -> World {
     world_at("200ms", targets, refused).await
@@ -144,8 +160,7 @@ async fn world_at(interval: &str, targets: &[&str], refused: BTreeSet<String>) -
     seam::spawn(async move { axum::serve(listener, router).await.unwrap() }).detach();
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("scrape.yml");
-    let jobs = "- {job_name: j, file_sd_configs: [{files: [t.json]}]}";
-    std::fs::write(&config, format!("global: {{scrape_interval: {interval}}}\nscrape_configs:\n{jobs}")).unwrap();
+    write_config(&config, interval, JOBS);
     write_targets(dir.path(), &address, targets);
     let node = v1::Node { id: NODE, name: "n".into(), roles: vec!["scraper".into()], ..Default::default() };
     let catalog = Catalog::from_snapshot(&v1::Snapshot { nodes: vec![node], ..Default::default() });
@@ -159,6 +174,10 @@ async fn world_at(interval: &str, targets: &[&str], refused: BTreeSet<String>) -
     };
     let scraper = Scraper::start(options, NODE, leases.clone(), ClusterView::fixed(catalog), sink.clone()).unwrap();
     World { dir, address, pages, sink, leases, scraper }
+}
+
+fn write_config(file: &Path, interval: &str, jobs: &str) {
+    std::fs::write(file, format!("global: {{scrape_interval: {interval}}}\nscrape_configs:\n{jobs}")).unwrap();
 }
 
 fn write_targets(dir: &Path, address: &str, paths: &[&str]) {
@@ -284,5 +303,75 @@ async fn targets_are_told_to_readers_of_their_tenant() {
     let unnamed = axum::http::Request::get("/api/v1/targets").body(Body::empty()).unwrap();
     let answer = crate::api::router(world.scraper.clone()).oneshot(unnamed).await.unwrap();
     assert_eq!(answer.status(), 404, "the default tenant is another");
+    world.scraper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_follows_its_configuration_and_discovery() {
+    let world = world_at("1d", &["/a"], BTreeSet::new()).await;
+    let address = &world.address;
+    world.pages.lock().insert("/a".into(), "value 1\n".into());
+    let shown = async |done: &dyn Fn(&crate::target::Target) -> bool| {
+        let wait = async {
+            loop {
+                let mut found = false;
+                world.scraper.jobs.each(|pool| found |= pool.targets().iter().any(|shown| done(&shown.target)));
+                if found {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        seam::timeout(DEADLINE, wait).await.unwrap();
+    };
+    shown(&|target| target.interval == Duration::from_secs(86_400)).await;
+    let labels = serde_json::json!({ "__metrics_path__": "/a", "path": "/a", "__meta_owner": "me" });
+    let groups = serde_json::json!([{ "targets": [address], "labels": labels }]);
+    std::fs::write(world.dir.path().join("t.json"), groups.to_string()).unwrap();
+    shown(&|target| target.discovered.get("__meta_owner") == "me").await;
+    write_config(&world.dir.path().join("scrape.yml"), "200ms", JOBS);
+    let first = time(&world.sink.wait(&["__name__=value,", " 1@"]).await);
+    world.sink.forget();
+    let next = time(&world.sink.wait(&["__name__=value,", " 1@"]).await);
+    assert!((next - first) % 200 == 0 && next > first, "{first} and {next}");
+    world.scraper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_may_share_a_target() {
+    use axum::body::{Body, to_bytes};
+    use tower::ServiceExt as _;
+    let world = world(&[], BTreeSet::new()).await;
+    world.pages.lock().insert("/a".into(), "# TYPE value gauge\nvalue 1\n".into());
+    let job = |name: &str| {
+        let target = format!("{{targets: ['{}'], labels: {{job: both, __metrics_path__: /a}}}}", world.address);
+        let rule = format!("{{target_label: by, replacement: {name}}}");
+        format!("- {{job_name: {name}, static_configs: [{target}], metric_relabel_configs: [{rule}]}}\n")
+    };
+    write_config(&world.dir.path().join("scrape.yml"), "200ms", &(job("k") + &job("l")));
+    for name in ["by=k", "by=l"] {
+        world.sink.wait(&["__name__=value,", name, " 1@"]).await;
+    }
+    // Both at the same times.
+    let line = world.sink.wait(&["__name__=value,", "by=k", " 1@"]).await;
+    world.sink.wait(&["__name__=value,", "by=l", &format!("@{}", time(&line))]).await;
+    let request = axum::http::Request::get("/api/v1/targets/metadata?metric=value").header("x-scope-orgid", "shop");
+    let answer = crate::api::router(world.scraper.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let types: Vec<_> = answer["data"].as_array().unwrap().iter().map(|entry| &entry["type"]).collect();
+    assert_eq!(types, ["gauge", "gauge"], "{answer}");
+    world.scraper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_that_was_passed_over_is_given_again() {
+    let world = world(&["/a"], BTreeSet::new()).await;
+    let sink = &world.sink;
+    sink.pass.store(true, Ordering::Relaxed);
+    world.pages.lock().insert("/a".into(), "# TYPE value gauge\nvalue 1\n".into());
+    sink.wait_in(&sink.passed, &["__name__=value,", " [2 ]"]).await;
+    sink.pass.store(false, Ordering::Relaxed);
+    sink.wait(&["__name__=value,", " 1@", " [2 ]"]).await;
     world.scraper.stop().await;
 }

@@ -10,7 +10,8 @@ use bytes::Bytes;
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// Takes an uncompressed `io.prometheus.write.v2.Request`. When this returns `Ok`, all but what was rejected is
-    /// durable and readable. A message that is given again under the same key is stored once.
+    /// durable and readable. A key names one message: whatever is given under a key that was given before is taken for
+    /// the same message, and stored once.
     async fn write(&self, tenant: &TenantId, message: Bytes, key: Bytes) -> Result<Rejected, SinkError>;
 }
 
@@ -21,6 +22,8 @@ pub struct Rejected {
     pub count: u64,
     /// Why.
     pub message: String,
+    /// Whether that is the whole message, because another replica's samples are taken.
+    pub passed_over: bool,
 }
 
 /// Why a message was not taken.

@@ -78,6 +78,11 @@ impl Target {
         Ok(Made::Target(Box::new(Target { discovered, labels, url, interval, timeout, key })))
     }
 
+    /// Whether another one of the same key was also found by the same labels, and is scraped as often.
+    pub fn same_as(&self, other: &Target) -> bool {
+        self.discovered == other.discovered && self.interval == other.interval && self.timeout == other.timeout
+    }
+
     /// The times at which it is scraped are this far into its interval.
     pub fn offset(&self) -> Duration {
         let nanos = self.interval.as_nanos() as u64;

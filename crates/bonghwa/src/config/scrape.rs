@@ -21,7 +21,7 @@ pub struct Scrape {
     pub tenant: String,
     /// An uncompressed body, where its job has no `body_size_limit`; a target with more is down.
     pub max_body_bytes: Size,
-    /// All bodies, and what is made of them, in memory at once; a target for which there is no memory is down.
+    /// All bodies, and what is made of them, in memory at once. A scrape waits for memory within its timeout.
     pub max_inflight_bytes: Size,
 }
 

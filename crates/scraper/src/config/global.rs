@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
+use super::environment::expand;
 use super::job::{LIMIT_KEYS, LimitKeys};
 use super::protocol::{Escaping, NameScheme, Protocol};
 use super::read;
@@ -88,7 +89,17 @@ impl Global {
             escaping: section.metric_name_escaping_scheme,
             extra_metrics: section.extra_scrape_metrics.unwrap_or(false),
             limits,
-            external_labels: section.external_labels.into_iter().map(|(name, value)| (name, value.0)).collect(),
+            external_labels: external_labels(section.external_labels),
         })
     }
+}
+
+/// Labels whose values may name variables of the environment; what is empty then is no label.
+fn external_labels(section: BTreeMap<String, Text>) -> Vec<(String, String)> {
+    let variable = |name: &str| match name {
+        "$" => "$".to_owned(),
+        name => std::env::var(name).unwrap_or_default(),
+    };
+    let expanded = section.into_iter().map(|(name, value)| (name, expand(&value.0, variable)));
+    expanded.filter(|(_, value)| !value.is_empty()).collect()
 }

@@ -118,7 +118,8 @@ pub struct TlsOptions {
     pub key: Option<Secret>,
     /// A file with it.
     pub key_file: Option<PathBuf>,
-    /// The name that the server's certificate must bear; none: the host's.
+    /// The name that the server's certificate must bear; none: the host's. The server is asked for the host's name
+    /// (SNI) nevertheless: one that serves several names by it has to be called by the right one.
     pub server_name: Option<String>,
     /// Whether any certificate will do.
     pub insecure_skip_verify: bool,

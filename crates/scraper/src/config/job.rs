@@ -124,7 +124,7 @@ struct JobSection {
     scrape_classic_histograms: Option<bool>,
     always_scrape_classic_histograms: Option<bool>,
     convert_classic_histograms_to_nhcb: Option<bool>,
-    native_histogram_min_bucket_factor: Option<f64>,
+    native_histogram_min_bucket_factor: Option<Value>,
     metrics_path: Option<String>,
     scheme: Option<String>,
     #[serde(default)]
@@ -251,7 +251,9 @@ impl JobSection {
                 "`convert_classic_histograms_to_nhcb`: classic histograms are stored as they are: leave it out".into(),
             );
         }
-        if self.native_histogram_min_bucket_factor.is_some_and(|factor| factor > 0.0) {
+        let number = |value: &Value| value.as_str().map_or(value.as_f64(), |text| text.parse().ok());
+        let factor = self.native_histogram_min_bucket_factor.as_ref();
+        if factor.is_some_and(|factor| number(factor).is_none_or(|factor| factor > 0.0)) {
             return Err("`native_histogram_min_bucket_factor`: native histograms are stored in the resolution that \
                         they come in: leave it out, or limit it in the program that is scraped"
                 .into());

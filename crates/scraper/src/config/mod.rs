@@ -1,8 +1,9 @@
 //! Prometheus' `scrape_configs`: the whole format, checked, with errors that name file, job and key.
 //!
-//! `${NAME}` stands for nothing: like Prometheus, variables of the environment are not filled in.
+//! Like Prometheus, variables of the environment are filled in in the values of `external_labels`, and nowhere else.
 
 mod discovery;
+mod environment;
 mod global;
 mod http;
 mod job;
@@ -10,6 +11,7 @@ mod protocol;
 mod read;
 mod relabel;
 mod values;
+mod yaml;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,8 @@ pub use job::{Job, Limits};
 pub use protocol::{Escaping, NameScheme, Protocol, accept};
 pub use read::ConfigError;
 pub use values::{Size, Span, Text};
+
+pub(crate) use yaml::yaml;
 
 use global::Global;
 
@@ -119,12 +123,6 @@ impl ScrapeConfig {
     pub(crate) fn same_as(&self, other: &ScrapeConfig) -> bool {
         self.texts == other.texts
     }
-}
-
-fn yaml(text: &str) -> Result<Value, String> {
-    let mut value: Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
-    value.apply_merge().map_err(|error| error.to_string())?;
-    Ok(value)
 }
 
 fn read_list<T: serde::de::DeserializeOwned>(value: Value, key: &str) -> Result<Vec<T>, String> {

@@ -42,12 +42,14 @@ fn rule(section: RuleSection) -> Result<Rule, (&'static str, String)> {
     };
     let text = section.regex.map_or_else(|| "(.*)".to_owned(), |text| text.0);
     let regex = Rule::regex(&text).map_err(|error| ("regex", format!("{text:?} is no regular expression: {error}")))?;
+    // As in Prometheus, it does no harm to write a default out.
+    let differs = |given: &Option<Text>, default: &str| given.as_ref().is_some_and(|text| text.0 != default);
     let given = [
-        ("source_labels", section.source_labels.is_some()),
-        ("separator", section.separator.is_some()),
-        ("target_label", section.target_label.is_some()),
-        ("replacement", section.replacement.is_some()),
-        ("modulus", section.modulus.is_some()),
+        ("source_labels", section.source_labels.as_ref().is_some_and(|names| !names.is_empty())),
+        ("separator", differs(&section.separator, ";")),
+        ("target_label", differs(&section.target_label, "")),
+        ("replacement", differs(&section.replacement, "$1")),
+        ("modulus", section.modulus.is_some_and(|modulus| modulus != 0)),
     ];
     let rule = Rule {
         action,

@@ -145,6 +145,10 @@ fn mistakes_name_file_job_key_and_remedy() {
             "`relabel_configs[0].source_labels`: the action makes no use",
         ),
         (
+            "static_configs: [{labels: {a: 1.1, b: 1.10}}]",
+            "`static_configs[0].labels.a`: 1.1 is a number, which may be written in several ways: put it in quotes",
+        ),
+        (
             "relabel_configs: [{action: keepequal, target_label: a, regex: x}]",
             "`relabel_configs[0].regex`: the action makes no use",
         ),
@@ -169,6 +173,35 @@ fn mistakes_name_file_job_key_and_remedy() {
     }
     let broken = load_with("scrape_config_files: [more.yml]", &[("more.yml", "scrape_configs: [{job_name: a, x: 1}]")]);
     assert_eq!(broken.unwrap_err(), "more.yml: job \"a\": unknown key `x`");
+}
+
+#[test]
+fn texts_stay_as_they_are_written() {
+    let job = job("static_configs: [{targets: ['a:1'], labels: {version: 1.10, on: true, n: 7}}]").unwrap();
+    let Discovery::Static(groups) = &job.discoveries[0] else { panic!() };
+    let label = |name| groups[0].labels.get(name);
+    assert_eq!((label("version"), label("on"), label("n")), ("1.10", "true", "7"));
+    let error = self::job("native_histogram_min_bucket_factor: 1.1").unwrap_err();
+    assert!(error.contains("`native_histogram_min_bucket_factor`: native histograms are stored"), "{error}");
+}
+
+#[test]
+fn external_labels_name_variables_of_the_environment() {
+    let text = "
+global: {external_labels: {a: '${CARGO_PKG_NAME}', b: '$$x', c: '${BONGHWA_IS_NOT_SET}', d: plain}}
+scrape_configs: [{job_name: '${CARGO_PKG_NAME}'}]";
+    let job = load(text).unwrap().jobs.remove(0);
+    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(job.external_labels, [label("a", "bonghwa-scraper"), label("b", "$x"), label("d", "plain")]);
+    assert_eq!(job.name, "${CARGO_PKG_NAME}", "nowhere else");
+}
+
+#[test]
+fn defaults_of_rules_may_be_written_out() {
+    let rule = "separator: ';', replacement: '$1', regex: '(.*)', target_label: '', modulus: 0, source_labels: []";
+    job(&format!("relabel_configs: [{{action: labelkeep, {rule}}}]")).unwrap();
+    let rule = "separator: ';', replacement: '$1', regex: '(.*)', modulus: 0";
+    job(&format!("relabel_configs: [{{action: keepequal, source_labels: [a], target_label: b, {rule}}}]")).unwrap();
 }
 
 #[test]

@@ -28,7 +28,7 @@ const SIZES: [(&str, u64); 9] = [
     ("TIB", 1 << 40),
 ];
 
-/// A text; YAML's numbers and booleans are read as what they look like.
+/// A text; YAML's whole numbers and booleans are read as what they look like.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(pub String);
 
@@ -121,8 +121,9 @@ impl Visitor<'_> for TextVisitor {
         Ok(Text(value.to_string()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Text, E> {
-        Ok(Text(value.to_string()))
+    // Whether it was 1.1 or 1.10 is not to be seen any more.
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Text, E> {
+        Err(E::custom(format!("{value} is a number, which may be written in several ways: put it in quotes")))
     }
 
     fn visit_unit<E>(self) -> Result<Text, E> {

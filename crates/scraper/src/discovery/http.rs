@@ -39,7 +39,7 @@ async fn ask(client: &Client, options: &HttpDiscovery) -> Result<Vec<Group>, Str
         return Err(format!("its Content-Type is {:?}: it must be application/json", content_type.unwrap_or("")));
     }
     let body = crate::client::read_all(answer, MOST_BYTES).await?;
-    let sections: Vec<GroupSection> = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    let sections = super::read_json(&body)?;
     let group = |(at, section): (usize, GroupSection)| {
         let mut group = section.group(format!("{}:{at}", options.url));
         group.labels.set("__meta_url", options.url.clone());

@@ -27,12 +27,12 @@ pub struct Group {
     pub labels: OwnedLabels,
 }
 
-/// A group as it is written in configurations, files and answers.
+/// A group as it is written in configurations, files and answers. Programs in Go write an empty list as `null`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct GroupSection {
-    targets: Vec<Text>,
-    labels: BTreeMap<String, Text>,
+    targets: Option<Vec<Text>>,
+    labels: Option<BTreeMap<String, Text>>,
 }
 
 impl GroupSection {
@@ -43,11 +43,18 @@ impl GroupSection {
             targets: self
                 .targets
                 .into_iter()
+                .flatten()
                 .map(|address| [("__address__", address.0)].into_iter().collect())
                 .collect(),
-            labels: self.labels.into_iter().map(|(name, value)| (name, value.0)).collect(),
+            labels: self.labels.into_iter().flatten().map(|(name, value)| (name, value.0)).collect(),
         }
     }
+}
+
+/// The groups of a list in JSON; `null` is an empty one.
+fn read_json(text: &[u8]) -> Result<Vec<GroupSection>, String> {
+    let sections: Option<Vec<GroupSection>> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    Ok(sections.unwrap_or_default())
 }
 
 /// The groups of one way of finding them, and where to tell of changes.

@@ -2,16 +2,12 @@
 
 use std::io::Read as _;
 
-/// A body, compressed.
+/// A body, compressed; `size` is its bytes uncompressed.
 pub(super) enum Kept {
     /// As the target sent it.
-    Gzip {
-        packed: Vec<u8>,
-        /// Bytes uncompressed.
-        size: usize,
-    },
-    /// With LZ4, after its length.
-    Lz4(Vec<u8>),
+    Gzip { packed: Vec<u8>, size: usize },
+    /// With LZ4.
+    Lz4 { packed: Vec<u8>, size: usize },
 }
 
 impl Kept {
@@ -22,14 +18,21 @@ impl Kept {
                 packed.shrink_to_fit();
                 Kept::Gzip { packed, size: body.len() }
             }
-            None => Kept::Lz4(lz4_flex::compress_prepend_size(body)),
+            None => Kept::Lz4 { packed: lz4_flex::compress(body), size: body.len() },
+        }
+    }
+
+    /// Bytes of the body.
+    pub fn size(&self) -> usize {
+        match self {
+            Kept::Gzip { size, .. } | Kept::Lz4 { size, .. } => *size,
         }
     }
 
     /// The body. Empty if it cannot be unpacked, which it could before.
     pub fn body(&self) -> Vec<u8> {
         match self {
-            Kept::Lz4(packed) => lz4_flex::decompress_size_prepended(packed).unwrap_or_default(),
+            Kept::Lz4 { packed, size } => lz4_flex::decompress(packed, *size).unwrap_or_default(),
             Kept::Gzip { packed, size } => {
                 let mut body = Vec::with_capacity(*size);
                 let read = flate2::read::MultiGzDecoder::new(&packed[..]).take(*size as u64).read_to_end(&mut body);

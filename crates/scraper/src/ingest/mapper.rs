@@ -1,4 +1,5 @@
-//! From a series as a target exposes it to the series that is stored: the target's labels come in, relabelling runs.
+//! From a series as a target exposes it to the series that is stored: the target's labels come in, relabelling runs,
+//! external labels are added.
 
 use std::borrow::Cow;
 
@@ -14,18 +15,10 @@ const EXPORTED: &str = "exported_";
 /// Maps the series of one target.
 pub(super) struct Mapper<'t> {
     job: &'t Job,
-    /// The target's labels and the external ones, by name.
-    base: Vec<Base<'t>>,
+    /// The target's labels, by name.
+    target: &'t [(String, String)],
     own: Vec<(&'static str, &'static str)>,
     out: Vec<(&'static str, &'static str)>,
-}
-
-#[derive(Clone, Copy)]
-struct Base<'t> {
-    name: &'t str,
-    value: &'t str,
-    /// Whether the target has it; else every series that lacks it gets it.
-    of_target: bool,
 }
 
 /// What became of a series.
@@ -43,19 +36,15 @@ pub(super) enum Mapped<R> {
 impl<'t> Mapper<'t> {
     /// For a target with these labels, in the order of their names.
     pub(super) fn new(job: &'t Job, target: &'t [(String, String)]) -> Self {
-        let base = |of_target| move |(name, value): &'t (String, String)| Base { name, value, of_target };
-        let mut all: Vec<Base<'t>> = target.iter().map(base(true)).collect();
-        let external = job.external_labels.iter().map(base(false));
-        all.extend(external.filter(|label| target.iter().all(|(name, _)| name != label.name)));
-        all.sort_unstable_by_key(|label| label.name);
-        Mapper { job, base: all, own: Vec::new(), out: Vec::new() }
+        Mapper { job, target, own: Vec::new(), out: Vec::new() }
     }
 
     /// Gives the labels of a series of the scrape itself, such as `up`, to `make`.
     pub(super) fn report<R>(&mut self, name: &str, make: impl FnOnce(&[(&str, &str)]) -> R) -> R {
-        let mut labels: Vec<(&str, &str)> = self.base.iter().map(|label| (label.name, label.value)).collect();
+        let mut labels: Vec<(&str, &str)> = self.target.iter().map(pair).collect();
         labels.push((NAME, name));
         labels.sort_unstable_by_key(|label| label.0);
+        self.add_external(&mut labels);
         make(&labels)
     }
 
@@ -85,6 +74,7 @@ impl<'t> Mapper<'t> {
             self.relabelled(labels, rules, make)
         } else {
             self.check(&out)?;
+            self.add_external(&mut out);
             make(&out).map(|made| Mapped::Stored { made, same: true })
         };
         (self.own, self.out) = (recycle(own), recycle(out));
@@ -93,26 +83,33 @@ impl<'t> Mapper<'t> {
 
     /// Merges the labels of a series into those of its target. True: a name is in both, and the target's wins.
     fn merge<'a>(&'a self, own: &[(&'a str, &'a str)], out: &mut Vec<(&'a str, &'a str)>) -> bool {
-        let mut base = self.base.iter().peekable();
+        let mut target = self.target.iter().map(pair).peekable();
         let mut conflict = false;
         for (name, value) in own {
-            while let Some(label) = base.next_if(|label| label.name < *name) {
-                out.push((label.name, label.value));
+            while let Some(label) = target.next_if(|label| label.0 < *name) {
+                out.push(label);
             }
-            let shared = base.next_if(|label| label.name == *name);
-            match shared {
-                Some(label) if label.of_target && !self.job.honor_labels => {
+            match target.next_if(|label| label.0 == *name) {
+                Some(label) if !self.job.honor_labels => {
                     conflict |= !value.is_empty();
-                    out.push((label.name, label.value));
+                    out.push(label);
                 }
-                // An empty external label is no label.
-                Some(label) if !label.of_target && value.is_empty() => out.push((label.name, label.value)),
                 _ if value.is_empty() => {}
                 _ => out.push((name, value)),
             }
         }
-        out.extend(base.map(|label| (label.name, label.value)));
+        out.extend(target);
         conflict
+    }
+
+    /// Adds the external labels that are not there, in their place: last of all, so that neither rules nor limits
+    /// see them.
+    fn add_external<'a>(&'a self, labels: &mut Vec<(&'a str, &'a str)>) {
+        for (name, value) in self.job.external_labels.iter().map(pair) {
+            if let Err(place) = labels.binary_search_by_key(&name, |label| label.0) {
+                labels.insert(place, (name, value));
+            }
+        }
     }
 
     /// The same where names are in both: the series' own get another name.
@@ -121,14 +118,14 @@ impl<'t> Mapper<'t> {
         't: 'a,
     {
         let mut labels: Labels<'a> = own.iter().copied().collect();
-        let target = || self.base.iter().filter(|label| label.of_target);
+        let target = || self.target.iter().map(pair);
         let mut conflicts: Vec<(&'a str, &'a str)> = own
             .iter()
             .copied()
-            .filter(|(name, value)| !value.is_empty() && target().any(|l| l.name == *name))
+            .filter(|(name, value)| !value.is_empty() && target().any(|label| label.0 == *name))
             .collect();
-        for label in target() {
-            labels.set(label.name, label.value);
+        for (name, value) in target() {
+            labels.set(name, value);
         }
         conflicts.sort_by_key(|(name, _)| name.len());
         for (name, value) in conflicts {
@@ -155,15 +152,13 @@ impl<'t> Mapper<'t> {
             return Ok(Mapped::Dropped);
         }
         let same = before.is_none_or(|before| before == labels);
-        for label in self.base.iter().filter(|label| !label.of_target) {
-            labels.set_default(label.name, label.value);
-        }
         labels.sort();
         if !labels.has(NAME) {
             return Err("relabelling took the metric's name away".into());
         }
-        let pairs: Vec<(&str, &str)> = labels.iter().collect();
+        let mut pairs: Vec<(&str, &str)> = labels.iter().collect();
         self.check(&pairs)?;
+        self.add_external(&mut pairs);
         make(&pairs).map(|made| Mapped::Stored { made, same })
     }
 
@@ -199,6 +194,10 @@ impl<'t> Mapper<'t> {
         }
         Ok(())
     }
+}
+
+fn pair((name, value): &(String, String)) -> (&str, &str) {
+    (name.as_str(), value.as_str())
 }
 
 /// An empty vector in the memory of another, whose contents lived longer or shorter.

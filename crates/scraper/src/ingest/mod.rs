@@ -19,7 +19,7 @@ pub(crate) use report::{Facts, end_reports, report};
 
 use crate::config::Job;
 use crate::labels::hash_pair;
-use crate::parse::{self, Family, Format, Receiver, Sample, Value, Wanted};
+use crate::parse::{self, Family, Format, NativeHistogram, Receiver, Sample, Value, Wanted};
 use crate::target::Target;
 use kept::Kept;
 use mapper::{Mapped, Mapper};
@@ -36,6 +36,12 @@ const DROPPED: u8 = 1;
 const SAME: u8 = 2;
 /// It has timestamps of its own, and no marker at its end.
 const UNTRACKED: u8 = 4;
+/// Another series of the scrape had the labels that it was to be stored with.
+const DUPLICATE: u8 = 8;
+
+/// Metadata is written again after so long, in milliseconds: queries look for it no farther back than some hours, and
+/// a distributor stores what comes within one hour once.
+const TELL_AGAIN: u64 = 20 * 60 * 1000;
 
 type Hashes = HashSet<u64, FixedState>;
 
@@ -45,9 +51,11 @@ pub(crate) struct SeriesCache {
     /// By the hash of the series as the target writes it.
     entries: HashMap<u64, Entry, FixedState>,
     generation: u32,
-    last: Option<Last>,
+    last: Option<Arc<Last>>,
     /// Hashes of the metrics' metadata that was written.
     told: Hashes,
+    /// Since when, Unix milliseconds.
+    told_since: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +65,7 @@ struct Entry {
 }
 
 /// The last good scrape.
-struct Last {
+pub(crate) struct Last {
     body: Kept,
     format: Format,
     job: Arc<Job>,
@@ -87,8 +95,7 @@ pub(crate) struct Counts {
 
 impl SeriesCache {
     /// Writes what a body holds, and the ends of the series that it holds no more; `gzip` is the body as it came, if
-    /// it was compressed. After an error nothing of what
-    /// was written may be used; call [`fail`](Self::fail).
+    /// it was compressed. After an error nothing of what was written may be used; call [`fail`](Self::fail).
     pub fn take(
         &mut self,
         body: &[u8],
@@ -99,6 +106,15 @@ impl SeriesCache {
     ) -> (Counts, Result<(), String>) {
         self.generation = self.generation.wrapping_add(1);
         let job = scrape.job;
+        // What is remembered of a series follows from the rules of its job.
+        let other_job = self.last.as_ref().is_some_and(|last| !Arc::ptr_eq(&last.job, job));
+        if other_job {
+            self.entries = HashMap::default();
+        }
+        if scrape.time.abs_diff(self.told_since) >= TELL_AGAIN {
+            self.told.clear();
+            self.told_since = scrape.time;
+        }
         let mut pass = Pass {
             entries: &mut self.entries,
             told: &mut self.told,
@@ -113,17 +129,21 @@ impl SeriesCache {
             counts: Counts::default(),
         };
         let parsed = parse::parse(body, format, wanted(job), &mut pass).map_err(|error| error.to_string());
-        let (counts, born) = (pass.counts, pass.born.take().unwrap_or_default());
+        let (counts, mut here) = (pass.counts, pass.born.take().unwrap_or_default());
+        here.extend(pass.written.take().unwrap_or_default());
         let limit = job.limits.samples;
         let checked = parsed.and_then(|()| match limit > 0 && counts.kept > limit {
             true => Err(format!("{} samples are more than sample_limit ({limit})", counts.kept)),
             false => Ok(()),
         });
         if checked.is_ok() {
-            self.end_vanished(&born, scrape.time, writer);
+            match &self.last {
+                Some(last) if other_job => last.end(None, &here, scrape.time, writer),
+                _ => self.end_vanished(&here, scrape.time, writer),
+            }
             let body = Kept::new(body, gzip);
             let (job, target) = (job.clone(), scrape.target.clone());
-            self.last = Some(Last { body, format, job, target });
+            self.last = Some(Arc::new(Last { body, format, job, target }));
         }
         (counts, checked)
     }
@@ -142,39 +162,46 @@ impl SeriesCache {
         self.told.clear();
     }
 
-    /// What the last good scrape says of its metrics.
-    pub fn metadata(&self, take: impl FnMut(&Family<'_>)) {
-        let Some(last) = &self.last else { return };
-        let body = last.body.body();
-        let mut families = Families { take };
-        // It was parsed before.
-        let _ = parse::parse(&body, last.format, wanted(&last.job), &mut families);
+    /// The last good scrape.
+    pub fn last(&self) -> Option<Arc<Last>> {
+        self.last.clone()
     }
 
-    /// Ends the series that the scrape before had and this one has not, unless another way of writing the same
-    /// labels was `born` in it.
-    fn end_vanished(&mut self, born: &Hashes, time: i64, writer: &mut MessageWriter) {
+    /// Ends the series that the scrape before had and this one has not, unless labels that are `here` in it are the
+    /// same.
+    fn end_vanished(&mut self, here: &Hashes, time: i64, writer: &mut MessageWriter) {
         let generation = self.generation;
         let mut vanished = Hashes::default();
         self.entries.retain(|key, entry| {
             let stays = entry.generation == generation;
-            if !stays && entry.flags & (DROPPED | UNTRACKED) == 0 {
+            if !stays && entry.flags & (DROPPED | UNTRACKED | DUPLICATE) == 0 {
                 vanished.insert(*key);
             }
             stays
         });
         if let (Some(last), false) = (&self.last, vanished.is_empty()) {
-            last.end(Some(&vanished), born, time, writer);
+            last.end(Some(&vanished), here, time, writer);
         }
     }
 }
 
 impl Last {
-    /// Writes the ends of its series: of these, or of all.
-    fn end(&self, vanished: Option<&Hashes>, born: &Hashes, time: i64, writer: &mut MessageWriter) {
+    /// Bytes of its body, uncompressed.
+    pub fn size(&self) -> usize {
+        self.body.size()
+    }
+
+    /// What it says of its metrics. It unpacks and parses the body.
+    pub fn metadata(&self, take: impl FnMut(&Family<'_>)) {
+        // It was parsed before.
+        let _ = parse::parse(&self.body.body(), self.format, wanted(&self.job), &mut Families { take });
+    }
+
+    /// Writes the ends of its series: of these, or of all; but for those that are `here` still.
+    fn end(&self, vanished: Option<&Hashes>, here: &Hashes, time: i64, writer: &mut MessageWriter) {
         let body = self.body.body();
         let mapper = Mapper::new(&self.job, self.target.labels());
-        let mut ends = Ends { vanished, born, mapper, writer, job: &self.job, time, seen: Hashes::default() };
+        let mut ends = Ends { vanished, here, mapper, writer, job: &self.job, time, seen: Hashes::default() };
         // It was parsed before.
         let _ = parse::parse(&body, self.format, wanted(&self.job), &mut ends);
     }
@@ -206,8 +233,8 @@ struct Pass<'a, 'b> {
     writer: &'a mut MessageWriter,
     job: &'a Job,
     time: i64,
-    /// Metadata that goes with the next series.
-    family: Option<Family<'b>>,
+    /// Metadata that goes with the next series of its metric, and the hash of it.
+    family: Option<(u64, Family<'b>)>,
     /// Series that the scrape before had not written this way, by their labels.
     born: Option<Hashes>,
     /// Series that were written, by their labels, where relabelling may make two the same.
@@ -221,11 +248,14 @@ impl<'b> Receiver<'b> for Pass<'_, 'b> {
         hasher.update(&[family.kind as u8]);
         hash_pair(&mut hasher, &family.name, &family.help);
         hasher.update(family.unit.as_bytes());
-        self.family = self.told.insert(hasher.digest()).then(|| family.clone());
+        let hash = hasher.digest();
+        self.family = (!self.told.contains(&hash)).then(|| (hash, family.clone()));
     }
 
     fn sample(&mut self, sample: &Sample<'_, 'b>) -> Result<(), String> {
         self.counts.scraped += 1;
+        // All series of the metric before may have been dropped.
+        self.family.take_if(|(_, family)| !belongs(sample.name, &family.name));
         let known = self.entries.get(&sample.key).copied();
         if let Some(entry) = known {
             if entry.generation == self.generation && (sample.timestamp.is_none() || !self.job.honor_timestamps) {
@@ -244,14 +274,6 @@ impl<'b> Receiver<'b> for Pass<'_, 'b> {
             self.counts.kept += 1;
             return Ok(());
         }
-        if let Value::Histogram(histogram) = sample.value {
-            let (buckets, limit) = (histogram.buckets() as u64, self.job.limits.buckets);
-            if limit > 0 && buckets > limit {
-                let name = sample.name;
-                let key = "native_histogram_bucket_limit";
-                return Err(format!("the histogram {name:?} has {buckets} buckets, more than {key} ({limit})"));
-            }
-        }
         let flags = self.write(sample, known)?;
         let flags = flags | if untracked(self.job, sample.timestamp) { UNTRACKED } else { 0 };
         self.entries.insert(sample.key, Entry { generation: self.generation, flags });
@@ -268,9 +290,11 @@ impl<'b> Pass<'_, 'b> {
             value => value,
         };
         let metadata = self.family.as_ref();
-        let metadata = metadata.map(|family| Metadata { kind: family.kind, help: &family.help, unit: &family.unit });
+        let metadata =
+            metadata.map(|(_, family)| Metadata { kind: family.kind, help: &family.help, unit: &family.unit });
         let point = Point { value, time, start: sample.start, exemplars: sample.exemplars, metadata };
         let (writer, written, born) = (&mut *self.writer, &mut self.written, &mut self.born);
+        let most_buckets = self.job.limits.buckets;
         let known_same = known.is_some_and(|entry| entry.flags & SAME != 0);
         let mapped = self.mapper.map(sample.name, sample.labels, known_same, |labels| {
             if written.is_some() || (known.is_none() && born.is_some()) {
@@ -278,23 +302,30 @@ impl<'b> Pass<'_, 'b> {
                 if let Some(born) = born.as_mut().filter(|_| known.is_none()) {
                     born.insert(hash);
                 }
-                if let Some(written) = written.as_mut().filter(|_| sample.timestamp.is_none())
-                    && !written.insert(hash)
-                {
+                let again = written.as_mut().is_some_and(|written| !written.insert(hash));
+                if again && sample.timestamp.is_none() {
                     return Ok(false);
                 }
             }
-            writer.series(labels, &point);
+            match point.value {
+                Value::Histogram(histogram) if most_buckets > 0 && histogram.buckets() as u64 > most_buckets => {
+                    let histogram = fitting(sample.name, histogram, most_buckets)?;
+                    writer.series(labels, &Point { value: Value::Histogram(&histogram), ..point });
+                }
+                _ => writer.series(labels, &point),
+            }
             Ok(true)
         })?;
         Ok(match mapped {
             Mapped::Dropped => DROPPED,
-            Mapped::Stored { made: false, .. } => {
+            Mapped::Stored { made: false, same } => {
                 self.counts.duplicates += 1;
-                DROPPED
+                DUPLICATE | if same { SAME } else { 0 }
             }
             Mapped::Stored { made: true, same } => {
-                self.family = None;
+                if let Some((hash, _)) = self.family.take() {
+                    self.told.insert(hash);
+                }
                 self.counts.kept += 1;
                 self.counts.added += u64::from(known.is_none());
                 if same { SAME } else { 0 }
@@ -303,10 +334,27 @@ impl<'b> Pass<'_, 'b> {
     }
 }
 
+/// Whether a series of this name may be one of the metric's: itself, or with a suffix such as `_total`.
+fn belongs(series: &str, metric: &str) -> bool {
+    series.strip_prefix(metric).is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('_'))
+}
+
+/// A histogram in the finest resolution in which it has so many buckets at most.
+fn fitting(name: &str, histogram: &NativeHistogram, most: u64) -> Result<NativeHistogram, String> {
+    let mut coarser = histogram.clone();
+    while coarser.buckets() as u64 > most {
+        coarser = coarser.coarser().ok_or_else(|| {
+            let (buckets, key) = (coarser.buckets(), "native_histogram_bucket_limit");
+            format!("the histogram {name:?} has {buckets} buckets in the coarsest resolution, more than {key} ({most})")
+        })?;
+    }
+    Ok(coarser)
+}
+
 /// Writes the ends of series.
 struct Ends<'a> {
     vanished: Option<&'a Hashes>,
-    born: &'a Hashes,
+    here: &'a Hashes,
     mapper: Mapper<'a>,
     writer: &'a mut MessageWriter,
     job: &'a Job,
@@ -324,10 +372,10 @@ impl<'b> Receiver<'b> for Ends<'_> {
         }
         let point =
             Point { value: Value::Float(STALE_NAN), time: self.time, start: None, exemplars: &[], metadata: None };
-        let (writer, born, seen) = (&mut *self.writer, self.born, &mut self.seen);
+        let (writer, here, seen) = (&mut *self.writer, self.here, &mut self.seen);
         self.mapper.map(sample.name, sample.labels, false, |labels| {
             let hash = hash(labels);
-            if !born.contains(&hash) && seen.insert(hash) {
+            if !here.contains(&hash) && seen.insert(hash) {
                 writer.series(labels, &point);
             }
             Ok(())

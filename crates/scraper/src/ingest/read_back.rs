@@ -69,6 +69,10 @@ pub(crate) fn read(message: &[u8]) -> Vec<String> {
                         let value = if get(1) == STALE_NAN.to_bits() { "stale".into() } else { value.to_string() };
                         line += &format!(" {value}@{}", get(2) as i64);
                     }
+                    3 => {
+                        let schema = (get(4) >> 1) as i64 ^ -((get(4) & 1) as i64);
+                        line += &format!(" schema {schema}@{}", get(15) as i64);
+                    }
                     4 => line += &format!(" # {}", refs(parts[0].2)),
                     5 => line += &format!(" [{} {}]", get(1), symbols[get(3) as usize]),
                     other => panic!("field {other}"),

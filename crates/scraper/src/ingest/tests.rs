@@ -140,7 +140,7 @@ fn relabelling_drops_renames_and_unites() {
 fn limits_make_a_scrape_fail() {
     for (keys, body, said) in [
         ("sample_limit: 2", "a 1\nb 2\nc 3\n", "3 samples are more than sample_limit (2)"),
-        ("label_limit: 4", "a{x=\"1\"} 1\n", "has 6 labels, more than label_limit (4)"),
+        ("label_limit: 4", "a{x=\"1\"} 1\n", "has 5 labels, more than label_limit (4)"),
         ("label_name_length_limit: 8", "a{long_name=\"1\"} 1\n", "label_name_length_limit (8)"),
         ("label_value_length_limit: 4", "a{x=\"12345\"} 1\n", "label_value_length_limit (4)"),
         ("metric_name_validation_scheme: legacy", "{\"a.b\"} 1\n", "a name that is not allowed"),
@@ -152,6 +152,92 @@ fn limits_make_a_scrape_fail() {
     }
     let within = scrape(&mut SeriesCache::default(), &world("sample_limit: 2"), 1, "a 1\nb 2\n");
     assert_eq!(within.unwrap().0.kept, 2);
+}
+
+#[test]
+fn another_job_begins_its_series_anew() {
+    let first = world("metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop}]");
+    let second = world(
+        "metric_relabel_configs:
+- { source_labels: [__name__], regex: c, action: drop }
+- { source_labels: [__name__], regex: d, target_label: __name__, replacement: e }",
+    );
+    let mut cache = SeriesCache::default();
+    let body = "a 1\nb 2\nc 3\nd 4\n";
+    let lines = ["__name__=a 1@10", "__name__=c 3@10", "__name__=d 4@10"];
+    assert_eq!(scrape(&mut cache, &first, 10, body).unwrap().1, lines);
+    // What the job before stored under other labels ends.
+    let (counted, lines) = scrape(&mut cache, &second, 20, body).unwrap();
+    assert_eq!(counted, counts(4, 3, 3, 0));
+    let expected =
+        ["__name__=a 1@20", "__name__=b 2@20", "__name__=e 4@20", "__name__=c stale@20", "__name__=d stale@20"];
+    assert_eq!(lines, expected);
+    let lines = scrape(&mut cache, &second, 30, body).unwrap().1;
+    assert_eq!(lines, ["__name__=a 1@30", "__name__=b 2@30", "__name__=e 4@30"]);
+}
+
+#[test]
+fn a_series_that_another_hid_comes_forth() {
+    let world = world("metric_relabel_configs: [{regex: secret, action: labeldrop}]");
+    let mut cache = SeriesCache::default();
+    let (one, two) = ("a{secret=\"1\"} 1\n", "a{secret=\"2\"} 2\n");
+    let both = format!("{one}{two}");
+    assert_eq!(scrape(&mut cache, &world, 1, &both).unwrap().1, ["__name__=a 1@1"]);
+    assert_eq!(scrape(&mut cache, &world, 2, two).unwrap().1, ["__name__=a 2@2"], "its labels do not end");
+    assert_eq!(scrape(&mut cache, &world, 3, &both).unwrap().1, ["__name__=a 1@3"]);
+    assert_eq!(scrape(&mut cache, &world, 4, one).unwrap().1, ["__name__=a 1@4"]);
+    assert_eq!(scrape(&mut cache, &world, 5, "").unwrap().1, ["__name__=a stale@5"]);
+}
+
+#[test]
+fn rules_and_limits_do_not_see_external_labels() {
+    let rule = "metric_relabel_configs: [{source_labels: [cluster], regex: '', target_label: seen, replacement: 'no'}]";
+    for (keys, body, expected) in [
+        (rule, "a 1\n", "__name__=a,cluster=eu,instance=a:80,job=j,seen=no,zone=z 1@1"),
+        (rule, "a{job=\"x\"} 1\n", "__name__=a,cluster=eu,exported_job=x,instance=a:80,job=j,seen=no,zone=z 1@1"),
+        ("label_limit: 5", "a{x=\"1\"} 1\n", "__name__=a,cluster=eu,instance=a:80,job=j,x=1,zone=z 1@1"),
+        ("label_limit: 4", "a{cluster=\"\"} 1\n", "__name__=a,cluster=eu,instance=a:80,job=j,zone=z 1@1"),
+    ] {
+        let world = world(keys);
+        let mut writer = MessageWriter::default();
+        let scrape = Scrape { job: &world.0, target: &world.1, time: 1 };
+        let mut cache = SeriesCache::default();
+        cache.take(body.as_bytes(), None, Format::Text, &scrape, &mut writer).1.unwrap();
+        assert_eq!(read(&writer.finish()[0]), [expected], "{keys}");
+    }
+}
+
+#[test]
+fn metadata_goes_with_its_own_metric_again_and_again() {
+    let world = world("metric_relabel_configs: [{source_labels: [__name__, x], regex: 'a;1', action: drop}]");
+    let mut cache = SeriesCache::default();
+    let dropped = "# TYPE a counter\na{x=\"1\"} 1\nb 2\n";
+    assert_eq!(scrape(&mut cache, &world, 1, dropped).unwrap().1, ["__name__=b 2@1"]);
+    // With the first series that is stored.
+    let body = "# TYPE a counter\na{x=\"1\"} 1\na{x=\"2\"} 1\n";
+    assert_eq!(scrape(&mut cache, &world, 2, body).unwrap().1[0], "__name__=a,x=2 1@2 [1 ]");
+    assert_eq!(scrape(&mut cache, &world, 3, body).unwrap().1[0], "__name__=a,x=2 1@3");
+    let later = 3 + TELL_AGAIN as i64;
+    assert_eq!(scrape(&mut cache, &world, later, body).unwrap().1[0], format!("__name__=a,x=2 1@{later} [1 ]"));
+}
+
+#[test]
+fn histograms_of_too_many_buckets_become_coarser() {
+    let body = crate::parse::tests::protobuf();
+    // It has three buckets in schema 3.
+    for (limit, schema) in [(0, 3), (3, 3), (2, 2), (1, 0)] {
+        let world = world(&format!("scrape_native_histograms: true\nnative_histogram_bucket_limit: {limit}"));
+        let mut writer = MessageWriter::default();
+        let scrape = Scrape { job: &world.0, target: &world.1, time: 7 };
+        SeriesCache::default().take(&body, None, Format::Protobuf, &scrape, &mut writer).1.unwrap();
+        let lines = shown(writer);
+        let line = lines.iter().find(|line| line.starts_with("__name__=h,n=1 ")).unwrap();
+        assert!(line.contains(&format!(" schema {schema}@7")), "{limit}: {line}");
+    }
+    let positive = crate::parse::Buckets { spans: vec![(0, 2)], deltas: vec![1, 1], counts: vec![] };
+    let coarsest = NativeHistogram { schema: -4, positive, ..Default::default() };
+    let error = fitting("h", &coarsest, 1).unwrap_err();
+    assert!(error.contains("has 2 buckets in the coarsest resolution, more than native_histogram_bucket_limit (1)"));
 }
 
 #[test]

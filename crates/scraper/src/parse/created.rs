@@ -23,6 +23,11 @@ impl Created {
         Created { any, times: HashMap::default() }
     }
 
+    /// Forgets them: another metric begins.
+    pub(super) fn clear(&mut self) {
+        self.times.clear();
+    }
+
     /// Reads those of a metric whose lines follow. What is wrong with a line is found when it is its turn.
     pub(super) fn look_ahead(&mut self, family: &Family<'_>, rest: &str) {
         self.times.clear();

@@ -173,4 +173,4 @@ pub fn parse<'b>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

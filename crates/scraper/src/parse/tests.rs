@@ -279,7 +279,7 @@ fn family(name: &str, kind: u8, metrics: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// One metric of each type.
-fn protobuf() -> Vec<u8> {
+pub(crate) fn protobuf() -> Vec<u8> {
     let created = [int(1, 5), int(2, 0)].concat();
     let exemplar = [label("trace_id", "x"), double(2, 0.5), field(3, &int(1, 9))].concat();
     let counter = [label("a", "b"), field(3, &[double(1, 7.0), field(2, &exemplar), field(3, &created)].concat())];
@@ -343,4 +343,13 @@ fn the_protobuf_format() {
     assert_eq!(lines(&nameless, Format::Protobuf, WANTED).unwrap_err(), "metric family 1: it has no name");
     let empty = family("g", 1, &[label("a", "b")]);
     assert_eq!(lines(&empty, Format::Protobuf, WANTED).unwrap_err(), "metric \"g\": a metric has no value of its type");
+}
+
+#[test]
+fn creation_times_are_of_one_metric() {
+    let body = "# TYPE foo counter\nfoo_total 1\nfoo_created 5\nbar 2\n# HELP baz x\nbaz 3\n# EOF\n";
+    let lines = open(body).unwrap();
+    for expected in ["foo_total{} 1 since 5000", "bar{} 2", "baz{} 3"] {
+        assert!(lines.iter().any(|line| line == expected), "{expected} is not in {lines:#?}");
+    }
 }

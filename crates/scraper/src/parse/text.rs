@@ -109,6 +109,7 @@ impl<'b> Parser<'b> {
         if self.family.name != name {
             self.tell(receiver);
             self.family = Family { name, ..Default::default() };
+            self.created.clear();
         }
         self.untold = true;
         let rest = rest.trim_start_matches([' ', '\t']);
@@ -165,7 +166,8 @@ impl<'b> Parser<'b> {
             }
             self.exemplar(line, at + 1)?;
         }
-        let start = self.created.of(&self.labels);
+        // A series of another metric may follow without a comment.
+        let start = self.created.of(&self.labels).filter(|_| name.starts_with(self.family.name.as_ref()));
         receiver.sample(&Sample {
             key,
             name: &name,

@@ -371,7 +371,7 @@ impl<'a> Sink<'a> {
             }
         }
         let time = self.times.check(timestamp, "timestamp")?;
-        let start_time = times::any(start, "start_timestamp")?;
+        let start_time = times::start(start);
         let row = MetricRow { time, start_time, value, point_kind: PointKind::Double, ..Default::default() };
         self.push(MetricType::Gauge, row)?;
         self.written.samples += 1;
@@ -383,7 +383,7 @@ impl<'a> Sink<'a> {
         self.histogram.read(bytes, limit)?;
         let time = self.times.check(self.histogram.timestamp, "timestamp")?;
         let start = if self.histogram.start == 0 { start } else { self.histogram.start };
-        let start_time = times::any(start, "start_timestamp")?;
+        let start_time = times::start(start);
         let (metric_type, row) = self.histogram.take(&mut self.batch.common.arena, limit)?;
         check_text(&self.batch.common, self.options)?;
         self.push(metric_type, MetricRow { time, start_time, ..row })?;

@@ -64,9 +64,13 @@ impl Times {
     }
 }
 
-/// A time that is only kept, not judged; 0 means none.
+/// A start time in nanoseconds; 0 is none. One that cannot be is none too: the sample says enough without it.
 #[inline(always)]
-pub(crate) fn any(millis: i64, field: &str) -> Result<i64> {
+pub(crate) fn start(millis: i64) -> i64 {
+    millis.checked_mul(MILLI).unwrap_or(0).max(0)
+}
+
+fn any(millis: i64, field: &str) -> Result<i64> {
     match millis.checked_mul(MILLI) {
         Some(nanos) if nanos >= 0 => Ok(nanos),
         _ => Err(impossible(millis, field)),
