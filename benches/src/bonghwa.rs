@@ -66,13 +66,13 @@ impl Bonghwa {
             Dialect::Otlp(signal) => signal.path(),
             Dialect::RemoteWrite => "/api/v1/write",
         };
-        replay(&Target { port: self.otlp, path, dialect }, &set.requests).await
+        replay(&Target { port: self.otlp, path, dialect }, set).await
     }
 
     /// Sends metrics by remote write; every request is acked.
     pub async fn send_remote_write(&self, set: &Set) -> Result<Replay> {
         let target = Target { port: self.port, path: "/api/v1/write", dialect: Dialect::RemoteWrite };
-        replay(&target, &set.requests).await
+        replay(&target, set).await
     }
 
     /// The client of its API.

@@ -239,7 +239,7 @@ impl Bench {
 /// The first tenth.
 fn warm_up(set: &Set) -> Set {
     let requests = set.requests[..set.requests.len().div_ceil(10)].to_vec();
-    Set { signal: set.signal, items_per_request: set.items_per_request, requests }
+    Set { signal: set.signal, items_per_request: set.items_per_request, requests, lanes: set.lanes }
 }
 
 async fn ours_once(set: &Set, dialect: Dialect, cores: &'static str) -> Result<Run> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bonghwa_benches::sets::LANES;
+use bonghwa_benches::sets::Set;
 use bonghwa_testkit::{Signal, send};
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -57,8 +57,8 @@ pub struct Replay {
 }
 
 /// Sends all requests and waits for all acks.
-pub async fn replay(target: &Target, requests: &[Bytes]) -> Result<Replay> {
-    let lanes = (0..LANES).map(|lane| send_lane(target, requests.iter().skip(lane).step_by(LANES)));
+pub async fn replay(target: &Target, set: &Set) -> Result<Replay> {
+    let lanes = (0..set.lanes).map(|lane| send_lane(target, set.requests.iter().skip(lane).step_by(set.lanes)));
     let repeated = tokio::time::timeout(DEADLINE, try_join_all(lanes)).await.context("the replay takes too long")??;
     Ok(Replay { repeated: repeated.iter().sum() })
 }

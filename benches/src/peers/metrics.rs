@@ -130,7 +130,7 @@ impl MetricStore {
 
     pub async fn send(&self, set: &Set) -> Result<Replay> {
         let target = Target { port: self.port, path: "/api/v1/write", dialect: Dialect::RemoteWrite };
-        replay(&target, &set.requests).await
+        replay(&target, set).await
     }
 
     /// Writes to disk what it can be asked to write. Prometheus writes blocks hours later.

@@ -10,7 +10,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::infrastructure::{PODS, resource, scope};
-use super::{BASE_TIME, SEED, Set};
+use super::{BASE_TIME, LANES, SEED, Set};
 
 /// A Collector's batch holds what several pods of a node wrote.
 const PODS_PER_REQUEST: usize = 8;
@@ -42,7 +42,7 @@ pub fn logs(requests: usize) -> Set {
     let mut rng = seed::rng(SEED, 1);
     let mut time = BASE_TIME;
     let requests = (0..requests).map(|_| request(&mut rng, &mut time)).collect();
-    Set { signal: Signal::Logs, items_per_request: (PODS_PER_REQUEST * RECORDS_PER_POD) as u64, requests }
+    Set { signal: Signal::Logs, items_per_request: (PODS_PER_REQUEST * RECORDS_PER_POD) as u64, requests, lanes: LANES }
 }
 
 fn request(rng: &mut StdRng, time: &mut u64) -> Bytes {

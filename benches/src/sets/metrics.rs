@@ -55,7 +55,12 @@ pub fn metrics(steps: usize) -> Dialects {
             remote_write.push(as_remote_write(first_pod, points, infrastructure::pod_name));
         }
     }
-    let set = |requests| Set { signal: Signal::Metrics, items_per_request: POINTS_PER_REQUEST as u64, requests };
+    let set = |requests| Set {
+        signal: Signal::Metrics,
+        items_per_request: POINTS_PER_REQUEST as u64,
+        requests,
+        lanes: LANES,
+    };
     Dialects { otlp: set(otlp), remote_write: set(remote_write) }
 }
 

@@ -17,9 +17,8 @@ pub use spans::spans;
 /// Seed of all sets: runs on one machine and on another send the same bytes.
 pub const SEED: u64 = 7;
 
-/// Requests are replayed over this many connections at once, request `i` over connection
-/// `i % LANES`. The metrics set relies on it: every series stays on one connection, so that
-/// its samples arrive in order.
+/// Most sets are replayed over this many connections at once. The metrics sets rely on it: every
+/// series stays on one connection, so that its samples arrive in order.
 pub const LANES: usize = 10;
 
 /// Time of the first record, Unix nanoseconds: 2026-01-01, which no server takes for the future.
@@ -33,6 +32,8 @@ pub struct Set {
     pub items_per_request: u64,
     /// Bodies.
     pub requests: Vec<Bytes>,
+    /// Over how many connections they are replayed: request `i` over connection `i % lanes`.
+    pub lanes: usize,
 }
 
 impl Set {
@@ -73,8 +74,7 @@ mod tests {
     #[test]
     fn series_stay_on_their_connection() {
         for set in [metrics(1).otlp, churning(20_000, 1), histograms(1)] {
-            assert_eq!(set.requests.len() % LANES, 0);
+            assert_eq!(set.requests.len() % set.lanes, 0);
         }
-        assert_eq!(month().requests.len() % LANES, 0);
     }
 }

@@ -17,7 +17,7 @@ pub const DAYS: i64 = 30;
 const MONTH_STEP_MS: i64 = 300_000;
 
 fn set(items_per_request: usize, requests: Vec<bytes::Bytes>) -> Set {
-    Set { signal: Signal::Metrics, items_per_request: items_per_request as u64, requests }
+    Set { signal: Signal::Metrics, items_per_request: items_per_request as u64, requests, lanes: LANES }
 }
 
 /// A sample every 15 s of so many series at any time, a multiple of 20,000. Each pod is replaced once by one of
@@ -77,32 +77,29 @@ pub fn histograms(steps: usize) -> Set {
     set(2 * OPERATIONS.len() * BOUNDS.len(), requests)
 }
 
-/// `month_requests`: 100 counters, a sample every five minutes of the [`DAYS`] before all other sets.
+/// `month_requests`: 100 counters, a sample every five minutes of the [`DAYS`] before all other sets. A request has
+/// an hour of all of them: Prometheus takes nothing that is older than that beside what it has.
 pub fn month() -> Set {
-    const SAMPLES: usize = 180;
+    const SAMPLES: usize = 12;
     let mut rng = seed::rng(SEED, 6);
     let start = (BASE_TIME / MS) as i64 - DAYS * 86_400_000;
     let steps = (DAYS * 86_400_000 / MONTH_STEP_MS) as usize;
-    let pods = 2 * LANES;
-    let mut counts = vec![[0.0; OPERATIONS.len()]; pods];
+    let mut counts = [[0.0; OPERATIONS.len()]; 20];
     let mut requests = vec![];
     for first in (0..steps).step_by(SAMPLES) {
-        for (lane, pods) in counts.chunks_mut(pods / LANES).enumerate() {
-            let mut all = vec![];
-            for (nth, counts) in pods.iter_mut().enumerate() {
-                let pod = lane * 2 + nth;
-                for (count, operation) in counts.iter_mut().zip(OPERATIONS) {
-                    let own = [("k8s_pod_name", pod_name(pod)), ("operation", operation.to_owned())];
-                    let samples = (first..first + SAMPLES).map(|step| {
-                        *count += f64::from(rng.random_range(0..300));
-                        Sample { value: *count, timestamp: start + step as i64 * MONTH_STEP_MS }
-                    });
-                    let samples = samples.collect();
-                    all.push(TimeSeries { labels: remote_write::labels("month_requests", pod, own), samples });
-                }
+        let mut all = vec![];
+        for (pod, counts) in counts.iter_mut().enumerate() {
+            for (count, operation) in counts.iter_mut().zip(OPERATIONS) {
+                let own = [("k8s_pod_name", pod_name(pod)), ("operation", operation.to_owned())];
+                let samples = (first..first + SAMPLES).map(|step| {
+                    *count += f64::from(rng.random_range(0..300));
+                    Sample { value: *count, timestamp: start + step as i64 * MONTH_STEP_MS }
+                });
+                let samples = samples.collect();
+                all.push(TimeSeries { labels: remote_write::labels("month_requests", pod, own), samples });
             }
-            requests.push(remote_write::request(all));
         }
+        requests.push(remote_write::request(all));
     }
-    set(2 * OPERATIONS.len() * SAMPLES, requests)
+    Set { lanes: 1, ..set(100 * SAMPLES, requests) }
 }

@@ -11,7 +11,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::infrastructure::{PODS, PODS_PER_SERVICE, SERVICES, resource, scope};
-use super::{BASE_TIME, SEED, Set};
+use super::{BASE_TIME, LANES, SEED, Set};
 
 const SPANS_PER_TRACE: usize = SERVICES.len();
 const TRACES_PER_REQUEST: usize = 125;
@@ -32,7 +32,12 @@ pub fn spans(requests: usize) -> Set {
     let mut rng = seed::rng(SEED, 2);
     let mut time = BASE_TIME;
     let requests = (0..requests).map(|_| request(&mut rng, &mut time)).collect();
-    Set { signal: Signal::Traces, items_per_request: (TRACES_PER_REQUEST * SPANS_PER_TRACE) as u64, requests }
+    Set {
+        signal: Signal::Traces,
+        items_per_request: (TRACES_PER_REQUEST * SPANS_PER_TRACE) as u64,
+        requests,
+        lanes: LANES,
+    }
 }
 
 /// The spans of 125 traces, sorted by pod as a Collector's batch is.

@@ -1,7 +1,7 @@
 //! Metrics as Prometheus' series, from blocks and tails: which series matchers select, their labels
 //! and their samples.
 //!
-//! A row is told apart by its [`identity`], which a [`cache`] keeps, by its id and by [`granule`]. [`read`] reads
+//! A row is told apart by its [`identity`], which a [`cache`] keeps, by its id and by [`granule`]. [`read()`] reads
 //! units one after another: of a [`block`] only the samples of those rows that [`conditions`] select, of all else
 //! whole batches; [`gather`] makes series of both, or hands them to a [`sink`] that keeps names or counts alone.
 
