@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, TimestampNanosecondType};
+use arrow_array::types::{Float64Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, RecordBatch};
 use bonghwa_block::{
-    BlockReader, Column, FooterCache, Predicate, RowRange, ScanRequest, WriteOptions, inspect, write_l0,
+    BlockReader, Column, FooterCache, Predicate, RowRange, ScanRequest, WriteOptions, inspect, read_footer, write_l0,
 };
 use bonghwa_model::batch::{Batch, Resource, Scope};
 use bonghwa_model::metrics::{Metric, MetricBatch, MetricRow, MetricType, PointKind};
 use bonghwa_model::{Kind, Signal, TenantId, Value};
+use bonghwa_protocol::v1::Block;
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -89,6 +90,37 @@ async fn pages_hold_few_series() {
     }
     // Jitter of 31 milliseconds is 5 bits; half of the values are 14 bits, half 4.
     assert!(inspection.bytes < (SERIES * SAMPLES * 2) as u64, "{} bytes", inspection.bytes);
+}
+
+/// Version 1 had times and values as they are. The block is one that a server wrote then.
+#[tokio::test]
+async fn blocks_of_version_1_are_read() {
+    const BLOCK: &[u8] = include_bytes!("blocks/metrics-v1.parquet");
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    store.put(&PATH.into(), BLOCK.into()).await.unwrap();
+    let described = Block { path: PATH.into(), bytes: BLOCK.len() as u64, ..read_footer(&store, PATH).await.unwrap() };
+    let reader = BlockReader::open(store, Arc::new(described), &FooterCache::new(1 << 26)).await.unwrap();
+    assert_eq!(reader.block().version, 1);
+    let columns = [Column::Base("name"), Column::List("times"), Column::List("values"), Column::List("ints")];
+    let request =
+        ScanRequest { tenant: TenantId::default_tenant(), columns: columns.to_vec(), predicate: Predicate::default() };
+    let batches: Vec<RecordBatch> = reader.scan(reader.plan(&request).await.unwrap()).try_collect().await.unwrap();
+    let of = |wanted: &str, column: usize| {
+        let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| (batch, row)));
+        let row = |(batch, row): (&RecordBatch, usize)| batch.column(column).as_list::<i32>().value(row);
+        rows.filter(|(batch, row)| batch.column(0).as_string::<i32>().value(*row) == wanted)
+            .map(row)
+            .collect::<Vec<_>>()
+    };
+    let start = 1_767_225_600_000_000_000;
+    for (times, values) in of("temperature", 1).iter().zip(of("temperature", 2)) {
+        let expected = [0, 15_001, 30_002, 45_000, 60_001].map(|ms| start + ms * 1_000_000);
+        assert_eq!(times.as_primitive::<TimestampNanosecondType>().values().as_ref(), expected);
+        assert_eq!(values.as_primitive::<Float64Type>().values().as_ref(), [21.5, 21.75, -0.5, 1e300, 22.0]);
+    }
+    let ints = of("queue", 3);
+    assert_eq!(ints.len(), 2);
+    assert_eq!(ints[0].as_primitive::<Int64Type>().values().as_ref(), [1, 9_007_199_254_740_993, -3]);
 }
 
 #[tokio::test]

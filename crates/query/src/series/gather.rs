@@ -174,6 +174,11 @@ impl<'a> Gather<'a> {
         }
     }
 
+    /// Series that were found.
+    pub fn count(&self) -> u64 {
+        self.series.len() as u64
+    }
+
     /// Series and samples that were found since this was last asked.
     pub fn grown(&mut self) -> (u64, u64) {
         let now = (self.series.len() as u64, self.samples);

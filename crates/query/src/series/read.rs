@@ -272,16 +272,18 @@ impl Within<'_> {
     /// Fails where too much was gathered by all reads of the query, or nobody waits for it.
     pub(super) fn check(&self, gather: &mut Gather<'_>) -> Result<(), QueryError> {
         let SeriesLimits { series: most_series, samples: most_samples } = self.bounds.limits;
-        let (series, samples) = self.held.add(gather.grown());
+        let (held_series, samples) = self.held.add(gather.grown());
         let limit = |what, reached, limit, key| Err(QueryError::Limit { what, reached, limit, key });
-        if series > most_series {
-            return limit("series", series, most_series, "query.max_series");
+        // Of one selector: several tasks hold the same series, each for a time of its own.
+        if gather.count() > most_series {
+            return limit("series", gather.count(), most_series, "query.max_series");
         }
         if samples > most_samples {
             return limit("samples", samples, most_samples, "query.max_samples");
         }
         let texts = self.sink.map_or(0, |to| to.sink.bytes());
-        let (bytes, memory) = (samples * SAMPLE_BYTES + series * SERIES_BYTES + texts, self.bounds.memory_bytes as u64);
+        let (bytes, memory) =
+            (samples * SAMPLE_BYTES + held_series * SERIES_BYTES + texts, self.bounds.memory_bytes as u64);
         if bytes > memory {
             return limit("bytes of series and samples", bytes, memory, "query.memory_bytes");
         }
