@@ -9,7 +9,7 @@ pub fn format(value: f64) -> String {
     text
 }
 
-/// Appends a value as [`format`] writes it.
+/// Appends a value as [`format()`] writes it.
 pub fn push(out: &mut String, value: f64) {
     let whole = value as i64;
     let is_whole = whole as f64 == value && whole.unsigned_abs() < 1 << 53;
