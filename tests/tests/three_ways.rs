@@ -11,19 +11,20 @@ use serde_json::Value;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const WAYS: [&str; 3] = ["scraped", "written", "pushed"];
-/// Of the service; `JOB` stands for the way.
+/// Of the service; `JOB` stands for the way. By labels that all have: who is scraped shows its scope, and of what was
+/// pushed that becomes labels only where the configuration asks for it.
 const SHOP: [&str; 14] = [
     "sum by (code, http_route) (shop_requests_total{job='JOB'})",
     "count by (__name__) ({job='JOB', __name__=~'shop_.+'})",
     "sum by (lane) (shop_queue{job='JOB'})",
-    "shop_temperature_celsius{job='JOB'}",
+    "sum by (room) (shop_temperature_celsius{job='JOB'})",
     "sum by (le, code) (shop_duration_seconds_bucket{job='JOB'})",
     "histogram_quantile(0.9, sum by (le, http_route) (shop_duration_seconds_bucket{job='JOB', code='200'}))",
     "histogram_quantile(0.5, sum by (le) (shop_duration_seconds_bucket{job='JOB'}))",
     "sum by (http_route) (shop_duration_seconds_sum{job='JOB'}) / sum by (http_route) (shop_duration_seconds_count{job='JOB'})",
     "topk(2, sum by (http_route, code) (shop_requests_total{job='JOB', http_route!~'.*/0'}))",
     "max_over_time(sum(shop_requests_total{job='JOB'})[10s:1s])",
-    "rate(shop_requests_total{job='JOB'}[10s])",
+    "sum by (code, http_route) (rate(shop_requests_total{job='JOB'}[10s]))",
     "count(shop_requests_total{job='JOB'} * on (job, instance) group_left () target_info)",
     "label_replace(sum by (http_route) (shop_requests_total{job='JOB'}), 'order', '$1', 'http_route', '/orders/(.*)')",
     "absent(shop_requests_total{job='JOB', code='404'})",
