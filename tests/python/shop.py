@@ -24,7 +24,7 @@ def main():
         OTLPMetricExporter(endpoint=f"{args.otlp}/v1/metrics"), export_interval_millis=1000)
     provider = MeterProvider(
         metric_readers=[pushed, PrometheusMetricReader()],
-        resource=Resource({"service.name": "pushed", "service.instance.id": "one"}))
+        resource=Resource.create({"service.name": "pushed", "service.instance.id": "one"}))
     meter = provider.get_meter("shop", "1.2.3")
 
     requests = meter.create_counter("shop.requests", unit="{request}", description="Requests answered")
