@@ -32,9 +32,17 @@ pub struct Bonghwa {
 impl Bonghwa {
     /// Starts a server on an empty directory and waits until it is ready.
     pub async fn start(cores: &'static str) -> Result<Bonghwa> {
+        Self::start_with(cores, "").await
+    }
+
+    /// The same with a configuration, as YAML.
+    pub async fn start_with(cores: &'static str, config: &str) -> Result<Bonghwa> {
         let dir = tempfile::Builder::new().prefix("bonghwa-bench-").tempdir()?;
         let (port, otlp) = (free_port()?, free_port()?);
-        let mut args = vec!["serve".into(), "--data-dir".into(), dir.path().join("data").into()];
+        let file = dir.path().join("bonghwa.yaml");
+        std::fs::write(&file, config)?;
+        let mut args = vec!["serve".into(), "--config".into(), file.into()];
+        args.extend(["--data-dir".into(), dir.path().join("data").into()]);
         for (flag, port) in [
             ("--http-listen", port),
             ("--otlp-http-listen", otlp),

@@ -64,6 +64,9 @@ pub struct Options {
     /// Only queries whose names contain this text
     #[arg(long, default_value = "")]
     query: String,
+    /// Queries read what is not flushed yet
+    #[arg(long)]
+    tail: bool,
     /// Only Bonghwa
     #[arg(long)]
     no_peers: bool,

@@ -23,6 +23,9 @@ use crate::report::{self, Align, Spread, Table};
 const START: i64 = 1_767_225_600;
 const STEP: i64 = 15;
 
+/// Keeps everything in heads.
+const NO_FLUSH: &str = "{ ingester: { flush_bytes: 6GiB, head_bytes: 8GiB, flush_age: 1h } }";
+
 /// When a query is asked.
 #[derive(Clone, Copy, PartialEq)]
 enum Over {
@@ -54,7 +57,11 @@ const SHAPES: [Shape; 13] = [
         over: Over::Range,
     },
     Shape { name: "1k series as they are", query: "http_requests", over: Over::Range },
-    Shape { name: "one series", query: r#"http_requests{k8s_pod_name=~".*-0",operation="get"}"#, over: Over::Range },
+    Shape {
+        name: "one series",
+        query: r#"http_requests{k8s_pod_name=~".*-00000",operation="get"}"#,
+        over: Over::Range,
+    },
     Shape {
         name: "max_over_time over 1k",
         query: "max by (operation) (max_over_time(http_utilization[5m]))",
@@ -84,7 +91,7 @@ const SHAPES: [Shape; 13] = [
     },
     Shape {
         name: "30 days: one series",
-        query: r#"month_requests{k8s_pod_name=~".*-0",operation="get"}"#,
+        query: r#"month_requests{k8s_pod_name=~".*-00000",operation="get"}"#,
         over: Over::Month,
     },
 ];
@@ -139,12 +146,14 @@ pub async fn measure(options: &Options) -> Result<impl Serialize + use<>> {
     });
     let timed = timed.collect();
     let mut bench = Bench { shapes, systems: vec![ours.clone()], timed, missing: Vec::new() };
-    let server = Bonghwa::start(SERVER).await?;
+    let server = Bonghwa::start_with(SERVER, if options.tail { NO_FLUSH } else { "" }).await?;
     for set in &sets {
         server.send_remote_write(set).await?;
     }
-    server.flush().await?;
-    server.compact().await?;
+    if !options.tail {
+        server.flush().await?;
+        server.compact().await?;
+    }
     let answers = bench.ask(&ours, Server::Ours(server), steps, runs, None).await?;
     for kind in Kind::ALL.into_iter().filter(|_| !options.no_peers) {
         let asked = bench.peer(kind, &sets, steps, runs, &answers).await;
@@ -192,6 +201,11 @@ impl Bench {
                 }
                 answer => answer.with_context(|| shape.query)?,
             };
+            ensure!(
+                ours.is_some() || answer.as_array().is_some_and(|series| !series.is_empty()),
+                "{}: no series",
+                shape.query
+            );
             let (mut times, before) = (Vec::new(), server.cpu()?);
             for _ in 0..runs {
                 let began = Instant::now();
@@ -221,7 +235,10 @@ impl Bench {
             let mut row = vec![timed.query.to_owned()];
             for system in &self.systems {
                 let differs = if timed.differ.contains(system) { " (another answer)" } else { "" };
-                let time = timed.times.get(system).map(|t| format!("{:.1}{differs}", t.median));
+                let time = timed
+                    .times
+                    .get(system)
+                    .map(|t| format!("{:.1$}{differs}", t.median, if t.median < 10.0 { 2 } else { 1 }));
                 row.push(time.unwrap_or_default());
                 row.push(timed.cpu.get(system).map(|cpu| format!("{cpu:.0}")).unwrap_or_default());
             }

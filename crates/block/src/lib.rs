@@ -1,7 +1,7 @@
 //! Blocks: Parquet objects that hold a log range's rows, and the rows that are not
 //! in one yet, both seen through the same logical columns.
 //!
-//! Write: [`write_l0`]. Read: [`BlockReader`]. Tails: [`to_record_batch`], [`to_series`]. Merge: [`Merge`].
+//! Write: [`write_l0`]. Read: [`BlockReader`]. Tails: [`to_record_batch`], [`SeriesIndex`]. Merge: [`Merge`].
 
 mod column;
 mod decode;
@@ -21,6 +21,7 @@ mod physical;
 mod read;
 mod removal;
 mod rows;
+mod series_index;
 mod write;
 
 pub use column::{
@@ -31,11 +32,12 @@ pub use describe::{Describer, describe};
 pub use error::BlockError;
 pub use index::tokens;
 pub use inspect::{ColumnInspection, Inspection, RowGroupInspection, TenantInspection, inspect};
-pub use memory::{to_record_batch, to_series};
+pub use memory::to_record_batch;
 pub use merge::{BlockOrigin, Chunk, Merge, MergeOptions, MergeWriter, Survey, Window, WindowRows};
 pub use read::{
-    BlockReader, CacheOptions, Comparison, FooterCache, Op, Predicate, PruneStats, RangeCache, RowRange, Scalar,
-    ScanPlan, ScanRequest, read_footer,
+    BlockReader, CacheOptions, Comparison, FooterCache, NumberRow, Numbers, Op, Predicate, PruneStats, PrunedRows,
+    RangeCache, RowRange, Scalar, ScanPlan, ScanRequest, read_footer,
 };
 pub use removal::{Removal, Removals};
+pub use series_index::{SeriesIndex, SeriesRequest};
 pub use write::{EncodedBlock, WriteOptions, write_l0};

@@ -11,9 +11,6 @@ use crate::layout::{Layout, Owner};
 use crate::logical::{Arrays, Mapping};
 use crate::rows::{Builder, Input, Rows, Series, in_batch_order};
 
-/// Samples in one batch of series, about.
-const BATCH_SAMPLES: usize = 64 * 1024;
-
 /// The rows of a batch as these logical columns: the same values as from a block.
 /// Logs and spans keep their order; metric points come series by series.
 pub fn to_record_batch(batch: &Batch, columns: &[Column]) -> Result<RecordBatch, BlockError> {
@@ -30,32 +27,24 @@ pub fn to_record_batch(batch: &Batch, columns: &[Column]) -> Result<RecordBatch,
     }
 }
 
-/// The series of many batches of metrics, a row each, by their lists of samples: the same values as
-/// from a block. Only those of metrics whose name is wanted, of any resource.
-pub fn to_series(
-    batches: &[&Batch],
+/// The series of points of one batch, whose numbers are sorted; each is of another series. They come in the order of
+/// the second answer.
+pub(crate) fn show_series(
+    batch: &Batch,
+    points: &[u32],
     columns: &[Column],
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<RecordBatch>, BlockError> {
-    let input = Input::new(Signal::Metrics, batches.to_vec())?;
-    let is_wanted: Vec<bool> = input.metrics.iter().map(|metric| wanted(&metric.name)).collect();
-    let numbers: Vec<u32> = (0..batches.len() as u32).collect();
-    let mut rows = in_batch_order(&input, &numbers);
-    if is_wanted.contains(&false) {
-        rows.retain(|row| match batches[row.batch as usize] {
-            Batch::Metrics(batch) => {
-                let metric = batch.metric[row.row as usize] as usize;
-                is_wanted[input.metric_ids[row.batch as usize][metric] as usize]
-            }
-            Batch::Logs(_) | Batch::Traces(_) => false,
-        });
-    }
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let view = View::new(&input, columns)?;
+) -> Result<(RecordBatch, Vec<u32>), BlockError> {
+    let input = Input::new(Signal::Metrics, vec![batch])?;
+    let mut rows = in_batch_order(&input, &[0]);
+    rows.retain(|row| points.binary_search(&row.row).is_ok());
     let series = Series::order(&input, rows)?;
-    series.slices(BATCH_SAMPLES).into_iter().map(|slice| view.show(Rows::Series(slice))).collect()
+    match series.slices(usize::MAX).first() {
+        Some(all) => {
+            let order = all.iter().map(|points| points[0].row.row).collect();
+            Ok((View::new(&input, columns)?.show(Rows::Series(*all))?, order))
+        }
+        None => Ok((RecordBatch::new_empty(schema(Signal::Metrics, columns)), Vec::new())),
+    }
 }
 
 /// How rows of some batches are shown.

@@ -129,8 +129,9 @@ async fn rows_can_be_picked() {
     let tenant = TenantId::default_tenant();
     let columns = [Column::Base("series_id"), Column::List("times"), Column::List("values")];
     let request = ScanRequest { tenant: tenant.clone(), columns: columns.to_vec(), predicate: Predicate::default() };
-    let plan = reader.plan(&request).await.unwrap();
-    let granules = reader.granules(&plan);
+    let pruned = reader.prune(&tenant, &request.predicate).await.unwrap();
+    let granules = reader.granules(&pruned);
+    let plan = reader.plan_pruned(&request, pruned).unwrap();
     let all = rows(&reader.scan(plan).try_collect::<Vec<_>>().await.unwrap());
     assert_eq!((all.len(), granules.iter().map(|g| g.rows.len()).sum::<usize>()), (SERIES, SERIES));
     assert_eq!(

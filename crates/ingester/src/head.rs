@@ -9,12 +9,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bonghwa_block::Describer;
 use bonghwa_cluster::seam::{self, Instant};
 use bonghwa_model::TenantId;
 use bonghwa_model::batch::Batch;
 use bonghwa_model::codec::{self, CodecError};
-use bonghwa_protocol::{BatchId, v1};
+use bonghwa_protocol::BatchId;
 use bonghwa_replog::{Payload, Snapshot, StateMachine};
 use bytes::{BufMut, Bytes};
 use parking_lot::Mutex;
@@ -23,6 +22,11 @@ use crate::frame::{Frame, Framed};
 use crate::memory::{HeadMemory, Reservation};
 use crate::window::{Fate, Window};
 use crate::{frame, metrics};
+
+mod derived;
+
+use derived::Derived;
+pub(crate) use derived::SeriesError;
 
 /// A batch and whose it is.
 pub(crate) type Rows = (TenantId, Arc<Batch>);
@@ -81,6 +85,8 @@ struct State {
     watermark: u64,
     /// Applied up to here.
     applied: u64,
+    /// What was applied up to here is in `entries`, if this node leads.
+    visible: u64,
     /// The log may have nothing up to here any more: it was trimmed past the last flushed record,
     /// over entries of its own.
     covered: u64,
@@ -104,6 +110,16 @@ pub(crate) struct Head {
     partition: String,
     memory: Arc<HeadMemory>,
     state: Mutex<State>,
+    derived: Mutex<Derived>,
+}
+
+/// Entries of a tenant.
+struct Kept {
+    /// Those up to here were let go of.
+    after: u64,
+    /// Those up to here are in.
+    through: u64,
+    batches: Vec<(u64, Arc<Batch>)>,
 }
 
 impl Head {
@@ -116,13 +132,14 @@ impl Head {
             kept_from: watermark,
             watermark,
             applied: 0,
+            visible: 0,
             covered: 0,
             unflushed_bytes: 0,
             flushed: VecDeque::new(),
             window: Window::default(),
             newer: None,
         };
-        Head { partition, memory, state: Mutex::new(state) }
+        Head { partition, memory, state: Mutex::new(state), derived: Mutex::default() }
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -171,6 +188,7 @@ impl Head {
         state.kept_from = state.watermark;
         state.unflushed_bytes = 0;
         state.flushed.clear();
+        self.derived.lock().begin(state.epoch);
         self.memory.sub(bytes);
     }
 
@@ -299,8 +317,12 @@ impl Head {
         let end = state.entries.partition_point(|e| e.position <= upto);
         let released: Vec<Entry> = state.entries.drain(..end).collect();
         state.kept_from = state.kept_from.max(upto);
+        let kept_from = state.kept_from;
         drop(state);
         self.memory.sub(released.iter().map(|e| e.bytes).sum());
+        if !released.is_empty() {
+            self.forget_derived(kept_from);
+        }
     }
 
     /// The tenant's batches with positions in `watermark < p <= through`.
@@ -318,18 +340,20 @@ impl Head {
         Ok(rows.filter(|(t, _)| t == tenant).map(|(_, batch)| batch.clone()).collect())
     }
 
-    /// What the tenant has beyond a watermark.
-    pub(crate) fn describe(&self, tenant: &TenantId, watermark: u64) -> Result<v1::DescribeTailResponse, TailError> {
-        let through = self.applied().max(watermark);
-        let batches = self.tail(tenant, watermark, through)?;
-        if batches.is_empty() {
-            return Ok(v1::DescribeTailResponse { through, rows: None });
+    /// The tenant's batches after a position, of the head as it was since an epoch began.
+    fn kept(&self, tenant: &TenantId, epoch: u64, from: u64) -> Result<Kept, TailError> {
+        let state = self.state.lock();
+        if state.mode != Mode::Leading || state.epoch != epoch {
+            return Err(TailError::NotLoaded);
         }
-        let mut describer = Describer::default();
-        for batch in &batches {
-            describer.add(batch);
-        }
-        Ok(v1::DescribeTailResponse { through, rows: Some(describer.finish(tenant)) })
+        let first = state.entries.partition_point(|e| e.position <= from);
+        let end = state.entries.partition_point(|e| e.position <= state.visible);
+        let of_entry = |entry: &Entry| {
+            let rows = entry.rows.iter().filter(|(t, _)| t == tenant);
+            rows.map(|(_, batch)| (entry.position, batch.clone())).collect::<Vec<_>>()
+        };
+        let batches = state.entries.range(first..end.max(first)).flat_map(of_entry).collect();
+        Ok(Kept { after: state.kept_from, through: state.visible, batches })
     }
 
     fn insert(&self, state: &mut State, position: u64, rows: Vec<Rows>) {
@@ -382,8 +406,8 @@ fn answer(position: u64, fates: &[Fate]) -> Bytes {
     out.into()
 }
 
-impl StateMachine for Head {
-    fn apply(&self, position: u64, payload: &Payload) -> Bytes {
+impl Head {
+    fn apply_entry(&self, position: u64, payload: &Payload) -> Bytes {
         let staged = payload.decoded.as_ref().and_then(|d| d.downcast_ref::<Staged>());
         // Given back at the end, when the head counts what it got.
         let _reserved = staged.map(|s| std::mem::take(&mut *s.reserved.lock()));
@@ -423,6 +447,15 @@ impl StateMachine for Head {
         }
         answer(position, &fates)
     }
+}
+
+impl StateMachine for Head {
+    fn apply(&self, position: u64, payload: &Payload) -> Bytes {
+        let answer = self.apply_entry(position, payload);
+        let mut state = self.state.lock();
+        state.visible = state.visible.max(position);
+        answer
+    }
 
     fn snapshot(&self) -> Result<Snapshot, bonghwa_replog::BoxError> {
         let state = self.state.lock();
@@ -442,6 +475,7 @@ impl StateMachine for Head {
         self.empty(&mut state, Mode::Following);
         state.window = window;
         state.applied = state.applied.max(position);
+        state.visible = state.visible.max(position);
         state.covered = state.covered.max(position);
         Ok(())
     }

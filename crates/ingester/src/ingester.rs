@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use bonghwa_block::{Column, WriteOptions};
+use bonghwa_block::{BlockError, Column, SeriesRequest, WriteOptions};
 use bonghwa_cluster::{ClusterView, seam};
 use bonghwa_model::TenantId;
 use bonghwa_model::batch::Batch;
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::flush::Flusher;
+use crate::head::SeriesError;
 use crate::hosting::{Hosting, keep};
 use crate::memory::HeadMemory;
 use crate::partition::{Partition, Shared, check_signal};
@@ -145,25 +146,35 @@ impl IngesterClient for Ingester {
         let partition = self.partition(&request.partition)?;
         let signal = partition.signal;
         let tenant = tenant(&request.tenant)?;
-        let (watermark, through) = (request.watermark, request.through);
-        let batches = partition.read_through(through, |head| head.tail(&tenant, watermark, through)).await?;
+        let positions = (request.watermark, request.through);
         let invalid = |message: String| RpcError::new(RpcErrorKind::Invalid, message);
         let columns: Result<Vec<Column>, _> =
             request.columns.into_iter().map(|c| Column::from_proto(signal, c)).collect();
         let columns = columns.map_err(|e| invalid(e.to_string()))?;
-        let (min, max) = (request.min_time, request.max_time);
+        let time = (request.min_time, request.max_time);
         let services = request.services;
+        if columns.iter().any(|column| matches!(column, Column::List(_))) {
+            partition.read_through(positions.1, |head| head.tail(&tenant, positions.0, positions.0)).await?;
+            let (head, names) = (partition.head.clone(), request.metric_names);
+            let series = seam::blocking(move || {
+                let may_be = |metric: &str| names.is_empty() || names.iter().any(|name| may_be_called(metric, name));
+                let (columns, services) = (&columns[..], &services[..]);
+                head.series(&tenant, &SeriesRequest { positions, time, columns, names: &may_be, services })
+            });
+            let series = series.await.ok_or_else(|| RpcError::internal("the node is stopping"))?;
+            let series = series.map_err(|error| match error {
+                SeriesError::Tail(error) => partition.unreadable(error),
+                SeriesError::Block(error @ BlockError::Request(_)) => invalid(error.to_string()),
+                SeriesError::Block(error) => RpcError::internal(error.to_string()),
+            })?;
+            return Ok(stream::iter(series.into_iter().map(Ok)).boxed());
+        }
+        let batches = partition.read_through(positions.1, |head| head.tail(&tenant, positions.0, positions.1)).await?;
         let wanted = move |batch: &Batch| {
-            let in_time = batch.times().iter().any(|t| (min..=max).contains(t));
+            let in_time = batch.times().iter().any(|t| (time.0..=time.1).contains(t));
             let has = |name: &String| services.contains(name);
             in_time && (services.is_empty() || batch.common().resources.iter().any(|r| has(&r.service_name)))
         };
-        if columns.iter().any(|column| matches!(column, Column::List(_))) {
-            let names = request.metric_names;
-            let series = seam::blocking(move || series(&batches, &columns, &names, wanted));
-            let series = series.await.unwrap_or_else(|| Err(RpcError::internal("the node is stopping")))?;
-            return Ok(stream::iter(series.into_iter().map(Ok)).boxed());
-        }
         let records = batches.into_iter().filter(move |b| wanted(b)).map(move |batch| {
             bonghwa_block::to_record_batch(&batch, &columns)
                 .map_err(|e| RpcError::new(RpcErrorKind::Internal, e.to_string()))
@@ -178,17 +189,6 @@ impl IngesterClient for Ingester {
     async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
         Ok(self.partitions())
     }
-}
-/// The series of a tail that may be called one of these names, of those batches that are wanted.
-fn series(
-    batches: &[Arc<Batch>],
-    columns: &[Column],
-    names: &[String],
-    wanted: impl Fn(&Batch) -> bool,
-) -> Result<Vec<RecordBatch>, RpcError> {
-    let batches: Vec<&Batch> = batches.iter().map(|batch| &**batch).filter(|batch| wanted(batch)).collect();
-    let may_be = |metric: &str| names.is_empty() || names.iter().any(|name| may_be_called(metric, name));
-    bonghwa_block::to_series(&batches, columns, may_be).map_err(|e| RpcError::internal(e.to_string()))
 }
 
 /// Flushes what the partition holds now.

@@ -143,21 +143,14 @@ impl Partition {
 
     /// Reads the head once it is loaded.
     async fn read_applied<T>(&self, read: impl Fn(&Head) -> Result<T, TailError>) -> Result<T, RpcError> {
-        let stale = || {
-            let message =
-                format!("partition {} no longer keeps what this catalog asks for: take a newer one", self.name);
-            RpcError::new(RpcErrorKind::StaleWatermark, message)
-        };
         let mut loaded = self.loaded.subscribe();
         let reading = async {
             loop {
                 loaded.borrow_and_update();
                 match read(&self.head) {
                     Ok(found) => return Ok(found),
-                    Err(TailError::Stale) => return Err(stale()),
-                    Err(TailError::NotLoaded) if !self.group.is_leader() => {
-                        return Err(not_leader(&self.view, &self.name, self.group.leader()));
-                    }
+                    Err(error @ TailError::Stale) => return Err(self.unreadable(error)),
+                    Err(error @ TailError::NotLoaded) if !self.group.is_leader() => return Err(self.unreadable(error)),
                     // The sender lives in `self`.
                     Err(TailError::NotLoaded) => _ = loaded.changed().await,
                 }
@@ -169,6 +162,18 @@ impl Partition {
                 RpcErrorKind::Unavailable,
                 format!("partition {}: its new leader still reads its log", self.name),
             )),
+        }
+    }
+
+    /// What a caller is told whom the head cannot answer.
+    pub(crate) fn unreadable(&self, error: TailError) -> RpcError {
+        match error {
+            TailError::Stale => {
+                let name = &self.name;
+                let message = format!("partition {name} no longer keeps what this catalog asks for: take a newer one");
+                RpcError::new(RpcErrorKind::StaleWatermark, message)
+            }
+            TailError::NotLoaded => not_leader(&self.view, &self.name, self.group.leader()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use bonghwa_block::{
-    BlockError, BlockReader, Column, FooterCache, Predicate, PruneStats, RowRange, ScanPlan, ScanRequest,
+    BlockError, BlockReader, Column, FooterCache, Predicate, PruneStats, PrunedRows, RowRange, ScanRequest,
 };
 use bonghwa_cluster::TenantBlock;
 use bonghwa_model::{Signal, TenantId};
@@ -52,8 +52,8 @@ pub(crate) struct PlannedBlock {
 
 /// What is known of what is left of a block.
 enum Rest {
-    /// The plan is taken by the first that reads; a query that reads twice plans again.
-    Planned { reader: BlockReader, plan: Mutex<Option<Box<ScanPlan>>> },
+    /// The rows are taken by the first that reads; a query that reads twice prunes again.
+    Planned { reader: BlockReader, rows: Mutex<Option<PrunedRows>> },
     /// Another node planned it: it is opened and planned where it is read.
     Elsewhere { source: Arc<Source>, block: Arc<v1::Block> },
 }
@@ -85,10 +85,10 @@ impl PlannedBlock {
         request: &ScanRequest,
     ) -> Result<BoxStream<'static, Result<RecordBatch, BlockError>>, QueryError> {
         match &self.rest {
-            Rest::Planned { reader, plan } => {
-                let planned = plan.lock().take();
-                let plan = match planned {
-                    Some(plan) => *plan,
+            Rest::Planned { reader, rows } => {
+                let pruned = rows.lock().take();
+                let plan = match pruned {
+                    Some(pruned) => reader.plan_pruned(request, pruned)?,
                     None => reader.plan(request).await?,
                 };
                 Ok(reader.scan(plan))
@@ -109,10 +109,10 @@ impl PlannedBlock {
         }
     }
 
-    /// The granules that pruning left. None where another node planned it, or its plan was taken.
+    /// The granules that pruning left. None where another node planned it, or they were taken.
     pub(crate) fn granules(&self) -> Option<Vec<RowRange>> {
-        let Rest::Planned { reader, plan } = &self.rest else { return None };
-        plan.lock().as_ref().map(|plan| reader.granules(plan))
+        let Rest::Planned { reader, rows } = &self.rest else { return None };
+        rows.lock().as_ref().map(|rows| reader.granules(rows))
     }
 
     /// Bytes of the object that are left to read, roughly: those of all columns.
@@ -275,9 +275,9 @@ async fn open(
     deleted: bool,
 ) -> Result<PlannedBlock, QueryError> {
     let reader = BlockReader::open(source.store.clone(), block.block().clone(), &source.footers).await?;
-    let plan = reader.plan(request).await?;
-    let (stats, time) = (plan.stats, (block.rows().min_time, block.rows().max_time));
-    Ok(PlannedBlock { rest: Rest::Planned { reader, plan: Mutex::new(Some(Box::new(plan))) }, stats, time, deleted })
+    let pruned = reader.prune(&request.tenant, &request.predicate).await?;
+    let (stats, time) = (pruned.stats, (block.rows().min_time, block.rows().max_time));
+    Ok(PlannedBlock { rest: Rest::Planned { reader, rows: Mutex::new(Some(pruned)) }, stats, time, deleted })
 }
 
 enum By {

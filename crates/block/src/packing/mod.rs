@@ -26,12 +26,14 @@ use crate::column::list_field;
 use crate::logical::{Arrays, missing};
 use crate::physical::PhysicalColumn;
 
+pub(crate) use numbers::POWERS;
+
 /// The column of the offsets of times: few values, many times each.
 pub(crate) const TIME_OFFSETS: &str = "time_offsets";
-const TIME_STEP: &str = "time_step";
-const NUMBERS: &str = "numbers";
-const SCALE: &str = "number_scale";
-const FLOATS: &str = "floats";
+pub(crate) const TIME_STEP: &str = "time_step";
+pub(crate) const NUMBERS: &str = "numbers";
+pub(crate) const SCALE: &str = "number_scale";
+pub(crate) const FLOATS: &str = "floats";
 
 /// The fields of a block whose rows have these in memory.
 pub(crate) fn stored(physical: &Schema) -> SchemaRef {

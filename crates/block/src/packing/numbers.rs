@@ -13,7 +13,7 @@ use crate::BlockError;
 use crate::logical::missing;
 
 /// Powers of ten, all of them exact; as many decimal places a value may have at most.
-const POWERS: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+pub(crate) const POWERS: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 /// A row is decimals if at most one value in so many is none: as a rule the stale marker at its end.
 const EXCEPTIONS: usize = 8;
 /// What a float holds of integers.

@@ -3,6 +3,7 @@
 mod cache;
 mod footer;
 mod metrics;
+mod numbers;
 mod object;
 mod plan;
 mod predicate;
@@ -11,7 +12,8 @@ mod scan;
 
 pub use cache::{CacheOptions, RangeCache};
 pub use footer::{FooterCache, read_footer};
-pub use plan::{PruneStats, RowRange, ScanPlan, ScanRequest};
+pub use numbers::{NumberRow, Numbers};
+pub use plan::{PruneStats, PrunedRows, RowRange, ScanPlan, ScanRequest};
 pub use predicate::{Comparison, Op, Predicate, Scalar};
 pub use scan::BlockReader;
 

@@ -64,6 +64,13 @@ impl std::ops::AddAssign for PruneStats {
     }
 }
 
+/// The rows of a block that may be wanted: see [`BlockReader::prune`].
+pub struct PrunedRows {
+    /// What pruning did.
+    pub stats: PruneStats,
+    row_groups: Vec<PlannedRowGroup>,
+}
+
 /// A planned scan: see [`BlockReader::scan`].
 pub struct ScanPlan {
     /// What pruning did.
@@ -142,12 +149,47 @@ impl PlannedRowGroup {
 impl BlockReader {
     /// Plans a scan: decides by time, services, filters and bounds what need not be read.
     pub async fn plan(&self, request: &ScanRequest) -> Result<ScanPlan, BlockError> {
+        let pruned = self.prune(&request.tenant, &request.predicate).await?;
+        self.plan_pruned(request, pruned)
+    }
+
+    /// Plans a scan of what [`Self::prune`] left, with the same predicate.
+    pub fn plan_pruned(&self, request: &ScanRequest, pruned: PrunedRows) -> Result<ScanPlan, BlockError> {
+        let tenant = self.tenant(&request.tenant);
+        let rest_holds = |owner: Owner, key: &str| tenant.is_some_and(|t| rest_holds(t, owner, key));
+        let mapping = Mapping::new(&self.footer.layout, &request.columns, &rest_holds);
+        let predicate = &request.predicate;
+        Ok(ScanPlan {
+            stats: pruned.stats,
+            mapping: mapping.map_err(|e| e.at(&self.path))?,
+            row_groups: pruned.row_groups,
+            range: predicate.min_time..=predicate.max_time,
+            metric_names: predicate.metric_names.as_deref().map(Arc::from),
+            ids: predicate.trace_ids.as_ref().map(|ids| IdTest::OneOf(Arc::new(ids.iter().copied().collect()))),
+        })
+    }
+
+    /// Fails where rows are not all a tenant's.
+    pub(super) fn check_owner(&self, tenant: &TenantId, rows: &[RowRange]) -> Result<(), BlockError> {
+        let owned = self.tenant(tenant).map_or(&[][..], |tenant| &tenant.row_groups);
+        match rows.iter().find(|range| !owned.contains(&(range.row_group as u32))) {
+            Some(RowRange { row_group, .. }) => {
+                Err(BlockError::Request(format!("row group {row_group} of {} is not {tenant}'s", self.path)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn tenant(&self, tenant: &TenantId) -> Option<&v1::TenantRows> {
+        self.footer.block.tenants.iter().find(|t| t.tenant == tenant.as_str())
+    }
+
+    /// Decides by time, services, filters and bounds which of a tenant's rows need not be read.
+    pub async fn prune(&self, tenant: &TenantId, predicate: &Predicate) -> Result<PrunedRows, BlockError> {
         let footer = &self.footer;
         let layout = &footer.layout;
-        let predicate = &request.predicate;
-        let tenant = footer.block.tenants.iter().find(|t| t.tenant == request.tenant.as_str());
+        let tenant = self.tenant(tenant);
         let rest_holds = |owner: Owner, key: &str| tenant.is_some_and(|t| rest_holds(t, owner, key));
-        let mapping = Mapping::new(layout, &request.columns, &rest_holds).map_err(|e| e.at(&self.path))?;
         let mut stats = PruneStats::default();
         let granule_rows = footer.directory.granule_rows as usize;
         let mut row_groups = Vec::new();
@@ -159,10 +201,10 @@ impl BlockReader {
             stats.granules_total += granules.len();
             row_groups.push(PlannedRowGroup { index, rows, granules, picked: None });
         }
-        stats.row_groups_by_time = self.prune(&mut row_groups, &time_tests(layout.signal, predicate));
+        stats.row_groups_by_time = self.drop_granules(&mut row_groups, &time_tests(layout.signal, predicate));
         if let Some(services) = &predicate.services {
             let test = Test::OneOf { column: "service_name", values: services.clone() };
-            stats.row_groups_by_service = self.prune(&mut row_groups, &[test]);
+            stats.row_groups_by_service = self.drop_granules(&mut row_groups, &[test]);
         }
         let mut tests = Vec::new();
         let mut wanted: Vec<u64> =
@@ -176,7 +218,7 @@ impl BlockReader {
             }
             tests.extend(resolved.test(comparison));
         }
-        stats.row_groups_by_statistics = self.prune(&mut row_groups, &tests);
+        stats.row_groups_by_statistics = self.drop_granules(&mut row_groups, &tests);
         if let Some(ids) = &predicate.trace_ids {
             let hashes: Vec<u64> = ids.iter().map(|id| hash_trace_id(id)).collect();
             stats.row_groups_by_trace_id = self.filter(&mut row_groups, FilterKind::TraceIds, &hashes, false).await?;
@@ -190,18 +232,11 @@ impl BlockReader {
             stats.granules_kept += row_group.granules.iter().filter(|kept| **kept).count();
             stats.rows_selected += row_group.ranges(granule_rows).iter().map(Range::len).sum::<usize>();
         }
-        Ok(ScanPlan {
-            stats,
-            mapping,
-            row_groups,
-            range: predicate.min_time..=predicate.max_time,
-            metric_names: predicate.metric_names.as_deref().map(Arc::from),
-            ids: predicate.trace_ids.as_ref().map(|ids| IdTest::OneOf(Arc::new(ids.iter().copied().collect()))),
-        })
+        Ok(PrunedRows { stats, row_groups })
     }
 
-    /// The granules that a plan left, in the order of rows.
-    pub fn granules(&self, plan: &ScanPlan) -> Vec<RowRange> {
+    /// The granules that pruning left, in the order of rows.
+    pub fn granules(&self, plan: &PrunedRows) -> Vec<RowRange> {
         let granule_rows = self.footer.directory.granule_rows as usize;
         let of = |row_group: &PlannedRowGroup| {
             let rows = row_group.kept_granules(granule_rows).collect::<Vec<_>>();
@@ -215,15 +250,13 @@ impl BlockReader {
     /// series, without columns of single samples. They are a tenant's, sorted, and no range is empty.
     pub fn plan_rows(&self, tenant: &TenantId, columns: &[Column], rows: &[RowRange]) -> Result<ScanPlan, BlockError> {
         let footer = &self.footer;
-        let owned = footer.block.tenants.iter().find(|t| t.tenant == tenant.as_str());
+        self.check_owner(tenant, rows)?;
+        let owned = self.tenant(tenant);
         let rest_holds = |owner: Owner, key: &str| owned.is_some_and(|t| rest_holds(t, owner, key));
         let mapping = Mapping::by_rows(&footer.layout, columns, &rest_holds, true).map_err(|e| e.at(&self.path))?;
         let mut row_groups: Vec<PlannedRowGroup> = Vec::new();
         let mut stats = PruneStats::default();
         for RowRange { row_group: index, rows } in rows {
-            if !owned.is_some_and(|t| t.row_groups.contains(&(*index as u32))) {
-                return Err(BlockError::Request(format!("row group {index} of {} is not {tenant}'s", self.path)));
-            }
             stats.rows_selected += rows.len();
             let picked = match row_groups.last_mut().filter(|last| last.index == *index) {
                 Some(last) => last.picked.get_or_insert_default(),
@@ -250,7 +283,7 @@ impl BlockReader {
     }
 
     /// Drops row groups and granules whose bounds fail a test; returns how many row groups went.
-    fn prune(&self, row_groups: &mut Vec<PlannedRowGroup>, tests: &[Test]) -> usize {
+    fn drop_granules(&self, row_groups: &mut Vec<PlannedRowGroup>, tests: &[Test]) -> usize {
         let before = row_groups.len();
         let metadata = self.footer.metadata();
         let granule_rows = self.footer.directory.granule_rows as usize;

@@ -17,17 +17,46 @@ use super::series::{Point, SeriesSlice};
 use super::tables::{Used, resource_and_scope, text_table};
 use super::{Builder, Built, Input, Row, of_signal};
 use crate::BlockError;
-use crate::column::time_type;
+use crate::column::{LISTS, time_type};
 use crate::intern::TextBuilder;
 use crate::physical::{PhysicalColumn, finish_nulls};
 
-/// The points of some series, and the batches that they came in.
-struct Samples<'a> {
-    batches: Vec<&'a MetricBatch>,
-    series: SeriesSlice<'a>,
+/// The points of some series, and the batches that they came in, by the numbers that points' rows have.
+pub(crate) struct Samples<'a> {
+    pub batches: Vec<&'a MetricBatch>,
+    pub series: SeriesSlice<'a>,
 }
 
 impl<'a> Samples<'a> {
+    /// A part of the samples, one of [`crate::column::LISTS`]: a list per series.
+    pub fn part(&self, name: &str) -> Result<PhysicalColumn, BlockError> {
+        let always = |_: &[Point]| true;
+        let distributions = |series: &[Point]| series.iter().any(Point::is_distribution);
+        match name {
+            "times" => self.numbers::<TimestampNanosecondType>(always, |p| Some(p.time)),
+            "values" => {
+                let float = |p: &Point| (p.kind == PointKind::Double).then(|| f64::from_bits(p.value));
+                self.numbers::<Float64Type>(always, float)
+            }
+            "ints" => self.numbers::<Int64Type>(always, |p| (p.kind == PointKind::Int).then_some(p.value as i64)),
+            "start_times" => {
+                self.numbers::<TimestampNanosecondType>(starts_differ, |p| Some(p.start_time).filter(|t| *t != 0))
+            }
+            "counts" => self.numbers::<Int64Type>(distributions, |p| {
+                let (b, i) = self.batch(p);
+                p.is_distribution().then(|| b.count[i] as i64)
+            }),
+            "sums" => self.numbers::<Float64Type>(distributions, |p| {
+                let (b, i) = self.batch(p);
+                (p.kind == PointKind::Distribution).then(|| b.sum[i])
+            }),
+            "flags" => self.numbers::<Int32Type>(always, |p| Some(p.flags as i32).filter(|f| *f != 0)),
+            "buckets" => self.texts(|b, i| b.buckets[i]),
+            "exemplars" => self.texts(|b, i| b.exemplars[i]),
+            other => Err(BlockError::Request(format!("samples have no part {other:?}"))),
+        }
+    }
+
     fn batch(&self, point: &Point) -> (&'a MetricBatch, usize) {
         (self.batches[point.row.batch as usize], point.row.row as usize)
     }
@@ -198,30 +227,5 @@ fn series_columns(
 }
 
 fn sample_columns(builder: &Builder<'_>, built: &mut Built, samples: &Samples<'_>) -> Result<(), BlockError> {
-    let always = |_: &[Point]| true;
-    let distributions = |series: &[Point]| series.iter().any(Point::is_distribution);
-    let mut set = |name: &str, build: &dyn Fn() -> Result<PhysicalColumn, BlockError>| builder.set(built, name, build);
-    set("times", &|| samples.numbers::<TimestampNanosecondType>(always, |p| Some(p.time)))?;
-    set("values", &|| {
-        samples.numbers::<Float64Type>(always, |p| (p.kind == PointKind::Double).then(|| f64::from_bits(p.value)))
-    })?;
-    set("ints", &|| samples.numbers::<Int64Type>(always, |p| (p.kind == PointKind::Int).then_some(p.value as i64)))?;
-    set("start_times", &|| {
-        samples.numbers::<TimestampNanosecondType>(starts_differ, |p| Some(p.start_time).filter(|t| *t != 0))
-    })?;
-    set("counts", &|| {
-        samples.numbers::<Int64Type>(distributions, |p| {
-            let (b, i) = samples.batch(p);
-            p.is_distribution().then(|| b.count[i] as i64)
-        })
-    })?;
-    set("sums", &|| {
-        samples.numbers::<Float64Type>(distributions, |p| {
-            let (b, i) = samples.batch(p);
-            (p.kind == PointKind::Distribution).then(|| b.sum[i])
-        })
-    })?;
-    set("flags", &|| samples.numbers::<Int32Type>(always, |p| Some(p.flags as i32).filter(|f| *f != 0)))?;
-    set("buckets", &|| samples.texts(|b, i| b.buckets[i]))?;
-    set("exemplars", &|| samples.texts(|b, i| b.exemplars[i]))
+    LISTS.iter().try_for_each(|name| builder.set(built, name, || samples.part(name)))
 }

@@ -30,7 +30,7 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    fn new(b: &MetricBatch, row: Row) -> Self {
+    pub fn new(b: &MetricBatch, row: Row) -> Self {
         let i = row.row as usize;
         Point {
             time: b.time[i],
@@ -107,13 +107,18 @@ impl Series {
             points[next[id as usize]] = Point::new(b, row);
             next[id as usize] += 1;
         }
+        Ok(Series::new(points, starts))
+    }
+
+    /// Points that come series by series. `starts` is where each series starts, and the end of the last one.
+    pub fn new(mut points: Vec<Point>, starts: Vec<usize>) -> Series {
         for bounds in starts.windows(2) {
             let samples = &mut points[bounds[0]..bounds[1]];
             if !samples.is_sorted_by_key(|point| point.time) {
                 samples.sort_by_key(|point| point.time);
             }
         }
-        Ok(Series { points, starts })
+        Series { points, starts }
     }
 
     /// All series, cut where a slice would pass this many points; a series is never cut.

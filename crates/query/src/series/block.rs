@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow_array::Array;
-use bonghwa_block::{BlockReader, Column, RowRange};
+use bonghwa_block::{BlockReader, Column, Numbers, RowRange};
 use bonghwa_model::TenantId;
 use bonghwa_model::prometheus_names::may_be_called;
 use futures::TryStreamExt;
@@ -21,6 +21,8 @@ use crate::QueryError;
 const GRANULES_BY_NAME: usize = 256;
 /// Granules whose rows are looked at together: what a read holds of labels that are not kept.
 const GRANULES: usize = 16;
+/// Samples between two looks at what was gathered.
+const SAMPLES: u64 = 64 * 1024;
 /// Rows between two that are wanted that are read with them: to pass over fewer costs more.
 const GAP: usize = 16;
 
@@ -165,6 +167,12 @@ impl Block<'_> {
         if picked.ranges.is_empty() {
             return Ok(());
         }
+        if self.wanted.samples && !distributions && !gather.is_info() {
+            let numbers = self.reader.numbers(self.tenant, &picked.ranges).await?;
+            if let Some(numbers) = numbers {
+                return self.numbers(numbers, picked.rows, gather).await;
+            }
+        }
         let lists =
             if self.wanted.samples { columns::lists(numbers, distributions) } else { vec![Column::List("buckets")] };
         let mut batches = self.reader.scan(self.reader.plan_rows(self.tenant, &lists, &picked.ranges)?);
@@ -180,6 +188,30 @@ impl Block<'_> {
             tokio::task::yield_now().await;
         }
         if rows.next().is_some() { Err(lost_rows()) } else { Ok(()) }
+    }
+
+    /// Takes in rows that are numbers, of which only some are wanted.
+    async fn numbers(
+        &self,
+        mut numbers: Numbers,
+        rows: Vec<Option<&Identity>>,
+        gather: &mut Gather<'_>,
+    ) -> Result<(), QueryError> {
+        let mut samples = 0;
+        for identity in rows {
+            let Some(identity) = identity else {
+                numbers.skip();
+                continue;
+            };
+            let row = numbers.next_row()?.ok_or_else(lost_rows)?;
+            samples += gather.numbers(identity, &row);
+            if samples >= SAMPLES {
+                samples = 0;
+                self.within.check(gather)?;
+                tokio::task::yield_now().await;
+            }
+        }
+        self.within.check(gather)
     }
 
     /// Reads a column of text of all rows of granules.

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use bonghwa_block::NumberRow;
 use bonghwa_model::TenantId;
 use bonghwa_model::metrics::MetricType;
 use bonghwa_promql::{Histogram, Labels, Matcher, STALE_BITS};
@@ -237,6 +238,11 @@ impl<'a> Gather<'a> {
         self.identities.read(columns, row).map(Arc::new)
     }
 
+    /// Whether resources may be wanted, which have the times of all their series.
+    pub fn is_info(&self) -> bool {
+        self.info
+    }
+
     /// What is kept of series.
     pub fn cache(&self) -> OfTenant<'a> {
         self.cache
@@ -324,21 +330,35 @@ impl<'a> Gather<'a> {
     }
 
     fn number(&mut self, identity: &Identity, samples: Option<&Samples<'_>>, row: usize) {
-        let place = match self.verdict(identity) {
-            Verdict::Not => return,
-            Verdict::At(place) => place,
+        let place = self.place_of_number(identity);
+        if let Some((place, samples)) = place.zip(samples) {
+            self.samples += numbers(samples, row, self.range, &mut self.series[place].1);
+        }
+    }
+
+    /// Takes in a row of a block, of a series of numbers; how many samples are wanted.
+    pub fn numbers(&mut self, identity: &Identity, row: &NumberRow<'_>) -> u64 {
+        let Some(place) = self.place_of_number(identity) else { return 0 };
+        let Found { times, values, .. } = &mut self.series[place].1;
+        let samples = row.append(self.range, STALE, times, values) as u64;
+        self.samples += samples;
+        samples
+    }
+
+    /// The place of a series of numbers, if it is selected and has one.
+    fn place_of_number(&mut self, identity: &Identity) -> Option<usize> {
+        match self.verdict(identity) {
+            Verdict::Not => None,
+            Verdict::At(place) => Some(place),
             Verdict::Selected => {
                 let place = self.place(&identity.labels);
                 if self.sink.is_some() {
-                    return;
+                    return None;
                 }
                 self.known.insert(identity.id, Verdict::At(place));
                 self.series[place].1.delta |= identity.delta && identity.kind == MetricType::Sum;
-                place
+                Some(place)
             }
-        };
-        if let Some(samples) = samples {
-            self.samples += numbers(samples, row, self.range, &mut self.series[place].1);
         }
     }
 

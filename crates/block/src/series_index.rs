@@ -1,0 +1,281 @@
+//! Which series batches in memory have, and where the points of each are: whoever asks for few of them does not look
+//! at the others.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_select::interleave::interleave;
+use bonghwa_model::Signal;
+use bonghwa_model::batch::Batch;
+use bonghwa_model::metrics::MetricBatch;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::BlockError;
+use crate::column::{Column, field, schema};
+use crate::memory::show_series;
+use crate::rows::{Point, Row, Samples, Series};
+
+/// What a series says of itself: the columns that a request may ask for beside lists of samples.
+const TOLD: [&str; 13] = [
+    "series_id",
+    "name",
+    "type",
+    "unit",
+    "description",
+    "monotonic",
+    "temporality",
+    "metadata",
+    "service_name",
+    "scope_name",
+    "scope_version",
+    "resource",
+    "attributes",
+];
+/// Samples in one batch of an answer, about.
+const BATCH_SAMPLES: usize = 64 * 1024;
+/// What a series takes beside its points and what it says of itself, in bytes.
+const SERIES_BYTES: usize = 160;
+
+/// Series of one tenant's batches, which came at positions of a log.
+pub struct SeriesIndex {
+    /// Batches up to this position are not in it.
+    after: u64,
+    batches: VecDeque<(u64, Arc<Batch>)>,
+    /// The number of the first batch.
+    first: u32,
+    /// What batches up to this position had was taken in.
+    through: u64,
+    series: Vec<Indexed>,
+    by_id: HashMap<[u64; 2], u32, FixedState>,
+    /// The series of each metric, by its name.
+    by_name: HashMap<String, Vec<u32>, FixedState>,
+    told: Vec<RecordBatch>,
+    told_bytes: usize,
+    points: usize,
+}
+
+struct Indexed {
+    /// Where it is in what is told: the batch and its row.
+    told: (usize, usize),
+    /// By number of the batch, and row there.
+    points: Vec<(u32, u32)>,
+}
+
+/// Which series, and what of them.
+pub struct SeriesRequest<'a> {
+    /// Of batches after the first position, up to the second one.
+    pub positions: (u64, u64),
+    /// Unix nanoseconds, both inclusive; series that have nothing of this time are left out, and other samples.
+    pub time: (i64, i64),
+    /// Lists, and columns that all samples of a series have in common.
+    pub columns: &'a [Column],
+    /// Of metrics with such names.
+    pub names: &'a dyn Fn(&str) -> bool,
+    /// Of these services; none for all.
+    pub services: &'a [String],
+}
+
+impl SeriesIndex {
+    /// An index of batches after a position.
+    pub fn new(after: u64) -> Self {
+        SeriesIndex {
+            after,
+            batches: VecDeque::new(),
+            first: 0,
+            through: after,
+            series: Vec::new(),
+            by_id: HashMap::default(),
+            by_name: HashMap::default(),
+            told: Vec::new(),
+            told_bytes: 0,
+            points: 0,
+        }
+    }
+
+    /// The position up to which batches are not in it, or not any more.
+    pub fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// Nothing else comes up to this position.
+    pub fn passed(&mut self, position: u64) {
+        self.through = self.through.max(position);
+    }
+
+    /// The position up to which batches were taken in.
+    pub fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// Takes in a batch that came after all others. One that cannot be read changes nothing.
+    pub fn push(&mut self, position: u64, batch: Arc<Batch>) -> Result<(), BlockError> {
+        self.passed(position);
+        let Batch::Metrics(metrics) = &*batch else {
+            return Err(BlockError::Request(format!("a batch of {} has no series", batch.signal())));
+        };
+        let new: Vec<u32> = {
+            let mut seen = HashMap::with_hasher(FixedState::default());
+            let is_new = |row: &u32| {
+                let id = metrics.series[*row as usize];
+                !self.by_id.contains_key(&id) && seen.insert(id, ()).is_none()
+            };
+            (0..metrics.series.len() as u32).filter(is_new).collect()
+        };
+        if !new.is_empty() {
+            let (told, order) = show_series(&batch, &new, &TOLD.map(Column::Base))?;
+            for (at, row) in order.into_iter().enumerate() {
+                self.add(metrics, row as usize, (self.told.len(), at))?;
+            }
+            self.told_bytes += told.get_array_memory_size();
+            self.told.push(told);
+        }
+        let number = self.first + self.batches.len() as u32;
+        for (row, id) in metrics.series.iter().enumerate() {
+            if let Some(series) = self.by_id.get(id).and_then(|at| self.series.get_mut(*at as usize)) {
+                series.points.push((number, row as u32));
+            }
+        }
+        self.points += metrics.series.len();
+        self.batches.push_back((position, batch));
+        Ok(())
+    }
+
+    fn add(&mut self, metrics: &MetricBatch, row: usize, told: (usize, usize)) -> Result<(), BlockError> {
+        let metric = metrics.metric.get(row).and_then(|metric| metrics.metrics.get(*metric as usize));
+        let metric =
+            metric.ok_or_else(|| BlockError::Request("a batch has a point of a metric that it lacks".into()))?;
+        let number = self.series.len() as u32;
+        self.by_id.insert(metrics.series[row], number);
+        self.by_name.entry_ref(metric.name.as_str()).or_default().push(number);
+        self.series.push(Indexed { told, points: Vec::new() });
+        Ok(())
+    }
+
+    /// Forgets batches up to a position.
+    pub fn forget(&mut self, through: u64) -> Result<(), BlockError> {
+        self.after = self.after.max(through);
+        self.passed(through);
+        let count = self.batches.partition_point(|(position, _)| *position <= through);
+        if count == 0 {
+            return Ok(());
+        }
+        self.batches.drain(..count);
+        self.first += count as u32;
+        let mut ended = 0;
+        self.points = 0;
+        for series in &mut self.series {
+            let gone = series.points.partition_point(|(batch, _)| *batch < self.first);
+            series.points.drain(..gone);
+            self.points += series.points.len();
+            ended += usize::from(series.points.is_empty());
+        }
+        // Series that have ended go when they are many: what is left is indexed anew.
+        if ended * 2 > self.series.len() {
+            let left = std::mem::replace(self, SeriesIndex::new(self.after));
+            self.passed(left.through);
+            left.batches.into_iter().try_for_each(|(position, batch)| self.push(position, batch))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes in memory, roughly, without the batches.
+    pub fn bytes(&self) -> usize {
+        self.points * size_of::<(u32, u32)>() + self.series.len() * SERIES_BYTES + self.told_bytes
+    }
+
+    /// Whether requests may ask for these columns.
+    pub fn has(columns: &[Column]) -> bool {
+        columns.iter().all(|column| match column {
+            Column::Base(name) => TOLD.contains(name),
+            Column::List(_) => true,
+            Column::Attribute { .. } => false,
+        })
+    }
+
+    /// The series that are asked for, a row each.
+    pub fn read(&self, request: &SeriesRequest<'_>) -> Result<Vec<RecordBatch>, BlockError> {
+        let (after, through) = request.positions;
+        let number = |position| self.first + self.batches.partition_point(|(p, _)| *p <= position) as u32;
+        let numbers = number(after)..number(through);
+        let batches = self.batches.iter().map(|(_, batch)| match &**batch {
+            Batch::Metrics(metrics) => Ok(metrics),
+            other => Err(BlockError::Request(format!("a batch of {} has no series", other.signal()))),
+        });
+        let batches: Vec<&MetricBatch> = batches.collect::<Result<_, _>>()?;
+        let (mut points, mut starts, mut found) = (Vec::new(), vec![0], Vec::new());
+        for series in self.wanted(request)? {
+            let series = &self.series[series as usize];
+            let from = series.points.partition_point(|(batch, _)| *batch < numbers.start);
+            let to = series.points.partition_point(|(batch, _)| *batch < numbers.end);
+            points.extend(series.points[from..to.max(from)].iter().filter_map(|(batch, row)| {
+                let batch = batch - self.first;
+                let metrics = batches[batch as usize];
+                let time = metrics.time[*row as usize];
+                let in_time = (request.time.0..=request.time.1).contains(&time);
+                in_time.then(|| Point::new(metrics, Row { batch, row: *row, resource: 0, scope: 0 }))
+            }));
+            if starts.last() != Some(&points.len()) {
+                starts.push(points.len());
+                found.push(series.told);
+            }
+        }
+        let series = Series::new(points, starts);
+        let mut shown = Vec::new();
+        let mut found = &found[..];
+        for slice in series.slices(BATCH_SAMPLES) {
+            let Some(told) = found.split_off(..slice.len()) else { break };
+            shown.push(self.show(request.columns, told, Samples { batches: batches.clone(), series: slice })?);
+        }
+        Ok(shown)
+    }
+
+    /// The series of metrics and services that are asked for, by metric.
+    fn wanted(&self, request: &SeriesRequest<'_>) -> Result<Vec<u32>, BlockError> {
+        let mut names: Vec<&String> = self.by_name.keys().filter(|name| (request.names)(name)).collect();
+        names.sort_unstable();
+        let mut wanted: Vec<u32> = names.into_iter().flat_map(|name| &self.by_name[name]).copied().collect();
+        if !request.services.is_empty() {
+            let place = place("service_name")?;
+            let services = self.told.iter().map(|told| told.column(place).as_string_opt::<i32>());
+            let services: Vec<_> = services.collect();
+            wanted.retain(|series| {
+                let (batch, row) = self.series[*series as usize].told;
+                services[batch].is_none_or(|names| request.services.iter().any(|service| service == names.value(row)))
+            });
+        }
+        Ok(wanted)
+    }
+
+    fn show(
+        &self,
+        columns: &[Column],
+        told: &[(usize, usize)],
+        samples: Samples<'_>,
+    ) -> Result<RecordBatch, BlockError> {
+        let build = |column: &Column| -> Result<ArrayRef, BlockError> {
+            match column {
+                Column::List(name) => samples.part(name)?.into_array(field(Signal::Metrics, column).data_type()),
+                Column::Base(name) => {
+                    let place = place(name)?;
+                    let told_in: Vec<&dyn Array> = self.told.iter().map(|told| &**told.column(place)).collect();
+                    interleave(&told_in, told).map_err(BlockError::write)
+                }
+                Column::Attribute { key, .. } => {
+                    Err(BlockError::Request(format!("series in memory have no column for {key:?}")))
+                }
+            }
+        };
+        let shown: Vec<ArrayRef> = columns.iter().map(build).collect::<Result<_, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(told.len()));
+        RecordBatch::try_new_with_options(schema(Signal::Metrics, columns), shown, &options).map_err(BlockError::write)
+    }
+}
+
+/// Where a column is in what is told.
+fn place(name: &str) -> Result<usize, BlockError> {
+    let place = TOLD.iter().position(|told| *told == name);
+    place.ok_or_else(|| BlockError::Request(format!("series in memory do not tell their {name:?}")))
+}
