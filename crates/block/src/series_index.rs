@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 
 use crate::BlockError;
 use crate::column::{Column, field, schema};
+use crate::logical::missing;
 use crate::memory::show_series;
 use crate::rows::{Point, Row, Samples, Series};
 
@@ -76,6 +77,8 @@ pub struct SeriesRequest<'a> {
     pub names: &'a dyn Fn(&str) -> bool,
     /// Of these services; none for all.
     pub services: &'a [String],
+    /// These; none for all.
+    pub ids: &'a [[u64; 2]],
 }
 
 impl SeriesIndex {
@@ -186,15 +189,6 @@ impl SeriesIndex {
         self.points * size_of::<(u32, u32)>() + self.series.len() * SERIES_BYTES + self.told_bytes
     }
 
-    /// Whether requests may ask for these columns.
-    pub fn has(columns: &[Column]) -> bool {
-        columns.iter().all(|column| match column {
-            Column::Base(name) => TOLD.contains(name),
-            Column::List(_) => true,
-            Column::Attribute { .. } => false,
-        })
-    }
-
     /// The series that are asked for, a row each.
     pub fn read(&self, request: &SeriesRequest<'_>) -> Result<Vec<RecordBatch>, BlockError> {
         let (after, through) = request.positions;
@@ -205,35 +199,47 @@ impl SeriesIndex {
             other => Err(BlockError::Request(format!("a batch of {} has no series", other.signal()))),
         });
         let batches: Vec<&MetricBatch> = batches.collect::<Result<_, _>>()?;
-        let (mut points, mut starts, mut found) = (Vec::new(), vec![0], Vec::new());
+        let lists = request.columns.iter().any(|column| matches!(column, Column::List(_)));
+        let (mut points, mut starts, mut told) = (Vec::new(), vec![0], Vec::new());
         for series in self.wanted(request)? {
             let series = &self.series[series as usize];
             let from = series.points.partition_point(|(batch, _)| *batch < numbers.start);
             let to = series.points.partition_point(|(batch, _)| *batch < numbers.end);
-            points.extend(series.points[from..to.max(from)].iter().filter_map(|(batch, row)| {
+            let mut of_series = series.points[from..to.max(from)].iter().filter_map(|(batch, row)| {
                 let batch = batch - self.first;
                 let metrics = batches[batch as usize];
-                let time = metrics.time[*row as usize];
-                let in_time = (request.time.0..=request.time.1).contains(&time);
+                let in_time = (request.time.0..=request.time.1).contains(&metrics.time[*row as usize]);
                 in_time.then(|| Point::new(metrics, Row { batch, row: *row, resource: 0, scope: 0 }))
-            }));
+            });
+            if !lists {
+                told.extend(of_series.next().map(|_| series.told));
+                continue;
+            }
+            points.extend(of_series);
             if starts.last() != Some(&points.len()) {
                 starts.push(points.len());
-                found.push(series.told);
+                told.push(series.told);
             }
+        }
+        if !lists {
+            return told.chunks(BATCH_SAMPLES).map(|told| self.show(request.columns, told, None)).collect();
         }
         let series = Series::new(points, starts);
         let mut shown = Vec::new();
-        let mut found = &found[..];
+        let mut told = &told[..];
         for slice in series.slices(BATCH_SAMPLES) {
-            let Some(told) = found.split_off(..slice.len()) else { break };
-            shown.push(self.show(request.columns, told, Samples { batches: batches.clone(), series: slice })?);
+            let Some(told) = told.split_off(..slice.len()) else { break };
+            let samples = Samples { batches: batches.clone(), series: slice };
+            shown.push(self.show(request.columns, told, Some(&samples))?);
         }
         Ok(shown)
     }
 
-    /// The series of metrics and services that are asked for, by metric.
+    /// The series that are asked for by their ids, or by metrics and services; these are sorted by metric.
     fn wanted(&self, request: &SeriesRequest<'_>) -> Result<Vec<u32>, BlockError> {
+        if !request.ids.is_empty() {
+            return Ok(request.ids.iter().filter_map(|id| self.by_id.get(id).copied()).collect());
+        }
         let mut names: Vec<&String> = self.by_name.keys().filter(|name| (request.names)(name)).collect();
         names.sort_unstable();
         let mut wanted: Vec<u32> = names.into_iter().flat_map(|name| &self.by_name[name]).copied().collect();
@@ -253,11 +259,14 @@ impl SeriesIndex {
         &self,
         columns: &[Column],
         told: &[(usize, usize)],
-        samples: Samples<'_>,
+        samples: Option<&Samples<'_>>,
     ) -> Result<RecordBatch, BlockError> {
         let build = |column: &Column| -> Result<ArrayRef, BlockError> {
             match column {
-                Column::List(name) => samples.part(name)?.into_array(field(Signal::Metrics, column).data_type()),
+                Column::List(name) => {
+                    let samples = samples.ok_or_else(|| missing(name))?;
+                    samples.part(name)?.into_array(field(Signal::Metrics, column).data_type())
+                }
                 Column::Base(name) => {
                     let place = place(name)?;
                     let told_in: Vec<&dyn Array> = self.told.iter().map(|told| &**told.column(place)).collect();

@@ -153,13 +153,22 @@ impl IngesterClient for Ingester {
         let columns = columns.map_err(|e| invalid(e.to_string()))?;
         let time = (request.min_time, request.max_time);
         let services = request.services;
-        if columns.iter().any(|column| matches!(column, Column::List(_))) {
+        if request.by_series || columns.iter().any(|column| matches!(column, Column::List(_))) {
+            let (ids, rest) = request.series_ids.as_chunks::<16>();
+            if !rest.is_empty() {
+                return Err(invalid(format!(
+                    "{} bytes of series_ids are no ids of 16 bytes",
+                    request.series_ids.len()
+                )));
+            }
+            let ids: Vec<[u64; 2]> =
+                ids.iter().map(|id| u128::from_be_bytes(*id)).map(|id| [(id >> 64) as u64, id as u64]).collect();
             partition.read_through(positions.1, |head| head.tail(&tenant, positions.0, positions.0)).await?;
             let (head, names) = (partition.head.clone(), request.metric_names);
             let series = seam::blocking(move || {
                 let may_be = |metric: &str| names.is_empty() || names.iter().any(|name| may_be_called(metric, name));
-                let (columns, services) = (&columns[..], &services[..]);
-                head.series(&tenant, &SeriesRequest { positions, time, columns, names: &may_be, services })
+                let (columns, services, ids) = (&columns[..], &services[..], &ids[..]);
+                head.series(&tenant, &SeriesRequest { positions, time, columns, names: &may_be, services, ids })
             });
             let series = series.await.ok_or_else(|| RpcError::internal("the node is stopping"))?;
             let series = series.map_err(|error| match error {

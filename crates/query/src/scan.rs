@@ -316,6 +316,7 @@ async fn rows(plan: &TablePlan, unit: &Unit, request: &ScanRequest) -> Result<Bo
                 services: plan.request.predicate.services.clone().unwrap_or_default(),
                 metric_names: plan.request.predicate.metric_names.clone().unwrap_or_default(),
                 columns: request.columns.iter().map(Column::to_proto).collect(),
+                ..Default::default()
             };
             let batches = tail.leader.tail(request).await.map_err(QueryError::from)?;
             Ok(batches.map_err(|error| QueryError::from(error).into()).boxed())

@@ -30,10 +30,10 @@ pub(crate) use numbers::POWERS;
 
 /// The column of the offsets of times: few values, many times each.
 pub(crate) const TIME_OFFSETS: &str = "time_offsets";
-pub(crate) const TIME_STEP: &str = "time_step";
-pub(crate) const NUMBERS: &str = "numbers";
-pub(crate) const SCALE: &str = "number_scale";
-pub(crate) const FLOATS: &str = "floats";
+const TIME_STEP: &str = "time_step";
+const NUMBERS: &str = "numbers";
+const SCALE: &str = "number_scale";
+const FLOATS: &str = "floats";
 
 /// The fields of a block whose rows have these in memory.
 pub(crate) fn stored(physical: &Schema) -> SchemaRef {
@@ -87,6 +87,7 @@ pub(crate) struct Packed {
     scale: usize,
     numbers: usize,
     floats: usize,
+    flags: usize,
     times: usize,
     values: usize,
     ints: usize,
@@ -106,6 +107,7 @@ impl Packed {
                 scale: index(SCALE)?,
                 numbers: index(NUMBERS)?,
                 floats: index(FLOATS)?,
+                flags: index("flags")?,
                 times: first,
                 values: first + 1,
                 ints: first + 2,
@@ -117,6 +119,11 @@ impl Packed {
         let made = ["times", "values", "ints"].map(|name| Arc::new(list_field(name)));
         let fields: Vec<Arc<Field>> = stored.fields().iter().cloned().chain(made).collect();
         (Arc::new(Schema::new(fields)), packed)
+    }
+
+    /// All that numbers are made of: first time, step, offsets, scale, numbers, floats, flags.
+    pub fn columns(&self) -> [usize; 7] {
+        [self.min_time, self.step, self.offsets, self.scale, self.numbers, self.floats, self.flags]
     }
 
     /// The columns to read for these.

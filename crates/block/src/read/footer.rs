@@ -25,6 +25,8 @@ pub(crate) struct Footer {
     pub layout: Layout,
     pub directory: Directory,
     pub block: v1::Block,
+    /// The column chunk of each field; the first one, where a field has several.
+    leaves: Vec<usize>,
     /// Bytes in memory, roughly.
     size: usize,
 }
@@ -76,7 +78,19 @@ impl Footer {
         let arrow = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())
             .map_err(|e| BlockError::parquet(path, e))?;
         let layout = Layout::from_schema(signal, Arc::clone(arrow.schema()));
-        Ok(Footer { arrow, layout, directory, block, size: memory })
+        let schema = arrow.parquet_schema();
+        let mut leaves = Vec::new();
+        for leaf in 0..schema.num_columns() {
+            if schema.get_column_root_idx(leaf) == leaves.len() {
+                leaves.push(leaf);
+            }
+        }
+        Ok(Footer { arrow, layout, directory, block, leaves, size: memory })
+    }
+
+    /// The column chunk of a field that lies in the block.
+    pub fn leaf(&self, field: usize) -> Option<usize> {
+        self.leaves.get(field).copied()
     }
 
     /// The Parquet metadata.

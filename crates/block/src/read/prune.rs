@@ -230,9 +230,7 @@ fn page_bounds(index: &ColumnIndexMetaData, page: usize) -> Bounds {
 
 /// The column chunk of a test's column. Lists have no bounds, so a field's leaf is its own.
 pub(super) fn leaf(footer: &Footer, test: &Test) -> Option<usize> {
-    let root = footer.layout.index(test.column()?)?;
-    let schema = footer.metadata().file_metadata().schema_descr();
-    (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == root)
+    footer.leaf(footer.layout.index(test.column()?)?)
 }
 
 /// Whether a row group may hold rows that meet a test of this leaf.

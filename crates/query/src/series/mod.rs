@@ -2,8 +2,9 @@
 //! and their samples.
 //!
 //! A row is told apart by its [`identity`], which a [`cache`] keeps, by its id and by [`granule`]. [`read()`] reads
-//! units one after another: of a [`block`] only the samples of those rows that [`conditions`] select, of all else
-//! whole batches; [`gather`] makes series of both, or hands them to a [`sink`] that keeps names or counts alone.
+//! units one after another: of a [`block`] or a [`tail`] only the samples of those series that [`conditions`] select,
+//! where rows may be deleted whole batches; [`gather`] makes series of both, or hands them to a [`sink`] that keeps
+//! names or counts alone.
 
 mod block;
 mod cache;
@@ -20,6 +21,7 @@ mod metadata;
 mod metrics;
 mod read;
 mod sink;
+mod tail;
 
 pub(crate) use cache::SeriesCache;
 pub(crate) use exemplars::exemplars;

@@ -15,6 +15,7 @@ use super::columns;
 use super::gather::{Found, Gather};
 use super::labels::{MetricsOptions, TARGET_INFO, UNKNOWN_SERVICE};
 use super::sink::TenantSink;
+use super::tail::TailSeries;
 use crate::alive::Alive;
 use crate::plan::{self, Source, TablePlan, Unit};
 use crate::view::View;
@@ -26,7 +27,7 @@ const SAMPLE_BYTES: u64 = 16;
 const SERIES_BYTES: u64 = 512;
 
 /// Rows between two looks at what was gathered.
-const ROWS: usize = 1024;
+pub(super) const ROWS: usize = 1024;
 
 /// Which series, of what time.
 #[derive(Clone)]
@@ -150,10 +151,15 @@ impl Reading {
                 block.read(granules, &mut gather).await?;
                 continue;
             }
+            if let Unit::Tail(tail, false) = &**unit {
+                let series = TailSeries { tail, plan, wanted, within: self.within() };
+                series.read(&mut gather).await?;
+                continue;
+            }
             let batches = scan::open(plan, unit).await.map_err(|error| QueryError::of_stream(&error))?;
             let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
             while let Some(batch) = batches.try_next().await? {
-                // A tail comes as one batch, of as many series as there are.
+                // A tail's batches are as large as the requests that brought them.
                 for first in (0..batch.num_rows()).step_by(ROWS) {
                     gather.add(&batch.slice(first, ROWS.min(batch.num_rows() - first)))?;
                     self.within().check(&mut gather)?;

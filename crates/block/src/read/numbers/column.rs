@@ -13,6 +13,8 @@ use super::values::{self, Run, Value};
 pub(super) struct Place {
     pub bytes: Range<u64>,
     pub rows: Range<usize>,
+    /// From the first row that is wanted to the last one.
+    pub wanted: Range<usize>,
 }
 
 /// How a column lies in a block.
@@ -30,7 +32,7 @@ pub(super) struct Shape {
 /// A column, read in the order of rows.
 pub(super) struct Column<T> {
     shape: Shape,
-    pages: VecDeque<(Range<usize>, Bytes)>,
+    pages: VecDeque<(Place, Bytes)>,
     dictionary: Option<Bytes>,
     /// Its values, once a page asked for them.
     entries: Option<Vec<T>>,
@@ -69,7 +71,7 @@ impl<T: Copy> Row<'_, T> {
 }
 
 impl<T: Value> Column<T> {
-    pub fn new(shape: Shape, pages: VecDeque<(Range<usize>, Bytes)>, dictionary: Option<Bytes>) -> Self {
+    pub fn new(shape: Shape, pages: VecDeque<(Place, Bytes)>, dictionary: Option<Bytes>) -> Self {
         Column { shape, pages, dictionary, entries: None, current: Items::default() }
     }
 
@@ -77,9 +79,9 @@ impl<T: Value> Column<T> {
     /// damaged, or has no page of the row.
     pub fn seek(&mut self, row: usize) -> Option<()> {
         while row >= self.current.first_row + self.current.ends.len() {
-            let (rows, bytes) = self.pages.pop_front()?;
-            if rows.contains(&row) {
-                self.current = self.decode(rows, &bytes)?;
+            let (place, bytes) = self.pages.pop_front()?;
+            if place.wanted.contains(&row) {
+                self.current = self.decode(&place, &bytes)?;
             }
         }
         (row >= self.current.first_row).then_some(())
@@ -94,63 +96,87 @@ impl<T: Value> Column<T> {
         Row { items: items.get(start..end).unwrap_or_default(), nulls: nulls.get(start..end).unwrap_or_default() }
     }
 
-    fn decode(&mut self, rows: Range<usize>, bytes: &[u8]) -> Option<Items<T>> {
+    fn decode(&mut self, place: &Place, bytes: &[u8]) -> Option<Items<T>> {
         let page = Page::read(bytes, self.shape.compression)?;
         let (count, mut body) = (page.count, &page.bytes[..]);
-        let starts = if self.shape.list { starts(levels(&mut body)?, count)? } else { (0..count as u32).collect() };
-        if starts.len() != rows.len() || starts.first() != Some(&0) {
+        let mut starts = if self.shape.list { starts(levels(&mut body)?, count)? } else { (0..count as u32).collect() };
+        if starts.len() != place.rows.len() || starts.first() != Some(&0) {
             return None;
         }
+        starts.push(count as u32);
+        let wanted = place.wanted.start - place.rows.start..place.wanted.end - place.rows.start;
+        let starts = starts.get(wanted.start..=wanted.end)?;
+        let (first, end) = (*starts.first()? as usize, *starts.last()? as usize);
+        let ends = starts.iter().skip(1).map(|start| start - first as u32);
+        let mut items = Items { first_row: place.wanted.start, ..Default::default() };
         let most = u64::from(self.shape.most_defined);
         let bits = u64::BITS - most.leading_zeros();
         let defined = if most > 0 { levels(&mut body)? } else { &[] };
-        let all = most == 0
-            || matches!(values::runs(defined, bits).next(), Some(Run::Repeated(level, n)) if level == most && n >= count);
-        if all {
-            let ends = starts[1..].iter().copied().chain([count as u32]).collect();
-            let items = self.values(page.encoding, body, count)?;
-            return Some(Items { first_row: rows.start, ends, items, nulls: Vec::new() });
+        let level = match values::runs(defined, bits).next() {
+            Some(Run::Repeated(level, length)) if length >= count => Some(level),
+            _ => (most == 0).then_some(0),
+        };
+        if level == Some(most) {
+            items.items = self.values(page.encoding, body, count, first..end)?;
+            items.ends.extend(ends);
+            return Some(items);
         }
-        let defined = values::hybrid(defined, bits, count, Some)?;
-        let present = defined.iter().filter(|level| **level == most).count();
-        let mut present = self.values(page.encoding, body, present)?.into_iter();
-        let mut items = Items { first_row: rows.start, ..Default::default() };
-        let mut starts = starts.into_iter().skip(1).peekable();
-        for (at, level) in defined.into_iter().enumerate() {
-            if starts.next_if_eq(&(at as u32)).is_some() {
-                items.ends.push(items.items.len() as u32);
-            }
-            let null = self.shape.list && level + 1 == most;
-            if null || level == most {
-                items.items.push(if null { T::default() } else { present.next()? });
-                items.nulls.push(null);
-            }
+        if level.is_some_and(|level| !self.is_item(level)) {
+            items.ends.resize(wanted.len(), 0);
+            return Some(items);
         }
-        items.ends.push(items.items.len() as u32);
+        let defined = values::hybrid(defined, bits, 0, count)?;
+        let present = |defined: &[u64]| defined.iter().filter(|level| **level == most).count();
+        let before = present(&defined[..first]);
+        let values = before..before + present(&defined[first..end]);
+        let mut values = self.values(page.encoding, body, present(&defined), values)?.into_iter();
+        let mut at = first;
+        for end in ends {
+            for level in &defined[at..first + end as usize] {
+                if self.is_item(*level) {
+                    let null = *level != most;
+                    items.items.push(if null { T::default() } else { values.next()? });
+                    items.nulls.push(null);
+                }
+            }
+            at = first + end as usize;
+            items.ends.push(items.items.len() as u32);
+        }
         Some(items)
     }
 
-    fn values(&mut self, encoding: Encoding, body: &[u8], count: usize) -> Option<Vec<T>> {
-        if count == 0 {
+    /// Whether there is an item at a definition level, which may be null.
+    fn is_item(&self, level: u64) -> bool {
+        let most = u64::from(self.shape.most_defined);
+        level == most || self.shape.list && level + 1 == most
+    }
+
+    /// Some of a page's values.
+    fn values(&mut self, encoding: Encoding, body: &[u8], total: usize, wanted: Range<usize>) -> Option<Vec<T>> {
+        if wanted.is_empty() {
             return Some(Vec::new());
         }
         let width = self.shape.width;
-        match encoding {
-            Encoding::PLAIN => values::plain(body, count, width),
-            Encoding::DELTA_BINARY_PACKED => values::delta(body, count, width),
-            Encoding::BYTE_STREAM_SPLIT => values::byte_stream_split(body, count),
+        let mut values = match encoding {
+            Encoding::PLAIN => values::plain(body, wanted.end, width)?,
+            Encoding::DELTA_BINARY_PACKED => values::delta(body, total, wanted.end, width)?,
+            Encoding::BYTE_STREAM_SPLIT => values::byte_stream_split(body, total)?,
             Encoding::RLE_DICTIONARY => {
                 if self.entries.is_none() {
                     let page = Page::read(self.dictionary.as_ref()?, self.shape.compression)?;
                     self.entries = Some(values::plain(&page.bytes, page.count, width)?);
                 }
                 let (entries, (bits, indices)) = (self.entries.as_ref()?, body.split_first()?);
-                values::hybrid(indices, u32::from(*bits), count, |index| {
-                    entries.get(usize::try_from(index).ok()?).copied()
-                })
+                let indices = values::hybrid(indices, u32::from(*bits), wanted.start, wanted.end)?;
+                let most = indices.iter().copied().max()?;
+                entries.get(usize::try_from(most).ok()?)?;
+                return Some(indices.into_iter().map(|index| entries[index as usize]).collect());
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        values.truncate(wanted.end);
+        values.drain(..wanted.start);
+        Some(values)
     }
 }
 

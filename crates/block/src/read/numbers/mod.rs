@@ -21,7 +21,7 @@ use self::values::Value;
 use super::plan::RowRange;
 use super::scan::BlockReader;
 use crate::BlockError;
-use crate::packing::{FLOATS, NUMBERS, POWERS, SCALE, TIME_OFFSETS, TIME_STEP};
+use crate::packing::POWERS;
 
 /// OTLP's flag of a point without a value, which ends its series.
 const NO_RECORDED_VALUE: i64 = 1;
@@ -63,9 +63,6 @@ pub struct NumberRow<'a> {
     flags: Row<'a, i64>,
 }
 
-/// The columns by name; those of integers, and that of floats.
-const COLUMNS: [&str; 7] = ["min_time", TIME_STEP, TIME_OFFSETS, SCALE, NUMBERS, FLOATS, "flags"];
-
 impl BlockReader {
     /// Fetches the samples of rows that are numbers. Rows are a tenant's, sorted, and no range is empty. None where
     /// the block is of another kind.
@@ -93,10 +90,8 @@ impl BlockReader {
         let metadata = self.footer.metadata();
         let number = ranges.first()?.row_group;
         let row_group = metadata.row_group(number);
-        let schema = metadata.file_metadata().schema_descr();
-        let place = |name: &&str| {
-            let root = self.footer.layout.index(name)?;
-            let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == root)?;
+        let place = |root: usize| {
+            let leaf = self.footer.leaf(root)?;
             let chunk = row_group.column(leaf);
             let shape = shape(chunk)?;
             let pages = metadata.offset_index()?.get(number)?.get(leaf)?.page_locations();
@@ -112,15 +107,18 @@ impl BlockReader {
                 while left.first().is_some_and(|range| range.rows.end <= rows.start) {
                     left = &left[1..];
                 }
-                if left.first().is_some_and(|range| range.rows.start < rows.end) {
+                let within = left.iter().take_while(|range| range.rows.start < rows.end);
+                let last = within.last().map(|range| range.rows.end.min(rows.end));
+                if let Some((first, last)) = left.first().zip(last) {
                     let start = u64::try_from(page.offset).ok()?;
                     let bytes = start..start + u64::try_from(page.compressed_page_size).ok()?;
-                    places.push(Place { bytes, rows });
+                    let wanted = first.rows.start.max(rows.start)..last;
+                    places.push(Place { bytes, rows, wanted });
                 }
             }
             Some(Places { shape, dictionary, pages: places })
         };
-        COLUMNS.iter().map(place).collect()
+        self.footer.layout.packed.as_ref()?.columns().into_iter().map(place).collect()
     }
 }
 
@@ -159,7 +157,7 @@ impl Places {
             Some(_) => Some(read.next()?),
             None => None,
         };
-        let pages = self.pages.into_iter().map(|page| Some((page.rows, read.next()?))).collect::<Option<_>>()?;
+        let pages = self.pages.into_iter().map(|page| Some((page, read.next()?))).collect::<Option<_>>()?;
         Some(Column::new(self.shape, pages, dictionary))
     }
 }
@@ -169,6 +167,7 @@ impl RowGroup {
         let mut places = places.into_iter();
         Some(RowGroup {
             number,
+            // In the order of `Packed::columns`.
             first: places.next()?.column(read)?,
             step: places.next()?.column(read)?,
             offsets: places.next()?.column(read)?,

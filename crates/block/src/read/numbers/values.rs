@@ -62,14 +62,14 @@ pub(super) fn byte_stream_split<T: Value>(bytes: &[u8], count: usize) -> Option<
     Some((0..count).map(|at| T::from_plain(&streams.map(|stream| stream[at]))).collect())
 }
 
-/// Integers as differences, packed in blocks.
-pub(super) fn delta<T: Value>(mut bytes: &[u8], count: usize, width: usize) -> Option<Vec<T>> {
+/// Integers as differences, packed in blocks: of `total` the first `count`.
+pub(super) fn delta<T: Value>(mut bytes: &[u8], total: usize, count: usize, width: usize) -> Option<Vec<T>> {
     let block = usize::try_from(varint(&mut bytes)?).ok()?;
     let parts = usize::try_from(varint(&mut bytes)?).ok()?;
-    let total = usize::try_from(varint(&mut bytes)?).ok()?;
+    let told = usize::try_from(varint(&mut bytes)?).ok()?;
     let mut last = zigzag(varint(&mut bytes)?);
     let per_part = block.checked_div(parts)?;
-    if total != count || !per_part.is_multiple_of(32) || per_part == 0 || per_part > 1 << 16 {
+    if told != total || !per_part.is_multiple_of(32) || per_part == 0 || per_part > 1 << 16 {
         return None;
     }
     // What a page may hold bounds how much is believed.
@@ -105,37 +105,55 @@ fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// Values that are unpacked at once: of any width they end with a byte, and a word.
+const GROUP: usize = 64;
+
 /// Values of so many bits, the least significant ones first.
 pub(super) fn unpack(bytes: &[u8], bits: u32, values: &mut [u64]) -> Option<()> {
-    let needed = (values.len() * bits as usize).div_ceil(8);
-    if bits > 64 || bytes.len() < needed {
+    if bits > 64 || bytes.len() < (values.len() * bits as usize).div_ceil(8) {
         return None;
     }
     if bits == 0 {
         values.fill(0);
         return Some(());
     }
-    let mask = u64::MAX >> (64 - bits);
-    let word = |at: usize| {
-        let mut word = [0; 16];
-        let end = bytes.len().min(at + 16);
-        word[..end - at].copy_from_slice(&bytes[at..end]);
-        u128::from_le_bytes(word)
-    };
-    // Eight bytes from where a value begins hold all of it, and do not reach beyond the end.
-    let fast = if bits <= 56 { ((bytes.len().saturating_sub(8)) * 8 / bits as usize).min(values.len()) } else { 0 };
-    let (head, rest) = values.split_at_mut(fast);
-    let mut bit = 0;
-    for value in head {
-        let eight = bytes[bit / 8..].first_chunk::<8>().map_or(0, |eight| u64::from_le_bytes(*eight));
-        *value = eight >> (bit % 8) & mask;
-        bit += bits as usize;
-    }
-    for value in rest {
-        *value = (word(bit / 8) >> (bit % 8)) as u64 & mask;
-        bit += bits as usize;
+    for (values, bytes) in values.chunks_mut(GROUP).zip(bytes.chunks(GROUP / 8 * bits as usize)) {
+        let mut words = [0; GROUP];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks(8)) {
+            let mut eight = [0; 8];
+            eight[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(eight);
+        }
+        let unpacked = UNPACK[bits as usize - 1](&words);
+        values.copy_from_slice(&unpacked[..values.len()]);
     }
     Some(())
+}
+
+/// Makes values of a group's words.
+type Unpack = fn(&[u64; GROUP]) -> [u64; GROUP];
+
+/// By width, how a group is unpacked.
+const UNPACK: [Unpack; 64] = {
+    macro_rules! widths {
+        ($($bits:literal)*) => { [$(unpack_group::<$bits>),*] };
+    }
+    widths!(
+        1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40
+        41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64
+    )
+};
+
+/// The compiler knows all shifts: `BITS` is a constant.
+fn unpack_group<const BITS: usize>(words: &[u64; GROUP]) -> [u64; GROUP] {
+    let mut values = [0; GROUP];
+    for (at, value) in values.iter_mut().enumerate() {
+        let (word, shift) = (at * BITS / 64, at * BITS % 64);
+        let low = words[word] >> shift;
+        let high = if shift + BITS > 64 { words[word + 1] << (64 - shift) } else { 0 };
+        *value = (low | high) & (u64::MAX >> (64 - BITS));
+    }
+    values
 }
 
 /// A part of Parquet's hybrid of run-length encoding and bit packing.
@@ -165,40 +183,37 @@ pub(super) fn runs(mut bytes: &[u8], bits: u32) -> impl Iterator<Item = Run<'_>>
     })
 }
 
-/// `count` values of so many bits, in runs; what they become.
-pub(super) fn hybrid<T: Copy + Default>(
-    bytes: &[u8],
-    bits: u32,
-    count: usize,
-    of: impl Fn(u64) -> Option<T>,
-) -> Option<Vec<T>> {
-    let mut values = Vec::with_capacity(count.min(1 << 20));
-    let mut packed = [0; 512];
+/// Values `first..end` of so many bits, in runs. None where there are fewer.
+pub(super) fn hybrid(bytes: &[u8], bits: u32, first: usize, end: usize) -> Option<Vec<u64>> {
+    let mut values = Vec::with_capacity(end.saturating_sub(first).min(1 << 20));
+    let mut at = 0;
     for run in runs(bytes, bits) {
-        let left = count - values.len();
+        if at >= end {
+            break;
+        }
         match run {
             Run::Repeated(value, length) => {
-                let value = of(value)?;
-                values.resize(values.len() + length.min(left), value);
+                let last = at.saturating_add(length).min(end);
+                values.resize(values.len() + last.saturating_sub(at.max(first)), value);
+                at = last;
             }
             Run::Packed(bytes, length) => {
-                // 512 values of any width end with a byte.
-                let mut left = length.min(left);
-                for part in bytes.chunks((packed.len() / 8) * bits as usize) {
-                    let values_of_part = &mut packed[..left.min(512)];
-                    unpack(part, bits, values_of_part)?;
-                    left -= values_of_part.len();
-                    for value in values_of_part {
-                        values.push(of(*value)?);
-                    }
+                let last = at.saturating_add(length).min(end);
+                let mut group = [0; GROUP];
+                // Whole groups that are not wanted are passed over.
+                let passed = first.saturating_sub(at).min(last - at) / GROUP;
+                let mut groups = bytes.chunks(GROUP / 8 * bits as usize).skip(passed);
+                at += passed * GROUP;
+                while at < last {
+                    let count = (last - at).min(GROUP);
+                    unpack(groups.next()?, bits, &mut group[..count])?;
+                    values.extend_from_slice(&group[first.saturating_sub(at).min(count)..count]);
+                    at += count;
                 }
             }
         }
-        if values.len() == count {
-            return Some(values);
-        }
     }
-    (values.len() == count).then_some(values)
+    (at >= end).then_some(values)
 }
 
 #[cfg(test)]
@@ -232,11 +247,19 @@ mod tests {
     fn runs_come_back_and_damage_is_seen() {
         // Three times 5, then eight packed ones of three bits: 0 to 7.
         let bytes = [6, 5, 3, 0b1000_1000, 0b1100_0110, 0b1111_1010];
-        let all = |bytes: &[u8], count| hybrid(bytes, 3, count, Some);
-        assert_eq!(all(&bytes, 11).unwrap(), [5, 5, 5, 0, 1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(all(&bytes, 4).unwrap(), [5, 5, 5, 0]);
-        assert_eq!(all(&bytes, 12), None);
-        assert_eq!(all(&bytes[..5], 11), None);
-        assert_eq!(hybrid(&bytes, 3, 11, |value| (value < 7).then_some(value)), None);
+        let all = [5, 5, 5, 0, 1, 2, 3, 4, 5, 6, 7];
+        for first in 0..=11 {
+            for end in first..=11 {
+                assert_eq!(hybrid(&bytes, 3, first, end).unwrap(), all[first..end]);
+            }
+        }
+        assert_eq!(hybrid(&bytes, 3, 0, 12), None);
+        assert_eq!(hybrid(&bytes[..5], 3, 0, 11), None);
+        // Whole groups are passed over.
+        let long: Vec<u8> = [0x33].into_iter().chain((0..=255).cycle().take(25 * 9)).collect();
+        let all = hybrid(&long, 9, 0, 200).unwrap();
+        for (first, end) in [(64, 65), (63, 129), (130, 200), (199, 200), (128, 128)] {
+            assert_eq!(hybrid(&long, 9, first, end).unwrap(), all[first..end]);
+        }
     }
 }
