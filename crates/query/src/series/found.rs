@@ -18,6 +18,8 @@ pub(crate) struct Found {
     pub histograms: Vec<(i64, Arc<Histogram>)>,
     /// Values are changes since the sample before.
     pub delta: bool,
+    /// They are heartbeats, not yet completed.
+    pub heartbeats: bool,
 }
 
 impl Found {

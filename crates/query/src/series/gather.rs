@@ -17,6 +17,7 @@ use super::conditions::Conditions;
 use super::distribution;
 use super::found::{Found, STALE, to_millis};
 use super::granule::Granule;
+use super::heartbeat::Heartbeats;
 use super::identity::{Identity, IdentityReader};
 use super::labels::{MetricsOptions, TARGET_INFO, Target};
 use super::sink::TenantSink;
@@ -30,6 +31,10 @@ pub(super) struct Gather<'a> {
     conditions: Conditions<'a>,
     /// Unix milliseconds, both inclusive.
     range: (i64, i64),
+    /// Whether heartbeats may be selected, and of which time they are read.
+    heartbeats: Option<(i64, i64)>,
+    /// Whether rows that come now lie before the range, so that they are read for heartbeats alone.
+    early: bool,
     cache: OfTenant<'a>,
     identities: IdentityReader<'a>,
     series: Vec<(Labels, Found)>,
@@ -72,6 +77,8 @@ impl<'a> Gather<'a> {
             info: conditions.is_named(TARGET_INFO),
             conditions,
             range,
+            heartbeats: Heartbeats::of(matchers, range, &options.push_up).map(|heartbeats| heartbeats.range()),
+            early: false,
             cache: cache.of(tenant),
             identities: IdentityReader::new(options),
             series: Vec::new(),
@@ -118,6 +125,7 @@ impl<'a> Gather<'a> {
                 own.histograms.extend(found.histograms);
             }
             own.delta |= found.delta;
+            own.heartbeats |= found.heartbeats;
         }
     }
 
@@ -162,8 +170,16 @@ impl<'a> Gather<'a> {
         }
     }
 
+    /// Begins a unit whose rows are not later than this, Unix nanoseconds.
+    pub fn begin(&mut self, latest: i64) {
+        self.early = self.heartbeats.is_some() && to_millis(latest) < self.range.0;
+    }
+
     /// Whether something of a series may be selected.
     pub fn wants(&mut self, identity: &Identity) -> bool {
+        if self.early && !Heartbeats::is_one(&identity.labels) {
+            return false;
+        }
         let tells = |target: &Arc<Target>| self.conditions.select(&target.labels);
         let info = self.info && identity.target.as_ref().is_some_and(tells);
         info || self.may_select(identity)
@@ -244,12 +260,16 @@ impl<'a> Gather<'a> {
                     return;
                 }
                 self.known.insert(identity.id, Verdict::At(place));
-                self.series[place].1.delta |= identity.delta && identity.kind == MetricType::Sum;
+                let found = &mut self.series[place].1;
+                found.delta |= identity.delta && identity.kind == MetricType::Sum;
+                found.heartbeats |= self.heartbeats.is_some() && Heartbeats::is_one(&identity.labels);
                 place
             }
         };
         if let Some(samples) = samples {
-            self.samples += numbers(samples, row, self.range, &mut self.series[place].1);
+            let found = &mut self.series[place].1;
+            let range = self.heartbeats.filter(|_| found.heartbeats).unwrap_or(self.range);
+            self.samples += numbers(samples, row, range, found);
         }
     }
 

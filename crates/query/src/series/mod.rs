@@ -4,6 +4,7 @@
 //! A row is told apart by its [`identity`], which a [`cache`] keeps, by its id and by [`granule`]. [`read()`] reads
 //! units one after another: of a [`block`] only the samples of those rows that [`conditions`] select, of all else
 //! whole batches; [`gather`] makes series of both, or hands them to a [`sink`] that keeps names or counts alone.
+//! What silence means of instances that push is told by [`heartbeat`].
 
 mod block;
 mod cache;
@@ -14,6 +15,7 @@ mod exemplars;
 mod found;
 mod gather;
 mod granule;
+mod heartbeat;
 mod identities;
 mod identity;
 mod labels;
@@ -26,6 +28,7 @@ pub(crate) use cache::SeriesCache;
 pub(crate) use exemplars::exemplars;
 pub use exemplars::{Exemplar, Exemplars};
 pub(crate) use found::Found;
+pub use heartbeat::PushUp;
 pub(crate) use identities::identities;
 pub use labels::MetricsOptions;
 pub(crate) use labels::TARGET_INFO;
