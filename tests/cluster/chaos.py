@@ -232,7 +232,7 @@ def found(cluster, load):
     counts = {}
     for sender in load.senders:
         _, table, seq = SIGNALS[sender.signal]
-        query = f"SELECT {seq} AS s, count(*) AS n FROM {table} WHERE service_name = '{sender.service}' GROUP BY 1"
+        query = f"SELECT {seq} AS s, count(*) AS n FROM {table} WHERE service_name = '{sender.service}' AND {seq} >= 0 GROUP BY 1"
         for node in cluster.of("querier"):
             rows, partial = ask(node, query)
             assert not partial, "a partial answer although nothing is in the way"

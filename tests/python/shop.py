@@ -18,13 +18,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--otlp", required=True, help="URL of OTLP over HTTP")
     parser.add_argument("--listen", required=True, type=int, help="port of /metrics")
+    parser.add_argument("--instance", required=True, help="service.instance.id")
     args = parser.parse_args()
 
     pushed = PeriodicExportingMetricReader(
         OTLPMetricExporter(endpoint=f"{args.otlp}/v1/metrics"), export_interval_millis=1000)
     provider = MeterProvider(
         metric_readers=[pushed, PrometheusMetricReader()],
-        resource=Resource.create({"service.name": "pushed", "service.instance.id": "one"}))
+        resource=Resource.create({"service.name": "pushed", "service.instance.id": args.instance}))
     meter = provider.get_meter("shop", "1.2.3")
 
     requests = meter.create_counter("shop.requests", unit="{request}", description="Requests answered")

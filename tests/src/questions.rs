@@ -49,8 +49,8 @@ impl Data {
     pub fn questions(&self) -> Vec<Question> {
         let [logs, metrics, spans] = &self.records;
         let mut questions = vec![];
-        for (table, records) in [("logs", logs), ("spans", spans), ("metrics", metrics)] {
-            questions.extend(about_all(table, records));
+        for (signal, records) in [(Signal::Logs, logs), (Signal::Traces, spans), (Signal::Metrics, metrics)] {
+            questions.extend(about_all(signal, records));
         }
         for (table, records) in [("logs", logs), ("spans", spans)] {
             questions.extend(about_attributes(table, records));
@@ -70,7 +70,8 @@ fn question(query: impl Into<String>, answer: Value) -> Question {
     Question { query: query.into(), answer }
 }
 
-fn about_all(table: &str, records: &[Record]) -> Vec<Question> {
+fn about_all(signal: Signal, records: &[Record]) -> Vec<Question> {
+    let (table, sent) = (signal.table(), signal.sent());
     let services: Vec<Value> = sorted(&SERVICES)
         .into_iter()
         .map(|(i, name)| json!({ "service_name": name, "n": count(records, |r| r.service == i) }))
@@ -80,13 +81,15 @@ fn about_all(table: &str, records: &[Record]) -> Vec<Question> {
         .map(|(i, name)| json!({ "route": name, "n": count(records, |r| r.route == i) }))
         .collect();
     vec![
-        question(format!("SELECT count(*) AS n FROM {table}"), json!({ "n": records.len() })),
+        question(format!("SELECT count(*) AS n FROM {table} WHERE {sent}"), json!({ "n": records.len() })),
         question(
-            format!("SELECT service_name, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1"),
+            format!("SELECT service_name, count(*) AS n FROM {table} WHERE {sent} GROUP BY 1 ORDER BY 1"),
             Value::Array(services),
         ),
         question(
-            format!("SELECT attributes['http.route'] AS route, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1"),
+            format!(
+                "SELECT attributes['http.route'] AS route, count(*) AS n FROM {table} WHERE {sent} GROUP BY 1 ORDER BY 1"
+            ),
             Value::Array(routes),
         ),
         question(
@@ -94,7 +97,7 @@ fn about_all(table: &str, records: &[Record]) -> Vec<Question> {
             json!({ "n": count(records, |r| SERVICES[r.service] == "payment" && ROUTES[r.route] == "/cart") }),
         ),
         question(
-            format!("SELECT count(*) AS n FROM {table} WHERE resource['k8s.pod.name'] = 'checkout-7d9f'"),
+            format!("SELECT count(*) AS n FROM {table} WHERE resource['k8s.pod.name'] = 'checkout-7d9f' AND {sent}"),
             json!({ "n": count(records, |r| SERVICES[r.service] == "checkout") }),
         ),
     ]
@@ -170,7 +173,8 @@ fn about_metrics(records: &[Record]) -> Vec<Question> {
         .collect();
     vec![
         question(
-            "SELECT name, count(*) AS n, sum(coalesce(value, sum)) AS total FROM metrics GROUP BY 1 ORDER BY 1",
+            "SELECT name, count(*) AS n, sum(coalesce(value, sum)) AS total FROM metrics \
+             WHERE name <> 'up' GROUP BY 1 ORDER BY 1",
             Value::Array(by_name),
         ),
         question(

@@ -264,8 +264,8 @@ fn rejected(case: &Case, body: &[u8]) -> Result<(i64, String)> {
 }
 
 async fn kept(server: &Server, case: &Case) -> Result<i64> {
-    let table = case.signal.table();
-    server.sql().integer(&format!("SELECT count(*) FROM {table} WHERE service_name = '{}'", case.name)).await
+    let (table, sent, service) = (case.signal.table(), case.signal.sent(), case.name);
+    server.sql().integer(&format!("SELECT count(*) FROM {table} WHERE service_name = '{service}' AND {sent}")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,6 +173,9 @@ async fn labels_that_break_rules_are_named() -> Result<()> {
         (of(&[("__name__", ""), ("a", "1")]), 400, "no __name__"),
         (of(&[]), 400, "no __name__"),
         (unnamed, 400, "without a name"),
+        (of(&[("__name__", "up"), ("job", "x"), ("bonghwa_source", "otlp")]), 400, "kept for the heartbeats"),
+        (of(&[("__name__", "up"), ("job", "x"), ("bonghwa_source", "")]), 204, ""),
+        (of(&[("__name__", "other"), ("bonghwa_source", "otlp")]), 204, ""),
         (of(&[("__name__", "m"), (&long, "1")]), 400, "bytes"),
         (series(&[("__name__", "none")], vec![]), 204, ""),
     ] {
@@ -184,7 +187,9 @@ async fn labels_that_break_rules_are_named() -> Result<()> {
     ensure!(found.len() == 1, "{found:?}");
     let found = instant(&server, "empty{gone=\"\"}").await?;
     ensure!(found[0]["metric"] == serde_json::json!({ "__name__": "empty", "kept": "1" }), "{found:?}");
-    ensure!(instant(&server, "m").await?.is_empty(), "a series that was rejected is there");
+    for rejected in ["m", "up{bonghwa_source!=\"\"}"] {
+        ensure!(instant(&server, rejected).await?.is_empty(), "{rejected}: a series that was rejected is there");
+    }
     server.stop().await
 }
 

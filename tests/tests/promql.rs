@@ -178,6 +178,7 @@ async fn check_lists(server: &Server) -> Result<()> {
         "queue_length",
         "rpc_duration_seconds",
         "target_info",
+        "up",
     ]);
     ensure!(names["data"] == expected, "{names}");
     let (_, series) = ask(server, "/api/v1/series", &selected).await?;

@@ -92,7 +92,7 @@ async fn the_same_queries_give_the_same_answers_through_all_ways() -> Result<()>
     std::fs::write(&config, "scrape_configs: []\n")?;
     let path = config.to_string_lossy().into_owned();
     let server = Server::start_with(Store::Local, &[("BONGHWA_SCRAPE__CONFIG", &path)]).await?;
-    let shop = Exporter::shop(&server.otlp_http()).await?;
+    let shop = Exporter::shop(&server.otlp_http(), "one").await?;
     // Read again where it changes.
     std::fs::write(&config, configuration("scraped", shop.address(), node.address()))?;
     let write = server.url("/api/v1/write");

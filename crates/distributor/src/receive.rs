@@ -11,7 +11,7 @@ use bonghwa_protocol::{BatchId, EncodedBatch, MetaClient, RpcError, RpcErrorKind
 use bonghwa_ring::ShardWidthOptions;
 use bonghwa_wire::compress::{Encoding, decompress};
 use bonghwa_wire::remote_write::{self, Received, Version, Written};
-use bonghwa_wire::{DecodeOptions, Decoded, Format, WireError};
+use bonghwa_wire::{DecodeOptions, Decoded, Format, WireError, heartbeat};
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
@@ -45,6 +45,9 @@ pub struct Options {
     pub decode: DecodeOptions,
     /// How one of several Prometheus servers that scrape the same is told and elected.
     pub replicas: ReplicaOptions,
+    /// Instances that push metrics by OTLP get heartbeats, `up`, where the newest point is not older than this. None:
+    /// there are none.
+    pub heartbeats: Option<Duration>,
 }
 
 impl Default for Options {
@@ -59,6 +62,7 @@ impl Default for Options {
             widths: ShardWidthOptions::default(),
             decode: DecodeOptions::default(),
             replicas: ReplicaOptions::default(),
+            heartbeats: Some(Duration::from_secs(3600)),
         }
     }
 }
@@ -219,7 +223,8 @@ impl Receiver {
         if Limits::counts_items(signal) {
             self.admit(&tenant, signal, decoded.batch.rows() + metadata.len())?;
         }
-        let outcome = self.accept(&tenant, name, decoded).await?;
+        let heartbeats = self.options.heartbeats.filter(|_| matches!(request.message, Message::Otlp(_)));
+        let outcome = self.accept(&tenant, name, decoded, heartbeats).await?;
         if !metadata.is_empty() {
             // A request of its own: whether metadata is new must not change what the samples are called. The
             // same bytes say it anew an hour later.
@@ -241,7 +246,14 @@ impl Receiver {
         self.limits.admit(tenant, given, signal, cost as f64, seam::now()).map_err(ReceiveError::Limited)
     }
 
-    async fn accept(&self, tenant: &TenantId, name: u128, decoded: Decoded) -> Result<Outcome, ReceiveError> {
+    /// Counts and appends what was decoded, and heartbeats of who sent points that are not older than this.
+    async fn accept(
+        &self,
+        tenant: &TenantId,
+        name: u128,
+        mut decoded: Decoded,
+        heartbeats: Option<Duration>,
+    ) -> Result<Outcome, ReceiveError> {
         let signal = decoded.batch.signal();
         for rejection in &decoded.reasons {
             let reason = rejection.reason.as_str();
@@ -252,6 +264,11 @@ impl Receiver {
         let outcome = Outcome { rejected: decoded.rejected, message: decoded.message(), ..Default::default() };
         let rows = decoded.batch.rows() as u64;
         if rows > 0 {
+            if let Some(max_age) = heartbeats {
+                // Nobody sent them: they count for no limit, and change no part's name.
+                let max_age = i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX);
+                heartbeat::add(&mut decoded.batch, seam::unix_nanos(), max_age);
+            }
             self.append(tenant, name, decoded.batch).await?;
             metrics::RECEIVED_ITEMS.with_label_values(&[&self.labels.of(tenant), signal.as_str()]).inc_by(rows);
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bonghwa_cluster::Catalog;
 use bonghwa_cluster::seam::Instant;
-use bonghwa_model::batch::{Batch, Resource};
+use bonghwa_model::batch::{Batch, Group, Resource};
+use bonghwa_model::heartbeat::SCOPE;
 use bonghwa_model::{Signal, TenantId, json};
 use bonghwa_ring::{ShardSet, ShardWidth, ShardWidthOptions, TenantRing, key};
 use parking_lot::Mutex;
@@ -21,7 +22,7 @@ pub(crate) struct Router {
 pub(crate) struct Part {
     pub partition: String,
     pub batch: Batch,
-    /// A hash of which rows of the batch these are.
+    /// A hash of which rows of the batch these are, heartbeats aside.
     pub rows: u64,
 }
 
@@ -61,10 +62,14 @@ impl Router {
                 rows.entry(&**shards.pick(item_hash(&batch, group.resource, row))?).or_default().push(row as u32);
             }
         }
+        let sent = sent(&batch) as u32;
         let part = |(partition, rows): (&str, Vec<u32>)| Part {
             partition: partition.to_owned(),
             batch: batch.take(&rows),
-            rows: rows.iter().fold(ALL_ROWS + 1, |hash, row| xxh3_64_with_seed(&row.to_le_bytes(), hash)),
+            rows: rows
+                .iter()
+                .filter(|row| **row < sent)
+                .fold(ALL_ROWS + 1, |hash, row| xxh3_64_with_seed(&row.to_le_bytes(), hash)),
         };
         let mut parts: Vec<Part> = rows.into_iter().map(part).collect();
         parts.sort_by(|a, b| a.partition.cmp(&b.partition));
@@ -90,6 +95,14 @@ impl Router {
     }
 }
 
+/// How many rows were sent: heartbeats come last, and a request that comes again may have others.
+fn sent(batch: &Batch) -> usize {
+    let common = batch.common();
+    let is_heartbeats = |group: &Group| common.scopes.get(group.scope as usize).is_some_and(|s| s.name == SCOPE);
+    let mut heartbeats = common.group_ranges().filter(|(group, _)| is_heartbeats(group));
+    heartbeats.next().map_or(batch.rows(), |(_, rows)| rows.start)
+}
+
 /// What decides the partition of a row inside its service's shard set: a trace goes by its
 /// id, a series by its identity, a log record by its stream.
 fn item_hash(batch: &Batch, resource: u32, row: usize) -> u64 {
@@ -111,16 +124,22 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use bonghwa_cluster::seam;
+    use bonghwa_model::Value;
     use bonghwa_model::batch::Scope;
+    use bonghwa_model::metrics::{Metric, MetricBatch, MetricRow};
     use bonghwa_model::spans::{SpanBatch, SpanRow};
     use bonghwa_protocol::v1;
 
     use super::*;
 
     fn catalog(partitions: usize) -> Catalog {
+        catalog_of(Signal::Traces, partitions)
+    }
+
+    fn catalog_of(signal: Signal, partitions: usize) -> Catalog {
         let partitions = (1..=partitions).map(|n| v1::Partition {
-            name: format!("traces-{n:04}"),
-            signal: v1::Signal::Traces as i32,
+            name: format!("{signal}-{n:04}"),
+            signal: v1::Signal::from(signal) as i32,
             state: v1::PartitionState::Active as i32,
             replicas: vec![1],
             watermark: 0,
@@ -201,6 +220,33 @@ mod tests {
                 assert_eq!(traces(&parts).into_keys().collect::<BTreeSet<_>>(), own, "{widths:?}");
             }
         }
+    }
+
+    /// A request that comes again may have other heartbeats: what was sent is to be known again.
+    #[test]
+    fn heartbeats_change_no_names() {
+        let hot = ShardWidthOptions { target_rate: 1e-6, ..Default::default() };
+        let names = |max_age: i64| -> BTreeMap<String, u64> {
+            let mut batch = MetricBatch::default();
+            let attributes = vec![("service.name".to_owned(), Value::Str("shop".into()))];
+            batch.common.resources.push(Resource { attributes, ..Default::default() });
+            batch.common.scopes.push(Scope::default());
+            batch.metrics.push(Metric::default());
+            for series in 0..64 {
+                batch.push_row(MetricRow { series: [series, 0], ..Default::default() });
+            }
+            batch.common.close_group(0, 0, 64);
+            let mut batch = Batch::Metrics(batch);
+            bonghwa_wire::heartbeat::add(&mut batch, 1_000_000, max_age);
+            assert_eq!(batch.rows(), if max_age > 0 { 65 } else { 64 });
+            let router = Router::new(hot, seam::now());
+            let (catalog, tenant) = (catalog_of(Signal::Metrics, 4), TenantId::default_tenant());
+            let parts = router.split(&catalog, &tenant, 0, batch, seam::now()).unwrap();
+            parts.into_iter().map(|part| (part.partition, part.rows)).collect()
+        };
+        let sent = names(0);
+        assert!(sent.len() > 1, "{sent:?}");
+        assert_eq!(names(i64::MAX), sent);
     }
 
     #[test]

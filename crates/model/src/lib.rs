@@ -4,6 +4,7 @@
 pub mod attributes;
 pub mod batch;
 pub mod codec;
+pub mod heartbeat;
 pub mod json;
 mod labels;
 pub mod logs;

@@ -50,5 +50,5 @@ pub use engine::{Engine, EngineOptions, SeriesLimits, SqlAnswer, TraceAnswer};
 pub use error::QueryError;
 pub use promql::{Cardinality, MetadataByName, MetricsAnswer, SeriesQuery};
 pub use samples::SeriesSamples;
-pub use series::{Counts, Exemplar, Exemplars, Metadata, MetricsOptions};
+pub use series::{Counts, Exemplar, Exemplars, Metadata, MetricsOptions, PushUp};
 pub use statement::MAX_QUERY_BYTES;

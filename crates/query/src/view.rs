@@ -35,6 +35,8 @@ pub(crate) struct View {
     pub(crate) deletes: Vec<Arc<v1::Delete>>,
     /// Partitions whose tails are not in view, because no leader of theirs could be reached.
     pub(crate) missing: Vec<String>,
+    /// Unix nanoseconds: partitions and blocks that were born since may not be in view.
+    pub(crate) as_of: i64,
 }
 
 /// The rows of one partition that the catalog copy's blocks do not hold.
@@ -62,7 +64,14 @@ impl fmt::Debug for Tail {
 impl View {
     /// Sees nothing.
     pub(crate) fn empty(signal: Signal) -> Self {
-        View { signal, blocks: Vec::new(), tails: Vec::new(), deletes: Vec::new(), missing: Vec::new() }
+        View {
+            signal,
+            blocks: Vec::new(),
+            tails: Vec::new(),
+            deletes: Vec::new(),
+            missing: Vec::new(),
+            as_of: i64::MAX,
+        }
     }
 
     /// One consistent view of these signals, all from the same catalog copy, for a query
@@ -77,10 +86,12 @@ impl View {
         let start = seam::now();
         let patience = PATIENCE.min(time / 2);
         loop {
+            let age = i64::try_from(cluster.age().as_nanos()).unwrap_or(i64::MAX);
+            let as_of = seam::unix_nanos().saturating_sub(age);
             let catalog = cluster.current();
             let version = catalog.version();
             let left = patience.saturating_sub(start.elapsed()).max(ONE_ANSWER.min(patience));
-            let of_signals = signals.iter().map(|signal| of_signal(&catalog, directory, tenant, *signal, left));
+            let of_signals = signals.iter().map(|signal| of_signal(&catalog, directory, tenant, *signal, as_of, left));
             match try_join_all(of_signals).await {
                 Ok(views) => return Ok(views.into_iter().map(|view| (view.signal, Arc::new(view))).collect()),
                 Err(error) if is_stale(&error) && start.elapsed() < CATCH_UP => {
@@ -124,6 +135,7 @@ async fn of_signal(
     directory: &dyn Directory,
     tenant: &TenantId,
     signal: Signal,
+    as_of: i64,
     patience: Duration,
 ) -> Result<View, RpcError> {
     let partitions = catalog.partitions(signal).map(|partition| describe(directory, tenant, partition, patience));
@@ -133,7 +145,7 @@ async fn of_signal(
         .filter(|delete| delete.tenant == tenant.as_str() && delete.model_signal() == Ok(signal))
         .cloned()
         .collect();
-    let mut view = View { signal, blocks, tails: Vec::new(), deletes, missing: Vec::new() };
+    let mut view = View { signal, blocks, tails: Vec::new(), deletes, missing: Vec::new(), as_of };
     for described in try_join_all(partitions).await? {
         match described {
             Described::Empty => {}

@@ -31,7 +31,8 @@ pub async fn ids(world: &World, querier: &str, signal: Signal) -> Result<BTreeMa
 }
 
 async fn ask(front: Front, signal: Signal) -> Result<BTreeMap<u64, u64>, String> {
-    let query = format!("SELECT {} AS id, count(*) AS n FROM {} GROUP BY 1", signal.id_column(), signal.table());
+    let (id, table, sent) = (signal.id_column(), signal.table(), signal.sent());
+    let query = format!("SELECT {id} AS id, count(*) AS n FROM {table} WHERE {sent} GROUP BY 1");
     let engine: Arc<_> = front.engine;
     let mut answer = engine.sql(&TenantId::default_tenant(), &query).await.map_err(|e| e.to_string())?;
     if !answer.missing.is_empty() {

@@ -36,11 +36,12 @@ impl Exporter {
     }
 
     /// Starts a service with the OpenTelemetry SDK (`tests/python/shop.py`) that pushes the same metrics by OTLP over
-    /// HTTP to this URL.
-    pub async fn shop(otlp: &str) -> Result<Self> {
+    /// HTTP to this URL, once a second, as the service `pushed` and this instance of it.
+    pub async fn shop(otlp: &str, instance: &str) -> Result<Self> {
         let script = tools::tests_dir().join("python/shop.py");
         Self::run(tools::python()?, |port| {
-            let own = ["--otlp".to_owned(), otlp.to_owned(), "--listen".to_owned(), port.to_string()];
+            let port = port.to_string();
+            let own = ["--otlp", otlp, "--listen", &port, "--instance", instance];
             std::iter::once(script.into()).chain(own.into_iter().map(Into::into)).collect()
         })
         .await

@@ -52,6 +52,14 @@ impl Signal {
         }
     }
 
+    /// SQL for whether a row of the table was sent: a receiver adds heartbeats to metrics.
+    pub fn sent(self) -> &'static str {
+        match self {
+            Signal::Logs | Signal::Traces => "true",
+            Signal::Metrics => "name <> 'up'",
+        }
+    }
+
     /// SQL for a record's id as an integer.
     pub fn id_column(self) -> &'static str {
         match self {

@@ -60,9 +60,10 @@ impl Oracle {
     pub async fn check(&self, sql: &Sql) -> Result<()> {
         for signal in Signal::ALL {
             let query = format!(
-                "SELECT {} AS id, count(*) AS n FROM {} GROUP BY 1 ORDER BY 1",
+                "SELECT {} AS id, count(*) AS n FROM {} WHERE {} GROUP BY 1 ORDER BY 1",
                 signal.id_column(),
-                signal.table()
+                signal.table(),
+                signal.sent()
             );
             let found = parse_counts(&sql.csv(&query).await?)?;
             self.compare(signal, &found)?;

@@ -62,7 +62,7 @@ pub enum Reason {
     MissingValue,
     /// A histogram, exponential histogram or summary that contradicts itself.
     InvalidDistribution,
-    /// A label without a name, or a reference to no label.
+    /// A label without a name, a reference to no label, or a label that is kept for heartbeats.
     InvalidLabel,
     /// Two labels of one name.
     DuplicateLabel,

@@ -29,6 +29,7 @@ mod series;
 mod traces;
 
 pub mod compress;
+pub mod heartbeat;
 pub mod remote_write;
 pub mod response;
 

@@ -15,6 +15,7 @@ use crate::distributions;
 use crate::envelope::{Sink, Walk, any_time, check_text, no_time};
 use crate::exemplars;
 use crate::fault::{Fault, Result};
+use crate::heartbeat;
 use crate::schema::{self, metric, number_point, sum};
 use crate::series::{self, KeyHashes};
 
@@ -32,6 +33,8 @@ pub(crate) struct MetricSink<'a> {
     sender: u128,
     /// The current metric's number and hash.
     metric: (u32, u128),
+    /// Whether it has the name of heartbeats, whose label it must not have.
+    like_heartbeats: bool,
 }
 
 /// A metric without its points.
@@ -88,6 +91,7 @@ impl<'a> Sink<'a> for MetricSink<'a> {
         }
         walk.check_records(self, points)?;
         self.batch.reserve(points);
+        self.like_heartbeats = heartbeat::may_be_called_so(header.name);
         self.metric = self.find(header, metric_type, walk)?;
         let mut c = Cursor::new(data, &schema::gauge::MESSAGE);
         let mut at = 0;
@@ -253,6 +257,12 @@ impl<'a> MetricSink<'a> {
         row.metric = self.metric.0;
         if head.flags & NO_RECORDED_VALUE != 0 {
             row = MetricRow { point_kind: PointKind::None, value: 0, count: 0, sum: 0.0, buckets: Ref::EMPTY, ..row };
+        }
+        if self.like_heartbeats {
+            let attributes = &self.batch.attributes;
+            let start = attributes.ends.last().copied().unwrap_or(0) as usize;
+            let names = self.batch.common.keys.names();
+            heartbeat::check(attributes.keys[start..].iter().map(|key| names[*key as usize].as_str()))?;
         }
         if !head.exemplars.is_empty() {
             row.exemplars =

@@ -236,6 +236,21 @@ fn points() {
 }
 
 #[test]
+fn the_label_of_heartbeats_is_kept() {
+    let of = |key: &str| NumberDataPoint { attributes: vec![text("a", "1"), text(key, "otlp")], ..point(1.0) };
+    for key in ["bonghwa_source", "bonghwa.source"] {
+        for name in ["up", "up."] {
+            let bytes = metrics(vec![gauge(name, vec![point(1.0), of(key), point(2.0)])]);
+            let sentence =
+                "gauge.data_points[1].attributes have \"bonghwa_source\", which on the metric \"up\" is kept";
+            loses_the_second(Signal::Metrics, &bytes, Reason::InvalidLabel, sentence);
+        }
+        let bytes = metrics(vec![gauge("upper", vec![of(key)]), gauge("up", vec![of("source")])]);
+        assert_eq!(decode(Signal::Metrics, &bytes, &options()).unwrap().batch.rows(), 2);
+    }
+}
+
+#[test]
 fn histograms_that_contradict_themselves() {
     let histogram = |bucket_counts: &[u64], explicit_bounds: &[f64]| HistogramDataPoint {
         time_unix_nano: NOW,

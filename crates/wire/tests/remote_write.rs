@@ -235,6 +235,11 @@ fn bad_labels_and_times() {
         (at(&[("__name__", "x"), ("", "1")]), Reason::InvalidLabel, " has a label without a name"),
         (at(&[("__name__", "x"), (&long, "1")]), Reason::KeyTooLong, "has a key of 1025 bytes"),
         (at(&[("__name__", "x"), ("a", &longer)]), Reason::ValueTooLong, "[\"a\"] has 65537 bytes"),
+        (
+            at(&[("__name__", "up"), ("bonghwa_source", "otlp")]),
+            Reason::InvalidLabel,
+            "up{bonghwa_source=\"otlp\"}.labels have \"bonghwa_source\", which on the metric \"up\" is kept",
+        ),
         (at(&many), Reason::TooManyAttributes, " has more than 1024 entries"),
         (time(0), Reason::InvalidTimestamp, "x{a=\"1\"}.samples[0].timestamp is 0 or missing"),
         (time(-1), Reason::InvalidTimestamp, "samples[0].timestamp is -1, before 1970"),

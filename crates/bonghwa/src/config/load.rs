@@ -149,6 +149,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         let message = format!("{:?} is no strategy: it is one of {names}", config.metrics.translation_strategy);
         return error("metrics.translation_strategy", message);
     }
+    if let Err((key, message)) = config.metrics.push_up.check() {
+        return error(key, message);
+    }
     for (key, limit) in [("query.max_series", config.query.max_series), ("query.max_samples", config.query.max_samples)]
     {
         if limit == 0 {
@@ -345,6 +348,8 @@ mod tests {
             ("auth: {callers: []}", "FILE: unknown key `auth.callers`"),
             ("telemetry: {otlp_token: 'a b'}", "`telemetry.otlp_token`: it has a character"),
             ("limits: {overrides: {shop: {log_rate: 5}}}", "limits.overrides.shop"),
+            ("metrics: {push_up: {min_silence: 10ms}}", "`metrics.push_up.min_silence`: 10ms is not from"),
+            ("metrics: {push_up: {forget_after: 1m}}", "`metrics.push_up.forget_after`: it must be longer"),
         ] {
             let error = from_yaml(text).unwrap_err();
             assert!(error.starts_with(expected) || error.contains(expected), "{text}: {error}");

@@ -1,11 +1,15 @@
 //! How PromQL sees OpenTelemetry's metrics.
 
+use std::time::Duration;
+
 use bonghwa_model::prometheus_names::Strategy;
-use bonghwa_query::MetricsOptions;
+use bonghwa_query::{MetricsOptions, PushUp as Options};
 use serde::{Deserialize, Serialize};
 
+use crate::units::Time;
+
 /// How OpenTelemetry's metrics are shown to PromQL, as Prometheus' section `otlp` says it. What is
-/// stored does not depend on it: a change holds for all that was received before.
+/// stored does not depend on it, but for `push_up.enabled`: a change holds for all that was received before.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Metrics {
@@ -16,6 +20,48 @@ pub struct Metrics {
     pub promote_resource_attributes: Vec<String>,
     /// Whether scope name and version become the labels `otel_scope_name` and `otel_scope_version`.
     pub promote_scope_metadata: bool,
+    /// `up{bonghwa_source="otlp"}`: whether instances that push still do.
+    pub push_up: PushUp,
+}
+
+/// `up{bonghwa_source="otlp"}` of each instance that pushes metrics by OTLP and names its service: 1 when it sent some,
+/// 0 once it was silent for three times as long as usual. Three minutes are taken for that where it sent once, and five
+/// at most, unless one and a half times as long as usual is more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PushUp {
+    /// Whether there is such a series: distributors store what arrives, queriers tell what does not.
+    pub enabled: bool,
+    /// A shorter silence never means that an instance is down; `1s` to `5m`.
+    pub min_silence: Time,
+    /// After this silence an instance is gone, and its series ends: one that was replaced is down until then. Points
+    /// that are older when they come are no sign of life.
+    pub forget_after: Time,
+}
+
+impl Default for PushUp {
+    fn default() -> Self {
+        let Options { enabled, min_silence, forget_after } = Options::default();
+        PushUp { enabled, min_silence: Time(min_silence), forget_after: Time(forget_after) }
+    }
+}
+
+impl PushUp {
+    /// The shortest and the longest `min_silence`.
+    const MIN_SILENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
+
+    /// The key of a value that makes no sense, and why.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        let [least, most] = Self::MIN_SILENCE;
+        if !(least..=most).contains(&self.min_silence.0) {
+            return Err(("metrics.push_up.min_silence", format!("{} is not from 1s to 5m", self.min_silence)));
+        }
+        if self.forget_after.0 <= self.min_silence.0 {
+            let message = "it must be longer than metrics.push_up.min_silence: nobody would be down before";
+            return Err(("metrics.push_up.forget_after", message.into()));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Metrics {
@@ -24,6 +70,7 @@ impl Default for Metrics {
             translation_strategy: "UnderscoreEscapingWithSuffixes".into(),
             promote_resource_attributes: Vec::new(),
             promote_scope_metadata: false,
+            push_up: PushUp::default(),
         }
     }
 }
@@ -40,6 +87,11 @@ impl Metrics {
             strategy: self.strategy().unwrap_or_default(),
             promote_resource_attributes: self.promote_resource_attributes.clone(),
             promote_scope: self.promote_scope_metadata,
+            push_up: Options {
+                enabled: self.push_up.enabled,
+                min_silence: self.push_up.min_silence.0,
+                forget_after: self.push_up.forget_after.0,
+            },
         }
     }
 }

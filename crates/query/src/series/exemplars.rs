@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::columns::{self, Columns, Texts};
 use super::distribution;
-use super::gather::to_millis;
+use super::found::to_millis;
 use super::identity::IdentityReader;
 use super::labels::{MetricsOptions, verbatim};
 use super::read::{Bounds, Wanted};

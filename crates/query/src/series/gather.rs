@@ -9,14 +9,16 @@ use arrow_array::RecordBatch;
 use bonghwa_block::NumberRow;
 use bonghwa_model::TenantId;
 use bonghwa_model::metrics::MetricType;
-use bonghwa_promql::{Histogram, Labels, Matcher, STALE_BITS};
+use bonghwa_promql::{Histogram, Labels, Matcher};
 use foldhash::fast::FixedState;
 
 use super::cache::{Known, OfTenant, SeriesCache};
 use super::columns::{Columns, Samples, Texts};
 use super::conditions::Conditions;
 use super::distribution;
+use super::found::{Found, STALE, to_millis};
 use super::granule::Granule;
+use super::heartbeat::Heartbeats;
 use super::identity::{Identity, IdentityReader};
 use super::labels::{MetricsOptions, TARGET_INFO, Target};
 use super::sink::TenantSink;
@@ -24,102 +26,16 @@ use crate::QueryError;
 
 /// `target_info` has a sample in each slot of this length in which its resource sent something, in milliseconds.
 const INFO_EVERY: i64 = 30_000;
-const STALE: f64 = f64::from_bits(STALE_BITS);
-
-/// What was found of a series.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    /// Unix milliseconds of the floats.
-    pub times: Vec<i64>,
-    /// Floats.
-    pub values: Vec<f64>,
-    /// Native histograms by Unix milliseconds.
-    pub histograms: Vec<(i64, Arc<Histogram>)>,
-    /// Values are changes since the sample before.
-    pub delta: bool,
-}
-
-impl Found {
-    /// Samples of both kinds.
-    pub fn len(&self) -> usize {
-        self.times.len() + self.histograms.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many samples it counts for: a histogram is worth more than one.
-    pub fn weight(&self) -> u64 {
-        self.times.len() as u64 + self.histograms.iter().map(|(_, histogram)| histogram.weight()).sum::<u64>()
-    }
-
-    fn push(&mut self, time: i64, value: f64) {
-        self.times.push(time);
-        self.values.push(value);
-    }
-
-    /// Adds those samples of a row that are in range, inclusive; they are sorted by time.
-    fn extend<T: Copy>(&mut self, nanos: &[i64], values: &[T], as_float: impl Fn(T) -> f64, range: (i64, i64)) {
-        let end = nanos.partition_point(|nanos| to_millis(*nanos) <= range.1).min(values.len());
-        let start = nanos.partition_point(|nanos| to_millis(*nanos) < range.0).min(end);
-        self.times.extend(nanos[start..end].iter().map(|nanos| to_millis(*nanos)));
-        self.values.extend(values[start..end].iter().map(|value| as_float(*value)));
-    }
-
-    /// Puts the samples in the order of time. Of two at one time the one that was read last stays.
-    /// Changes are added up, from nothing before the first sample that was read.
-    pub fn finish(&mut self) {
-        if !self.times.is_sorted_by(|a, b| a < b) {
-            let mut samples: Vec<(i64, f64)> =
-                std::mem::take(&mut self.times).into_iter().zip(self.values.drain(..)).collect();
-            samples.sort_by_key(|sample| sample.0);
-            for (time, value) in samples {
-                if self.times.last() == Some(&time) {
-                    self.times.pop();
-                    self.values.pop();
-                }
-                self.push(time, value);
-            }
-        }
-        if !self.histograms.is_sorted_by(|a, b| a.0 < b.0) {
-            self.histograms.sort_by_key(|sample| sample.0);
-            self.histograms.reverse();
-            self.histograms.dedup_by_key(|sample| sample.0);
-            self.histograms.reverse();
-        }
-        if self.delta {
-            let mut sum = 0.0;
-            for value in self.values.iter_mut().filter(|value| value.to_bits() != STALE_BITS) {
-                sum += *value;
-                *value = sum;
-            }
-            self.add_up_histograms();
-        }
-    }
-
-    /// The same of histograms. Where one cannot be added to those before it, the sum begins anew.
-    fn add_up_histograms(&mut self) {
-        let mut sum: Option<Histogram> = None;
-        for (_, histogram) in &mut self.histograms {
-            if histogram.sum.to_bits() == STALE_BITS {
-                continue;
-            }
-            let added = sum.as_mut().is_some_and(|sum| sum.add(histogram).is_ok());
-            match &sum {
-                Some(sum) if added => *histogram = Arc::new(sum.clone()),
-                _ => sum = Some((**histogram).clone()),
-            }
-        }
-    }
-}
 
 /// Collects the series that matchers select.
 pub(super) struct Gather<'a> {
     conditions: Conditions<'a>,
     /// Unix milliseconds, both inclusive.
     range: (i64, i64),
+    /// Whether heartbeats may be selected, and of which time they are read.
+    heartbeats: Option<(i64, i64)>,
+    /// Whether rows that come now lie before the range, so that they are read for heartbeats alone.
+    early: bool,
     cache: OfTenant<'a>,
     identities: IdentityReader<'a>,
     series: Vec<(Labels, Found)>,
@@ -162,6 +78,8 @@ impl<'a> Gather<'a> {
             info: conditions.is_named(TARGET_INFO),
             conditions,
             range,
+            heartbeats: Heartbeats::of(matchers, range, &options.push_up).map(|heartbeats| heartbeats.range()),
+            early: false,
             cache: cache.of(tenant),
             identities: IdentityReader::new(options),
             series: Vec::new(),
@@ -208,6 +126,7 @@ impl<'a> Gather<'a> {
                 own.histograms.extend(found.histograms);
             }
             own.delta |= found.delta;
+            own.heartbeats |= found.heartbeats;
         }
     }
 
@@ -257,8 +176,16 @@ impl<'a> Gather<'a> {
         }
     }
 
+    /// Begins a unit whose rows are not later than this, Unix nanoseconds.
+    pub fn begin(&mut self, latest: i64) {
+        self.early = self.heartbeats.is_some() && to_millis(latest) < self.range.0;
+    }
+
     /// Whether something of a series may be selected.
     pub fn wants(&mut self, identity: &Identity) -> bool {
+        if self.early && !Heartbeats::is_one(&identity.labels) {
+            return false;
+        }
         let tells = |target: &Arc<Target>| self.conditions.select(&target.labels);
         let info = self.info && identity.target.as_ref().is_some_and(tells);
         info || self.may_select(identity)
@@ -332,17 +259,24 @@ impl<'a> Gather<'a> {
     fn number(&mut self, identity: &Identity, samples: Option<&Samples<'_>>, row: usize) {
         let place = self.place_of_number(identity);
         if let Some((place, samples)) = place.zip(samples) {
-            self.samples += numbers(samples, row, self.range, &mut self.series[place].1);
+            let range = self.range_of(place);
+            self.samples += numbers(samples, row, range, &mut self.series[place].1);
         }
     }
 
     /// Takes in a row of a block, of a series of numbers; how many samples are wanted.
     pub fn numbers(&mut self, identity: &Identity, row: &NumberRow<'_>) -> u64 {
         let Some(place) = self.place_of_number(identity) else { return 0 };
+        let range = self.range_of(place);
         let Found { times, values, .. } = &mut self.series[place].1;
-        let samples = row.append(self.range, STALE, times, values) as u64;
+        let samples = row.append(range, STALE, times, values) as u64;
         self.samples += samples;
         samples
+    }
+
+    /// What time is wanted of a series: heartbeats tell of later ones, too.
+    fn range_of(&self, place: usize) -> (i64, i64) {
+        self.heartbeats.filter(|_| self.series[place].1.heartbeats).unwrap_or(self.range)
     }
 
     /// The place of a series of numbers, if it is selected and has one.
@@ -356,7 +290,9 @@ impl<'a> Gather<'a> {
                     return None;
                 }
                 self.known.insert(identity.id, Verdict::At(place));
-                self.series[place].1.delta |= identity.delta && identity.kind == MetricType::Sum;
+                let found = &mut self.series[place].1;
+                found.delta |= identity.delta && identity.kind == MetricType::Sum;
+                found.heartbeats |= self.heartbeats.is_some() && Heartbeats::is_one(&identity.labels);
                 Some(place)
             }
         }
@@ -556,32 +492,4 @@ fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Fou
         }
     }
     (found.times.len() - before) as u64
-}
-
-pub(super) fn to_millis(nanos: i64) -> i64 {
-    // Division of what is not negative is the faster one.
-    if nanos >= 0 { (nanos as u64 / 1_000_000) as i64 } else { nanos.div_euclid(1_000_000) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_of_histograms_are_added_up() {
-        let histogram = |schema: i32, count: f64| {
-            Arc::new(Histogram { schema, count, sum: 2.0 * count, positive: vec![(1, count)], ..Histogram::default() })
-        };
-        let stale = Arc::new(Histogram { sum: STALE, ..Histogram::default() });
-        let custom = bonghwa_promql::CUSTOM_BUCKETS;
-        let histograms = [histogram(0, 1.0), histogram(0, 2.0), stale, histogram(0, 4.0), histogram(custom, 8.0)];
-        // They come in any order, as blocks are read.
-        let histograms = histograms.into_iter().enumerate().map(|(time, one)| (time as i64, one)).rev().collect();
-        let mut found = Found { histograms, delta: true, ..Found::default() };
-        found.finish();
-        let counts: Vec<(i64, f64)> = found.histograms.iter().map(|(time, one)| (*time, one.count)).collect();
-        assert_eq!(counts, [(0, 1.0), (1, 3.0), (2, 0.0), (3, 7.0), (4, 8.0)]);
-        assert_eq!(found.histograms[3].1.positive, [(1, 7.0)]);
-        assert!(found.histograms[2].1.sum.is_nan());
-    }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bonghwa_model::metrics::{Metric, MetricType};
-use bonghwa_model::prometheus;
 use bonghwa_model::prometheus_names::metric_name;
+use bonghwa_model::{heartbeat, prometheus};
 use bonghwa_promql::number;
 use bonghwa_promql::{Labels, METRIC_NAME};
 
@@ -104,12 +104,17 @@ impl<'a> IdentityReader<'a> {
 
     /// The labels of a row without its name, and what its resource is in `target_info`.
     fn pairs(&mut self, columns: &Columns<'_>, row: usize) -> (Pairs, Option<Arc<Target>>) {
+        let scope = columns.scope_name.value(row);
+        // Nothing that the resource says of itself: neither a scope of its own nor a sign of its metrics' times.
+        let is_heartbeat = scope == heartbeat::SCOPE;
         let mut pairs = self.labeller.attributes(columns.attributes.value(row));
-        pairs.extend(self.labeller.scope(columns.scope_name.value(row), columns.scope_version.value(row)));
+        if !is_heartbeat {
+            pairs.extend(self.labeller.scope(scope, columns.scope_version.value(row)));
+        }
         // What identifies the target wins over an attribute of the same name.
         let resource = self.labeller.resource(columns.resource.value(row), columns.service_name.value(row));
         pairs.extend(resource.labels.iter().cloned());
-        (pairs, resource.target.clone())
+        (pairs, resource.target.clone().filter(|_| !is_heartbeat))
     }
 
     /// The name of a row's metric in Prometheus, without suffix.

@@ -7,6 +7,7 @@ use bonghwa_model::prometheus_names::{self as names, Strategy};
 use bonghwa_model::{Value, json};
 use bonghwa_promql::Labels;
 
+use super::heartbeat::PushUp;
 use super::identity;
 
 /// How OpenTelemetry's metrics are shown.
@@ -18,6 +19,8 @@ pub struct MetricsOptions {
     pub promote_resource_attributes: Vec<String>,
     /// Whether scope name and version become the labels `otel_scope_name` and `otel_scope_version`.
     pub promote_scope: bool,
+    /// When instances that push are shown to be down.
+    pub push_up: PushUp,
 }
 
 /// The service of resources that name none.

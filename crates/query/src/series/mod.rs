@@ -4,7 +4,7 @@
 //! A row is told apart by its [`identity`], which a [`cache`] keeps, by its id and by [`granule`]. [`read()`] reads
 //! units one after another: of a [`block`] or a [`tail`] only the samples of those series that [`conditions`] select,
 //! where rows may be deleted whole batches; [`gather`] makes series of both, or hands them to a [`sink`] that keeps
-//! names or counts alone.
+//! names or counts alone. What silence means of instances that push is told by [`heartbeat`].
 
 mod block;
 mod cache;
@@ -12,8 +12,10 @@ mod columns;
 mod conditions;
 mod distribution;
 mod exemplars;
+mod found;
 mod gather;
 mod granule;
+mod heartbeat;
 mod identities;
 mod identity;
 mod labels;
@@ -26,7 +28,8 @@ mod tail;
 pub(crate) use cache::SeriesCache;
 pub(crate) use exemplars::exemplars;
 pub use exemplars::{Exemplar, Exemplars};
-pub(crate) use gather::Found;
+pub(crate) use found::Found;
+pub use heartbeat::PushUp;
 pub(crate) use identities::identities;
 pub use labels::MetricsOptions;
 pub(crate) use labels::TARGET_INFO;

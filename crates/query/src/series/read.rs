@@ -12,7 +12,9 @@ use futures::future::try_join_all;
 use super::block::Block;
 use super::cache::SeriesCache;
 use super::columns;
-use super::gather::{Found, Gather};
+use super::found::Found;
+use super::gather::Gather;
+use super::heartbeat::Heartbeats;
 use super::labels::{MetricsOptions, TARGET_INFO, UNKNOWN_SERVICE};
 use super::sink::TenantSink;
 use super::tail::TailSeries;
@@ -49,10 +51,15 @@ pub(crate) struct Bounds {
 
 impl Wanted {
     pub(super) fn predicate(&self) -> Predicate {
+        self.predicate_of(self.range)
+    }
+
+    /// The same of another time.
+    fn predicate_of(&self, range: (i64, i64)) -> Predicate {
         let nanos = |millis: i64| millis.saturating_mul(1_000_000);
         Predicate {
-            min_time: nanos(self.range.0),
-            max_time: nanos(self.range.1).saturating_add(999_999),
+            min_time: nanos(range.0),
+            max_time: nanos(range.1).saturating_add(999_999),
             metric_names: self.metric_names(),
             services: self.services(),
             ..Default::default()
@@ -144,6 +151,7 @@ impl Reading {
             if self.within().has_enough() {
                 break;
             }
+            gather.begin(unit.time().1);
             if let (Unit::Block(block), Some(granules)) = (&**unit, granules)
                 && let Some(reader) = block.reader()
             {
@@ -172,15 +180,39 @@ impl Reading {
     }
 }
 
-/// The series of one tenant.
+/// The series of one tenant; heartbeats of instances that push are completed.
 pub(crate) async fn read(
     source: &Arc<Source>,
     view: &View,
     wanted: &Wanted,
     reading: &Reading,
 ) -> Result<Vec<(Labels, Found)>, QueryError> {
+    let heartbeats =
+        Heartbeats::of(&wanted.matchers, wanted.range, &reading.options.push_up).filter(|_| wanted.samples);
+    let mut found = gathered(source, view, wanted, heartbeats, reading).await?;
+    if let Some(heartbeats) = heartbeats {
+        let as_of = view.missing.is_empty().then_some(view.as_of / 1_000_000);
+        for (_, found) in found.iter_mut().filter(|(_, found)| found.heartbeats) {
+            let before = found.weight();
+            heartbeats.complete(found, as_of);
+            reading.held.let_go((0, before));
+            reading.within().check_held(reading.held.add((0, found.weight())))?;
+        }
+    }
+    Ok(found)
+}
+
+/// What was sent of the series of one tenant.
+async fn gathered(
+    source: &Arc<Source>,
+    view: &View,
+    wanted: &Wanted,
+    heartbeats: Option<Heartbeats>,
+    reading: &Reading,
+) -> Result<Vec<(Labels, Found)>, QueryError> {
     let columns = columns::of_series(wanted.samples);
-    let plan = Arc::new(plan(source, view, columns, wanted.predicate()).await?);
+    let time = heartbeats.map_or(wanted.range, |heartbeats| heartbeats.range());
+    let plan = Arc::new(plan(source, view, columns, wanted.predicate_of(time)).await?);
     let mut shares = by_time(&plan, reading.bounds.tasks);
     if reading.bounds.tasks == 1 {
         let parts = shares.pop().unwrap_or_default();
@@ -277,13 +309,19 @@ impl Within<'_> {
 
     /// Fails where too much was gathered by all reads of the query, or nobody waits for it.
     pub(super) fn check(&self, gather: &mut Gather<'_>) -> Result<(), QueryError> {
-        let SeriesLimits { series: most_series, samples: most_samples } = self.bounds.limits;
-        let (held_series, samples) = self.held.add(gather.grown());
-        let limit = |what, reached, limit, key| Err(QueryError::Limit { what, reached, limit, key });
+        let held = self.held.add(gather.grown());
+        let (reached, limit) = (gather.count(), self.bounds.limits.series);
         // Of one selector: several tasks hold the same series, each for a time of its own.
-        if gather.count() > most_series {
-            return limit("series", gather.count(), most_series, "query.max_series");
+        if reached > limit {
+            return Err(QueryError::Limit { what: "series", reached, limit, key: "query.max_series" });
         }
+        self.check_held(held)
+    }
+
+    /// The same of series and samples that are held.
+    fn check_held(&self, (held_series, samples): (u64, u64)) -> Result<(), QueryError> {
+        let most_samples = self.bounds.limits.samples;
+        let limit = |what, reached, limit, key| Err(QueryError::Limit { what, reached, limit, key });
         if samples > most_samples {
             return limit("samples", samples, most_samples, "query.max_samples");
         }

@@ -7,6 +7,7 @@ mod data;
 mod deletes;
 mod distributed;
 mod flush;
+mod heartbeats;
 mod limits;
 mod metrics;
 mod names;

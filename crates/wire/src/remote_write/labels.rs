@@ -2,6 +2,7 @@
 //! however many series have it.
 
 use bonghwa_model::batch::Common;
+use bonghwa_model::heartbeat::SOURCE_LABEL;
 use bonghwa_model::prometheus::{INSTANCE_LABEL, JOB_LABEL, NAME_LABEL};
 use bonghwa_model::refs::Ref;
 
@@ -27,6 +28,8 @@ pub(crate) enum Role {
     Cluster,
     /// Names the server among those; an attribute where the cluster is not named.
     Replica,
+    /// An attribute that heartbeats have, and no other series of their name.
+    Source,
     /// Its value is empty: as good as no label.
     Empty,
 }
@@ -97,6 +100,7 @@ impl<'a> Labels<'a> {
             NAME_LABEL => Role::Name,
             JOB_LABEL => Role::Job,
             INSTANCE_LABEL => Role::Instance,
+            SOURCE_LABEL => Role::Source,
             _ => match options.replicas.as_deref() {
                 Some(labels) if name == labels.cluster => Role::Cluster,
                 Some(labels) if name == labels.replica => Role::Replica,

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use bonghwa_model::Kind;
 use bonghwa_model::metrics::{Metric, MetricBatch, MetricRow, MetricType, PointKind};
 use bonghwa_model::prometheus::{NAME_LABEL, resource, scope};
 use bonghwa_model::refs::Arena;
+use bonghwa_model::{Kind, heartbeat};
 
 use super::exemplars::{Exemplar, Exemplars};
 use super::histograms::Histogram;
@@ -18,6 +18,7 @@ use crate::cursor::Cursor;
 use crate::decoded::{Reason, Tally};
 use crate::envelope::check_text;
 use crate::fault::{Fault, Result};
+use crate::heartbeat::reserved;
 use crate::resource::UNKNOWN_SERVICE;
 use crate::{DecodeOptions, Decoded, series};
 
@@ -198,6 +199,7 @@ impl<'a> Sink<'a> {
         current.metric = None;
         let (mut name, mut job, mut instance) = (NONE, NONE, NONE);
         let (mut cluster, mut replica) = (NONE, NONE);
+        let mut has_source = false;
         for number in labels {
             let label = self.labels.get(*number);
             match label.role {
@@ -210,6 +212,7 @@ impl<'a> Sink<'a> {
                 Role::Job => job = *number,
                 Role::Instance => instance = *number,
                 Role::Attribute => {}
+                Role::Source => has_source = true,
                 Role::Cluster => cluster = *number,
                 Role::Replica => {
                     replica = *number;
@@ -225,6 +228,9 @@ impl<'a> Sink<'a> {
             return Err(Fault::rejected(Reason::MissingName, "labels", text));
         }
         current.name = name;
+        if has_source && self.labels.get(name).value == heartbeat::METRIC {
+            return Err(reserved("labels"));
+        }
         if replica != NONE {
             self.sent_by(cluster, replica)?;
         }

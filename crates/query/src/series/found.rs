@@ -1,0 +1,129 @@
+//! What is found of one series: its samples, in the order in which they are read.
+
+use std::sync::Arc;
+
+use bonghwa_promql::{Histogram, STALE_BITS};
+
+/// The value that ends a series.
+pub(super) const STALE: f64 = f64::from_bits(STALE_BITS);
+
+/// What was found of a series.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Unix milliseconds of the floats.
+    pub times: Vec<i64>,
+    /// Floats.
+    pub values: Vec<f64>,
+    /// Native histograms by Unix milliseconds.
+    pub histograms: Vec<(i64, Arc<Histogram>)>,
+    /// Values are changes since the sample before.
+    pub delta: bool,
+    /// They are heartbeats, not yet completed.
+    pub heartbeats: bool,
+}
+
+impl Found {
+    /// Samples of both kinds.
+    pub fn len(&self) -> usize {
+        self.times.len() + self.histograms.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many samples it counts for: a histogram is worth more than one.
+    pub fn weight(&self) -> u64 {
+        self.times.len() as u64 + self.histograms.iter().map(|(_, histogram)| histogram.weight()).sum::<u64>()
+    }
+
+    /// Adds a float.
+    pub fn push(&mut self, time: i64, value: f64) {
+        self.times.push(time);
+        self.values.push(value);
+    }
+
+    /// Adds those samples of a row that are in range, inclusive; they are sorted by time.
+    pub fn extend<T: Copy>(&mut self, nanos: &[i64], values: &[T], as_float: impl Fn(T) -> f64, range: (i64, i64)) {
+        let end = nanos.partition_point(|nanos| to_millis(*nanos) <= range.1).min(values.len());
+        let start = nanos.partition_point(|nanos| to_millis(*nanos) < range.0).min(end);
+        self.times.extend(nanos[start..end].iter().map(|nanos| to_millis(*nanos)));
+        self.values.extend(values[start..end].iter().map(|value| as_float(*value)));
+    }
+
+    /// Puts the samples in the order of time. Of two at one time the one that was read last stays.
+    /// Changes are added up, from nothing before the first sample that was read.
+    pub fn finish(&mut self) {
+        if !self.times.is_sorted_by(|a, b| a < b) {
+            let mut samples: Vec<(i64, f64)> =
+                std::mem::take(&mut self.times).into_iter().zip(self.values.drain(..)).collect();
+            samples.sort_by_key(|sample| sample.0);
+            for (time, value) in samples {
+                if self.times.last() == Some(&time) {
+                    self.times.pop();
+                    self.values.pop();
+                }
+                self.push(time, value);
+            }
+        }
+        if !self.histograms.is_sorted_by(|a, b| a.0 < b.0) {
+            self.histograms.sort_by_key(|sample| sample.0);
+            self.histograms.reverse();
+            self.histograms.dedup_by_key(|sample| sample.0);
+            self.histograms.reverse();
+        }
+        if self.delta {
+            let mut sum = 0.0;
+            for value in self.values.iter_mut().filter(|value| value.to_bits() != STALE_BITS) {
+                sum += *value;
+                *value = sum;
+            }
+            self.add_up_histograms();
+        }
+    }
+
+    /// The same of histograms. Where one cannot be added to those before it, the sum begins anew.
+    fn add_up_histograms(&mut self) {
+        let mut sum: Option<Histogram> = None;
+        for (_, histogram) in &mut self.histograms {
+            if histogram.sum.to_bits() == STALE_BITS {
+                continue;
+            }
+            let added = sum.as_mut().is_some_and(|sum| sum.add(histogram).is_ok());
+            match &sum {
+                Some(sum) if added => *histogram = Arc::new(sum.clone()),
+                _ => sum = Some((**histogram).clone()),
+            }
+        }
+    }
+}
+
+/// Unix milliseconds of Unix nanoseconds.
+pub(super) fn to_millis(nanos: i64) -> i64 {
+    // Division of what is not negative is the faster one.
+    if nanos >= 0 { (nanos as u64 / 1_000_000) as i64 } else { nanos.div_euclid(1_000_000) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_histograms_are_added_up() {
+        let histogram = |schema: i32, count: f64| {
+            Arc::new(Histogram { schema, count, sum: 2.0 * count, positive: vec![(1, count)], ..Histogram::default() })
+        };
+        let stale = Arc::new(Histogram { sum: STALE, ..Histogram::default() });
+        let custom = bonghwa_promql::CUSTOM_BUCKETS;
+        let histograms = [histogram(0, 1.0), histogram(0, 2.0), stale, histogram(0, 4.0), histogram(custom, 8.0)];
+        // They come in any order, as blocks are read.
+        let histograms = histograms.into_iter().enumerate().map(|(time, one)| (time as i64, one)).rev().collect();
+        let mut found = Found { histograms, delta: true, ..Found::default() };
+        found.finish();
+        let counts: Vec<(i64, f64)> = found.histograms.iter().map(|(time, one)| (*time, one.count)).collect();
+        assert_eq!(counts, [(0, 1.0), (1, 3.0), (2, 0.0), (3, 7.0), (4, 8.0)]);
+        assert_eq!(found.histograms[3].1.positive, [(1, 7.0)]);
+        assert!(found.histograms[2].1.sum.is_nan());
+    }
+}
