@@ -33,9 +33,11 @@ impl Histogram {
     /// As answers of Prometheus' API have it: buckets are `[boundaries, lower, upper, count]`, with boundaries
     /// 0 for `(]`, 1 for `[)`, 2 for `()`, 3 for `[]`.
     pub fn to_json(&self) -> Value {
+        // Cut at the zero bucket, unlike in the text.
         let buckets: Vec<Value> = self
-            .shown()
+            .buckets()
             .iter()
+            .filter(|b| b.count != 0.0)
             .map(|b| {
                 let boundaries = match (b.lower_inclusive, b.upper_inclusive) {
                     (false, true) => 0,
