@@ -110,12 +110,12 @@ async fn what_would_take_all_memory_is_refused() -> Result<()> {
     let alternatives = format!("{{__name__=~\"{}\"}}", names.join("|"));
     for (query, status, word) in [
         (replaced.as_str(), 422, "label_replace() would make the label \"a\" longer than"),
-        (&joined, 422, "label_join() would make the label \"a\" longer than"),
-        (&multiplied, 422, "label_replace() would make the label \"a\" longer than"),
+        (joined.as_str(), 422, "label_join() would make the label \"a\" longer than"),
+        (multiplied.as_str(), 422, "label_replace() would make the label \"a\" longer than"),
         ("max_over_time(vector(1)[100y:1ms])", 422, "query.memory_bytes"),
         ("vector(1)[1d:1ms]", 422, "query.memory_bytes"),
         ("{__name__=~\"(x{1000}){1000}\"}", 400, "1:2"),
-        (&alternatives, 400, "1:2: parse error: a regular expression of "),
+        (alternatives.as_str(), 400, "1:2: parse error: a regular expression of "),
         ("up{a=~\"((((\"}", 400, "1:4"),
     ] {
         let request = server.http().post(server.url("/api/v1/query")).form(&[("query", query)]);
