@@ -153,7 +153,7 @@ def answer_to_all(server, now):
         except json.JSONDecodeError:
             pass
         alive = server.process.poll() is None
-        good &= alive and status in (200, 422)
+        good &= alive and status in (200, 422, 503)
         memory = f"{server.most_memory()} MiB" if alive else "the server ended"
         print(f"{shown}\n    {status}, {time.monotonic() - begun:.1f} s, {size} bytes, {memory}: {first[:150]!r}", flush=True)
         if not alive:

@@ -343,6 +343,10 @@ class Generator:
         inner = self.instant(depth - 1)
         match self.rng.randrange(4):
             case 0:
+                # Where @ fixes the first argument, Prometheus asks for the second one once, too.
+                for node in walk(inner):
+                    if isinstance(node, (Selector, Subquery)):
+                        node.at = None
                 matchers = [("version", self.pick("=~", "!=", "="), self.pick("v0", "v[01]", "", ".+"))]
                 return Call("info", [inner, *([Selector(matchers)] if self.chance(0.5) else [])])
             case 1:
@@ -373,7 +377,9 @@ class Generator:
         return Call(self.pick("sort", "sort_desc"), [inner])
 
     def spoil(self, tree):
-        """Puts something of another type somewhere."""
+        """Puts something of another type somewhere; not where two parts must stay the same."""
+        if any(isinstance(node, Aggregate) and node.op == "limit_ratio" for node in walk(tree)):
+            return
         nodes = [node for node in walk(tree) if isinstance(node, (Call, Binary, Aggregate))]
         if not nodes:
             return
