@@ -648,7 +648,7 @@ of_histograms("histogram_count", lambda h: h.count)
 of_histograms("histogram_sum", lambda h: h.sum)
 of_histograms("histogram_avg", lambda h: floats.divide(h.sum, h.count))
 of_histograms("histogram_stdvar", native.variance)
-of_histograms("histogram_stddev", lambda h: math.sqrt(native.variance(h)))
+of_histograms("histogram_stddev", lambda h: floats.total(math.sqrt)(native.variance(h)))
 
 
 def le_of(text):

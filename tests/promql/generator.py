@@ -304,8 +304,7 @@ class Generator:
             ("new", "$1", "(a|b)?.*"), ("instance", "$2$1", "(\\w+):(\\w+)"), ("job", "", "(.*)"),
         )  # fmt: skip
         if self.chance(0.03):
-            target, template, pattern = self.pick(("__name__", "made", ".*"), ("", "x", ".*"), ("new", "x", "("),
-                                                  ("köln.ort", "$1", "(.*)"))
+            target, template, pattern = self.pick(("__name__", "made", ".*"), ("köln.ort", "$1", "(.*)"))
         return Call("label_replace", [inner, String(target), String(template), String(label), String(pattern)])
 
     def histogram(self, depth):

@@ -130,7 +130,8 @@ def aligned(a, b):
 
 def combine(a, b, sign):
     a, b = aligned(a, b)
-    add = lambda x, y: gather([*x.items(), *((i, sign * c) for i, c in y.items())])
+    both = lambda x, y: gather([*x.items(), *((i, sign * c) for i, c in y.items())])
+    add = lambda x, y: {i: c for i, c in both(x, y).items() if c != 0}
     gauge = sign < 0 or "gauge" in (a.hint, b.hint)
     return replace(
         a,
@@ -200,17 +201,17 @@ def is_reset(current, previous):
 
 def same(a, b):
     """Equal in all but the hint."""
-    full = lambda side: {i: c for i, c in side.items() if c != 0}
     eq = lambda x, y: x == y or (math.isnan(x) and math.isnan(y))
+    all_eq = lambda x, y: all(eq(x.get(i, 0.0), y.get(i, 0.0)) for i in x.keys() | y.keys())
     return (
         a.schema == b.schema
         and eq(a.count, b.count)
         and eq(a.sum, b.sum)
-        and a.zero_count == b.zero_count
+        and eq(a.zero_count, b.zero_count)
         and a.zero_threshold == b.zero_threshold
         and a.custom == b.custom
-        and full(a.positive) == full(b.positive)
-        and full(a.negative) == full(b.negative)
+        and all_eq(a.positive, b.positive)
+        and all_eq(a.negative, b.negative)
     )
 
 
@@ -253,6 +254,12 @@ def quantile(h, phi):
         passed += count
         if passed >= rank:
             break
+    if kind == "custom" and upper == math.inf:
+        return lower
+    if kind == "custom" and lower == -math.inf and upper <= 0:
+        return upper
+    # Differences of gauges may have more in their buckets than in all.
+    passed = min(passed, h.count)
     if passed < rank:
         # Observations outside of all buckets are NaN; the quantile lies among them.
         return math.nan if math.isnan(h.sum) else upper

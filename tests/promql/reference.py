@@ -79,7 +79,7 @@ def instant(storage, query, time, lookback=LOOKBACK):
     inner = unwrapped(tree)
     if isinstance(inner, (Matrix, Subquery)):
         window = run.window(inner, time)
-        return Answer("matrix", [replace(s, labels=final_labels(s)) for s in window.series], run.notes)
+        return Answer("matrix", no_twins([replace(s, labels=final_labels(s)) for s in window.series]), run.notes)
     value = run.eval(tree, time)
     if isinstance(value, float):
         return Answer("scalar", value, run.notes)

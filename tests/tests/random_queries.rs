@@ -18,10 +18,10 @@ async fn ask(theirs: std::ffi::OsString, queries: &str, seed: &str, more: &[&str
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_those_of_prometheus() -> Result<()> {
-    ask(tools::prometheus()?.into(), "4000", "1", &[]).await
+    ask(tools::prometheus()?.into(), "8000", "1", &[]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_on_native_histograms_are_those_of_the_reference() -> Result<()> {
-    ask("reference".into(), "3000", "2", &["--native"]).await
+    ask("reference".into(), "5000", "2", &["--native"]).await
 }
