@@ -1,6 +1,6 @@
 """Sends the series of the random queries, or of a script, by remote write 1 to any number of servers.
 
-    data.py [--base SECONDS] [--native] URL...
+    data.py [--base SECONDS] [--native] [--flush URL] URL...
                                    URL is where a server takes writes, as http://127.0.0.1:9090/api/v1/write
 
 The samples lie in the two hours after the base (by default the full hour three hours ago); the series `data_base` says
@@ -151,7 +151,59 @@ def data_series(base, with_native=False):
                       [(t, math.inf if i % 5 else 2.0) for i, t in enumerate(times)]))
     out.append(Series({"__name__": "odd_values", "kind": "zero"}, [(t, 0.0) for t in times]))
     out.append(Series({"__name__": "odd_values", "kind": "small"}, [(t, 1e-300 * i) for i, t in enumerate(times)]))
+    out.append(Series({"__name__": "odd_values", "kind": "low"},
+                      [(t, -math.inf if i % 11 < 4 else i - 200.0) for i, t in enumerate(times)]))
+    out += odd_buckets(times) + passing_series(times)
     return out + (native_series(times) if with_native else [])
+
+
+def odd_buckets(times):
+    """Classic histograms that break the rules: bounds that lack, repeat or are none, counts that fall or are none."""
+    kinds = {
+        "zero": {"0.1": 1, "1": 3, "5": 4},  # without +Inf
+        "one": {"+Inf": 2},
+        "falling": {"0.1": 2, "1": 5, "5": 4, "+Inf": 6},
+        "small": {"-5": 1, "-1": 2, "0": 3, "0.5": 3, "+Inf": 4},
+        "inf": {"0.1": 1, "1": math.inf, "+Inf": math.inf},
+        "nan": {"0.1": 1, "1": math.nan, "+Inf": 3},
+        "low": {"0.1": 1, "1": 2, "1.0": 2, "x": 9, "": 9, "Inf": 4},
+    }
+    out = []
+    for kind, counts in kinds.items():
+        for le, slope in counts.items():
+            labels = {"__name__": "odd_bucket", "kind": kind, **({"le": le} if le else {})}
+            out.append(Series(labels, [(t, float(slope * i)) for i, t in enumerate(times)]))
+    return out
+
+
+def passing_series(times):
+    """Gauges around zero, counters that come and go, series of few samples, and names of another alphabet."""
+    rng, out = random.Random(13), []
+    for job in ("api", "web"):
+        for instance in ("a:1", "b:2"):
+            common = {"job": job, "instance": instance}
+            values = [(t, rng.randrange(-20, 21) / 4) for t in times]
+            out.append(Series({"__name__": "signed", **common}, gapped(rng, values)))
+            out.append(Series({"__name__": "come_and_gone", **common}, come_and_gone(rng, counter(rng, times))))
+        out.append(Series({"__name__": "brief", "job": job, "kind": "one"}, [(times[300], 7.0)]))
+        out.append(Series({"__name__": "brief", "job": job, "kind": "small"}, [(t, t / 1e3) for t in times[200:203]]))
+        for place in ("Ä", "b c"):
+            out.append(Series({"__name__": "größe.m²", "job": job, "köln.ort": place}, walk(rng, times, 3, 1)))
+    return out
+
+
+def come_and_gone(rng, points):
+    """Stretches of a few minutes, each of which a staleness marker ends; those of a counter begin below the last."""
+    out, here, less = [], True, 0.0
+    for t, value in points:
+        if rng.random() < 0.04:
+            if here:
+                out.append((t, STALE))
+                less = value
+            here = not here
+        elif here:
+            out.append((t, max(0.0, value - less)))
+    return out
 
 
 def native_series(times):
@@ -173,7 +225,35 @@ def native_series(times):
             count = float(sum(counts.values()) + zeros)
             points.append((t, Histogram(schema, count, round(total, 6), float(zeros), 0.01, dict(counts))))
         out.append(Series({"__name__": "work_seconds", "job": "api", "instance": instance}, gapped(rng, points)))
-    return out
+    return out + other_native_series(rng, times)
+
+
+def other_native_series(rng, times):
+    """Buckets with bounds of their own, gauges with negative buckets, and floats that become histograms."""
+    out, bounds = [], (0.1, 0.5, 2.0)
+    for job in ("api", "web"):
+        points, counts, total = [], {}, 0.0
+        for t in times:
+            if rng.random() < 0.005:
+                counts, total = {}, 0.0
+            for _ in range(rng.randrange(4)):
+                seconds = rng.expovariate(1)
+                total += seconds
+                i = sum(seconds > bound for bound in bounds)
+                counts[i] = counts.get(i, 0.0) + 1
+            points.append((t, Histogram(-53, sum(counts.values()), round(total, 6), positive=dict(counts), custom=bounds,
+                                        zero_threshold=0.0)))
+        out.append(Series({"__name__": "wait_seconds", "job": job, "instance": "a:1"}, gapped(rng, points)))
+        levels = []
+        for t in times:
+            up, down = ({i: float(rng.randrange(1, 4)) for i in range(-1, 3)} for _ in "ab")
+            count = sum(up.values()) + sum(down.values()) + 1
+            levels.append((t, Histogram(0, count, rng.randrange(-40, 40) / 2, 1.0, 0.001, up, down, hint="gauge")))
+        out.append(Series({"__name__": "level_bytes", "job": job, "instance": "a:1"}, levels))
+    half = len(times) // 2
+    turned = [(t, float(i)) for i, t in enumerate(times[:half])]
+    turned += [(t, Histogram(0, 2.0 * i, 3.0 * i, 0.0, 0.01, {0: 1.0 * i, 1: 1.0 * i})) for i, t in enumerate(times[half:])]
+    return out + [Series({"__name__": "turned", "job": "api"}, turned)]
 
 
 def gapped(rng, points):
@@ -241,6 +321,22 @@ def by_time(series, pieces=8):
         yield [s for s in cut if s.points]
 
 
+def send_pieces(urls, series, headers=(), flush=None):
+    """Sends the series to all; asks `flush`, a URL, to flush when half of them are there: half of it lies in blocks."""
+    pieces = list(by_time(series))
+    for i, piece in enumerate(pieces):
+        for url in urls:
+            send(url, piece, headers)
+        if flush and i == len(pieces) // 2:
+            post(flush, headers)
+
+
+def post(url, headers=()):
+    request = urllib.request.Request(url, b"", dict(headers))
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        answer.read()
+
+
 def default_base():
     return int(time.time()) // 3600 * 3600 - 3 * 3600
 
@@ -251,12 +347,11 @@ def main():
     parser.add_argument("--base", type=int, default=default_base(), help="seconds since 1970")
     parser.add_argument("--native", action="store_true", help="native histograms too")
     parser.add_argument("--header", action="append", default=[], help="NAME: VALUE, sent along (a tenant, say)")
+    parser.add_argument("--flush", help="a URL to post to when half of it was sent, as http://127.0.0.1:7800/admin/flush")
     arguments = parser.parse_args()
     headers = [tuple(part.strip() for part in header.split(":", 1)) for header in arguments.header]
     series = data_series(arguments.base * 1000, arguments.native)
-    for piece in by_time(series):
-        for url in arguments.urls:
-            send(url, piece, headers)
+    send_pieces(arguments.urls, series, headers, arguments.flush)
     print(f"sent {sum(len(s.points) for s in series)} samples of {len(series)} series; base {arguments.base}")
 
 

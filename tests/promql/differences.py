@@ -41,15 +41,19 @@ class Rules:
         return next(rule["reason"] for rule in self.rules if rule["name"] == name)
 
 
-def prometheus_2(query, seconds):
+def prometheus_2(query, seconds, on_edges=True):
     """The query in the words of Prometheus 2.42, which is asked over samples at whole milliseconds, and the tolerance.
 
-    Left-open ranges become closed ones that are a millisecond shorter; that stretches extrapolation a little.
+    Left-open ranges become closed ones that are a millisecond shorter; that stretches extrapolation a little. Where no
+    sample stands on an edge (`on_edges`), this is left to subqueries, whose steps do.
     `.` matches newlines by a flag; a number or an expression becomes a plain duration; a function gets its old name.
     """
     tree = copy.deepcopy(parse(query))
-    extrapolates = any(isinstance(node, Call) and node.name in EXTRAPOLATING for node in walk(tree))
-    return render(rewritten(tree, seconds)), 1e-4 if extrapolates else 1e-6
+    stretched = (Matrix, Subquery) if on_edges else Subquery
+    extrapolates = any(
+        isinstance(node, Call) and node.name in EXTRAPOLATING and isinstance(node.args[0], stretched) for node in walk(tree)
+    )
+    return render(rewritten(tree, seconds, on_edges)), 1e-4 if extrapolates else 1e-6
 
 
 def walk(node):
@@ -67,7 +71,7 @@ def parts(node):
     return out
 
 
-def rewritten(node, seconds):
+def rewritten(node, seconds, on_edges):
     match node:
         case Number(is_duration=True):
             return Number(node.value, repr(node.value))
@@ -76,23 +80,23 @@ def rewritten(node, seconds):
             node.matchers = [(label, op, flag(op, value)) for label, op, value in node.matchers]
             plain_offset(node, seconds)
         case Matrix():
-            node.range = shorter(node.range, seconds)
-            rewritten(node.selector, seconds)
+            node.range = shorter(node.range, seconds) if on_edges else plain(seconds(node.range))
+            rewritten(node.selector, seconds, on_edges)
         case Subquery():
             node.range = shorter(node.range, seconds)
             node.step = plain(seconds(node.step)) if node.step is not None else None
             plain_offset(node, seconds)
-            node.expr = rewritten(node.expr, seconds)
+            node.expr = rewritten(node.expr, seconds, on_edges)
         case Call(name="histogram_avg"):
             sides = [Call(name, [copy.deepcopy(node.args[0])]) for name in ("histogram_sum", "histogram_count")]
-            return Binary("/", *(rewritten(side, seconds) for side in sides))
+            return Binary("/", *(rewritten(side, seconds, on_edges) for side in sides))
         case Call():
             node.name = RENAMED.get(node.name, node.name)
-            node.args = [rewritten(arg, seconds) for arg in node.args]
+            node.args = [rewritten(arg, seconds, on_edges) for arg in node.args]
         case _:
             for f in fields(node):
                 if is_dataclass(getattr(node, f.name)):
-                    setattr(node, f.name, rewritten(getattr(node, f.name), seconds))
+                    setattr(node, f.name, rewritten(getattr(node, f.name), seconds, on_edges))
     return node
 
 

@@ -4,6 +4,7 @@ A function gets the call (`Frame`) and its arguments: floats, strings, lists of 
 """
 
 import datetime
+import functools
 import math
 import re
 from dataclasses import dataclass, replace
@@ -180,6 +181,10 @@ def pi(frame):
     return math.pi
 
 
+FUNCTIONS["max_of"] = lambda frame, a, b: clamped_min(a, b)
+FUNCTIONS["min_of"] = lambda frame, a, b: clamped_max(a, b)
+
+
 @function
 def scalar(frame, vector):
     found = [s.value for s in vector if is_float(s.value)]
@@ -235,14 +240,25 @@ def sort_desc(frame, vector):
     return sort(frame, vector, -1)
 
 
-def natural(text):
-    """Runs of digits compare as numbers."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", text)]
+def natural(a, b):
+    """Which of two texts comes first: runs of digits compare as numbers, but as text with what is none."""
+    for x, y in zip(*(re.findall(r"\d+|\D+", text) for text in (a, b))):
+        if x.isdigit() and y.isdigit():
+            x, y = int(x), int(y)
+        if x != y:
+            return -1 if x < y else 1
+    return len(a) - len(b)
 
 
 @function
 def sort_by_label(frame, vector, *names):
-    return sorted(vector, key=lambda s: ([natural(s.labels.get(n, "")) for n in names], labels_key(s.labels)))
+    def compare(a, b):
+        for name in names:
+            if order := natural(a.labels.get(name, ""), b.labels.get(name, "")):
+                return order
+        return -1 if labels_key(a.labels) < labels_key(b.labels) else 1
+
+    return sorted(vector, key=functools.cmp_to_key(compare))
 
 
 @function
@@ -632,7 +648,7 @@ of_histograms("histogram_count", lambda h: h.count)
 of_histograms("histogram_sum", lambda h: h.sum)
 of_histograms("histogram_avg", lambda h: floats.divide(h.sum, h.count))
 of_histograms("histogram_stdvar", native.variance)
-of_histograms("histogram_stddev", lambda h: math.sqrt(native.variance(h)))
+of_histograms("histogram_stddev", lambda h: floats.total(math.sqrt)(native.variance(h)))
 
 
 def le_of(text):
@@ -659,14 +675,16 @@ def classic(frame, vector):
 
 
 def monotonic(frame, buckets):
-    """Sorted bounds and counts, that never fall."""
-    out = []
+    """Sorted bounds and counts, that never fall; what follows a NaN is not compared."""
+    out, most = [], -math.inf
     for bound, count in sorted(buckets.items()):
-        if out and abs(count - out[-1][1]) <= 1e-12 * abs(count + out[-1][1]):
-            count = out[-1][1]
-        elif out and count < out[-1][1]:
+        if math.isfinite(most) and math.isfinite(count) and abs(count - most) <= 1e-12 * abs(count + most):
+            count = most
+        elif count < most:
             frame.info("buckets needed to be fixed for monotonicity")
-            count = out[-1][1]
+            count = most
+        else:
+            most = count
         out.append((bound, count))
     return out
 
@@ -677,10 +695,14 @@ def classic_quantile(frame, phi, buckets):
     if phi < 0 or phi > 1:
         return math.copysign(math.inf, phi)
     buckets = monotonic(frame, buckets)
-    if len(buckets) < 2 or buckets[-1][0] != math.inf or buckets[-1][1] == 0 or math.isnan(buckets[-1][1]):
+    if len(buckets) < 2 or buckets[-1][0] != math.inf or buckets[-1][1] == 0:
         return NAN
     rank = phi * buckets[-1][1]
-    at = next((i for i, (_, count) in enumerate(buckets[:-1]) if count >= rank), len(buckets) - 1)
+    # By halving, as Prometheus does: where a count is NaN, that shows.
+    at, end = 0, len(buckets) - 1
+    while at < end:
+        middle = (at + end) // 2
+        at, end = (at, middle) if buckets[middle][1] >= rank else (middle + 1, end)
     if at == len(buckets) - 1:
         return buckets[-2][0]
     upper, count = buckets[at]
@@ -691,12 +713,15 @@ def classic_quantile(frame, phi, buckets):
 
 
 def classic_fraction(frame, low, high, buckets):
-    buckets = monotonic(frame, buckets)
-    if len(buckets) < 1 or buckets[-1][0] != math.inf or not buckets[-1][1] > 0 or math.isnan(low) or math.isnan(high):
+    """Counts that fall are taken as they are, but none for more than all."""
+    buckets = sorted(buckets.items())
+    count = buckets[-1][1]
+    if buckets[-1][0] != math.inf or count == 0 or math.isnan(low) or math.isnan(high):
         return NAN
     if low >= high:
         return 0.0
-    return (classic_rank(buckets, high) - classic_rank(buckets, low)) / buckets[-1][1]
+    rank = lambda value: count if (rank := classic_rank(buckets, value)) > count else rank
+    return floats.divide(rank(high) - rank(low), count)
 
 
 def classic_rank(buckets, value):
@@ -705,8 +730,6 @@ def classic_rank(buckets, value):
         if value <= lower:
             return below
         if value < upper:
-            if upper == math.inf:
-                return below
             if lower == -math.inf:
                 return count
             return below + (count - below) * (value - lower) / (upper - lower)

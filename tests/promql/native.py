@@ -130,7 +130,8 @@ def aligned(a, b):
 
 def combine(a, b, sign):
     a, b = aligned(a, b)
-    add = lambda x, y: gather([*x.items(), *((i, sign * c) for i, c in y.items())])
+    both = lambda x, y: gather([*x.items(), *((i, sign * c) for i, c in y.items())])
+    add = lambda x, y: {i: c for i, c in both(x, y).items() if c != 0}
     gauge = sign < 0 or "gauge" in (a.hint, b.hint)
     return replace(
         a,
@@ -200,17 +201,17 @@ def is_reset(current, previous):
 
 def same(a, b):
     """Equal in all but the hint."""
-    full = lambda side: {i: c for i, c in side.items() if c != 0}
     eq = lambda x, y: x == y or (math.isnan(x) and math.isnan(y))
+    all_eq = lambda x, y: all(eq(x.get(i, 0.0), y.get(i, 0.0)) for i in x.keys() | y.keys())
     return (
         a.schema == b.schema
         and eq(a.count, b.count)
         and eq(a.sum, b.sum)
-        and a.zero_count == b.zero_count
+        and eq(a.zero_count, b.zero_count)
         and a.zero_threshold == b.zero_threshold
         and a.custom == b.custom
-        and full(a.positive) == full(b.positive)
-        and full(a.negative) == full(b.negative)
+        and all_eq(a.positive, b.positive)
+        and all_eq(a.negative, b.negative)
     )
 
 
@@ -222,7 +223,7 @@ def buckets(h):
     # A bucket that reaches into the zero bucket begins where that ends.
     inner = lambda i: bound(h, i - 1) if h.schema == CUSTOM else max(h.zero_threshold, bound(h, i - 1))
     out = [(-bound(h, i), -inner(i), c, kind) for i, c in sorted(h.negative.items(), reverse=True) if c]
-    if h.zero_count:
+    if h.zero_count > 0:
         out.append((-h.zero_threshold, h.zero_threshold, h.zero_count, "zero"))
     out += [(inner(i), bound(h, i), c, kind) for i, c in sorted(h.positive.items()) if c]
     return out
@@ -239,10 +240,10 @@ def zero_bucket(h, lower, upper):
 
 
 def quantile(h, phi):
-    if math.isnan(phi) or h.count == 0:
-        return math.nan
     if phi < 0 or phi > 1:
         return math.copysign(math.inf, phi)
+    if math.isnan(phi) or h.count == 0:
+        return math.nan
     found = buckets(h)
     if not found:
         return math.nan
@@ -253,6 +254,12 @@ def quantile(h, phi):
         passed += count
         if passed >= rank:
             break
+    if kind == "custom" and upper == math.inf:
+        return lower
+    if kind == "custom" and lower == -math.inf and upper <= 0:
+        return upper
+    # Differences of gauges may have more in their buckets than in all.
+    passed = min(passed, h.count)
     if passed < rank:
         # Observations outside of all buckets are NaN; the quantile lies among them.
         return math.nan if math.isnan(h.sum) else upper
@@ -283,29 +290,37 @@ def fraction(h, low, high):
         return math.nan
     if low >= high:
         return 0.0
-    return (rank_of(h, high) - rank_of(h, low)) / h.count
+    # Observations that are NaN are in no bucket.
+    most = sum(count for _, _, count, _ in buckets(h)) if math.isnan(h.sum) else h.count
+    ranks = [rank_of(h, value) for value in (low, high)]
+    low, high = (most if rank is None or rank > most else rank for rank in ranks)
+    return (high - low) / h.count
 
 
 def rank_of(h, value):
-    """How many observations lie below a value."""
+    """How many observations lie below a value; None if it is beyond all buckets."""
     rank = 0.0
     for lower, upper, count, kind in buckets(h):
         if kind == "zero":
             lower, upper = zero_bucket(h, lower, upper)
         if kind == "custom" and lower == -math.inf and upper > 0:
             lower = 0.0
-        if upper <= value:
-            rank += count
-        elif lower < value:
-            if kind == "exponential" and lower >= 0:
-                rank += count * math.log2(value / lower) / math.log2(upper / lower)
-            elif kind == "exponential":
-                rank += count * (1 - math.log2(value / upper) / math.log2(lower / upper))
-            elif lower != -math.inf and upper != math.inf:
-                rank += count * (value - lower) / (upper - lower)
-            elif lower == -math.inf:
-                rank += count
-    return rank
+        if lower >= value:
+            return rank
+        if value < upper:
+            return rank + count * part_below(lower, upper, kind, value)
+        rank += count
+    return None
+
+
+def part_below(lower, upper, kind, value):
+    """Which part of a bucket lies below a value in it."""
+    if kind == "exponential" and lower >= 0:
+        return math.log2(value / lower) / math.log2(upper / lower)
+    if kind == "exponential":
+        return 1 - math.log2(value / upper) / math.log2(lower / upper)
+    # Nothing of an open bucket is below, but all of one that begins nowhere.
+    return 1.0 if lower == -math.inf else (value - lower) / (upper - lower)
 
 
 def variance(h):
@@ -317,8 +332,6 @@ def variance(h):
             middle = 0.0 if lower == -upper else (lower + upper) / 2
         elif kind == "custom":
             middle = (lower + upper) / 2
-            if math.isinf(middle):
-                middle = upper if lower == -math.inf else lower
         else:
             middle = math.copysign(math.sqrt(lower * upper), upper + lower)
         total += count * (middle - mean) ** 2

@@ -79,7 +79,7 @@ def instant(storage, query, time, lookback=LOOKBACK):
     inner = unwrapped(tree)
     if isinstance(inner, (Matrix, Subquery)):
         window = run.window(inner, time)
-        return Answer("matrix", [replace(s, labels=final_labels(s)) for s in window.series], run.notes)
+        return Answer("matrix", no_twins([replace(s, labels=final_labels(s)) for s in window.series]), run.notes)
     value = run.eval(tree, time)
     if isinstance(value, float):
         return Answer("scalar", value, run.notes)
@@ -300,7 +300,7 @@ class Run:
 
     def joined(self, expr, lhs, rhs, time):
         """Arithmetic and comparisons between vectors."""
-        if not lhs or not rhs:
+        if not (lhs and rhs) and not expr.matching.fills:
             return []
         swapped = expr.matching.group == "right"
         many, one = (rhs, lhs) if swapped else (lhs, rhs)
@@ -310,6 +310,14 @@ class Run:
             if key in ones:
                 raise Failed("many-to-many matching: two series of the one side match")
             ones[key] = sample
+        fills = (expr.matching.fill_right, expr.matching.fill_left)
+        fill_many, fill_one = fills if swapped else fills[::-1]
+        met = {signature(sample, expr.matching) for sample in many}
+        # What has no counterpart meets one that has the labels of the match alone.
+        if fill_many is not None:
+            many = many + [Sample(dict(key), fill_many) for key in ones if key not in met]
+        if fill_one is not None:
+            ones = {key: Sample(dict(key), fill_one) for key in met} | ones
         out, seen = [], set()
         for sample in many:
             key = signature(sample, expr.matching)
@@ -344,6 +352,8 @@ class Run:
         frame = Frame(time, [unwrapped(arg) for arg in expr.args], self.notes)
         if expr.name == "info":
             return self.info(expr, time)
+        if expr.name in BOUNDS:
+            return BOUNDS[expr.name](self) / 1000
         args = [self.argument(expr, arg, time) for arg in expr.args]
         out = FUNCTIONS[expr.name](frame, *args)
         return [replace(s, drop=False) for s in out] if expr.keep_names else out
@@ -388,6 +398,12 @@ class Run:
 
     def aggregate(self, expr, time):
         param = self.eval(expr.param, time) if expr.param is not None else None
+        if expr.op in ("topk", "bottomk", "limitk"):
+            param = how_many(param)
+        if expr.op == "limit_ratio" and math.isnan(param):
+            raise Failed("the ratio is no number")
+        if expr.op == "count_values":
+            return count_values(self.eval(expr.expr, time), expr, param, time)
         groups = {}
         for sample in self.eval(expr.expr, time):
             labels = group_labels(expr, sample.labels)
@@ -396,8 +412,6 @@ class Run:
         for labels, members in groups.values():
             if expr.op in SELECTING:
                 out += SELECTING[expr.op](self, members, param)
-            elif expr.op == "count_values":
-                out += count_values(members, labels, param, time)
             else:
                 value = AGGREGATES[expr.op](self, members, param)
                 drop = any(s.drop for s in members)
@@ -465,6 +479,12 @@ def set_unless(lhs, rhs, key):
     return [s for s in lhs if key(s) not in have]
 
 
+BOUNDS = {
+    "start": lambda run: run.start,
+    "end": lambda run: run.end,
+    "range": lambda run: run.end - run.start,
+    "step": lambda run: run.step,
+}
 SET = {"and": set_and, "or": set_or, "unless": set_unless, "default": set_or}
 
 
@@ -521,15 +541,13 @@ def ranked(sign):
         if len(kept) < len(members):
             run.notes.add(("info", "histograms ignored in an aggregation"))
         kept.sort(key=lambda s: (math.isnan(s.value), 0 if math.isnan(s.value) else sign * s.value))
-        return kept[: how_many(k)]
+        return kept[:k]
 
     return call
 
 
 def limit_ratio(run, members, ratio):
     """Any choice would do; the corpus asks only what holds for every choice."""
-    if math.isnan(ratio):
-        raise Failed("the ratio is no number")
     first = min(1.0, ratio) if ratio >= 0 else max(0.0, 1 + ratio)
     cut = math.floor(round(len(members) * first, 9))
     return members[:cut] if ratio >= 0 else members[cut:]
@@ -538,17 +556,21 @@ def limit_ratio(run, members, ratio):
 SELECTING = {
     "topk": ranked(-1),
     "bottomk": ranked(1),
-    "limitk": lambda run, members, k: members[: how_many(k)],
+    "limitk": lambda run, members, k: members[:k],
     "limit_ratio": limit_ratio,
 }
 
 
-def count_values(members, labels, name, time):
+def count_values(vector, expr, name, time):
+    """The value becomes a label first, and the groups are those of the labels that follow."""
     if not name:
         raise Failed("count_values wants a label")
+    grouping = replace(expr, labels=expr.labels if expr.without else [*expr.labels, name])
     counts = {}
-    for sample in members:
+    for sample in vector:
         text = floats.text(sample.value) if is_float(sample.value) else native.text(sample.value)
-        counts[text] = counts.get(text, 0) + 1
-    drop = any(s.drop for s in members)
-    return [Sample({**labels, name: text}, float(n), drop, time) for text, n in counts.items()]
+        labels = group_labels(grouping, {**sample.labels, name: text})
+        counted = counts.setdefault(labels_key(labels), Sample(labels, 0.0, sample.drop, time))
+        counted.value += 1
+        counted.drop |= sample.drop
+    return list(counts.values())

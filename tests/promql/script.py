@@ -42,6 +42,13 @@ class Eval:
     def milliseconds(self):
         return tuple(milliseconds(t) for t in self.times)
 
+    def row_times(self):
+        """Start, end and step of the result's rows; where an instant query gives a range vector, the case states them."""
+        for expected in self.expects:
+            if found := re.fullmatch(r"range vector from (\S+) to (\S+) step (\S+)", expected):
+                return tuple(milliseconds(t) for t in found.groups())
+        return self.milliseconds()
+
     def expects_failure(self):
         return any(e.startswith("fail") for e in self.expects)
 

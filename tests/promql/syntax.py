@@ -36,12 +36,21 @@ class Unary:
 
 @dataclass
 class Matching:
-    """`on` is None where neither on() nor ignoring() is written; `group` is "", "left" or "right"."""
+    """`on` is None where neither on() nor ignoring() is written; `group` is "", "left" or "right".
+
+    `fill_left` and `fill_right` are what a missing element of that side counts as, or None.
+    """
 
     on: bool | None = None
     labels: list = field(default_factory=list)
     group: str = ""
     include: list = field(default_factory=list)
+    fill_left: float | None = None
+    fill_right: float | None = None
+
+    @property
+    def fills(self):
+        return self.fill_left is not None or self.fill_right is not None
 
 
 @dataclass
@@ -138,6 +147,12 @@ def _declare():
         "vector": ([SCALAR], 0, INSTANT),
         "time": ([], 0, SCALAR),
         "pi": ([], 0, SCALAR),
+        "start": ([], 0, SCALAR),
+        "end": ([], 0, SCALAR),
+        "range": ([], 0, SCALAR),
+        "step": ([], 0, SCALAR),
+        "min_of": ([SCALAR, SCALAR], 0, SCALAR),
+        "max_of": ([SCALAR, SCALAR], 0, SCALAR),
     })  # fmt: skip
 
 
@@ -287,7 +302,21 @@ class Parser:
                 matching.group = self.next()[1].lower()[6:]
                 if self.is_op("("):
                     matching.include = self.label_list()
+        # Only before a bracket, so that metrics may have these names.
+        while self.is_word("fill", "fill_left", "fill_right") and self.tokens[self.at + 1] == ("op", "("):
+            which, value = self.next()[1].lower(), self.fill_value()
+            matching.fill_left = value if which != "fill_right" else matching.fill_left
+            matching.fill_right = value if which != "fill_left" else matching.fill_right
         return matching
+
+    def fill_value(self):
+        self.take("(")
+        sign = self.next()[1] if self.is_op("-") or self.is_op("+") else ""
+        if self.kind not in ("number", "duration") and not self.is_word("inf", "nan"):
+            raise Refused("fill wants a number")
+        value = self.primary().value
+        self.take(")")
+        return -value if sign == "-" else value
 
     def label_list(self):
         self.take("(")
@@ -355,7 +384,7 @@ class Parser:
         return Aggregate(op, args[-1], args[0] if wanted == 2 else None, labels, how == "without", grouping is not None)
 
     def call(self, name):
-        if name not in FUNCTIONS and name not in ("step", "range", "min_of", "max_of"):
+        if name not in FUNCTIONS:
             raise Refused(f"unknown function {name!r}")
         call = Call(name, self.arguments())
         if self.is_word("keep_metric_names"):
@@ -543,6 +572,8 @@ def check_binary(expr):
         raise Refused(f"{expr.op} is only for vectors")
     if expr.matching.labels and not both:  # an empty list goes unnoticed
         raise Refused("matching is only for vectors")
+    if expr.matching.fills and (expr.op in SETS or not both):
+        raise Refused("fill is only for arithmetic and comparisons between vectors")
     if expr.op in SETS and expr.matching.group:
         raise Refused("no grouping for set operators")
     if expr.matching.on and set(expr.matching.labels) & set(expr.matching.include):
@@ -551,8 +582,6 @@ def check_binary(expr):
 
 
 def check_call(expr):
-    if expr.name not in FUNCTIONS:
-        raise Refused(f"{expr.name} is only for durations")
     types, optional, result = FUNCTIONS[expr.name]
     count = len(expr.args)
     least = len(types) - (1 if optional == -1 else optional)
@@ -634,11 +663,14 @@ def number_text(value):
 
 
 def render_matching(matching):
-    if matching.on is None:
-        return ""
-    out = f" {'on' if matching.on else 'ignoring'} ({', '.join(map(label_text, matching.labels))})"
-    if matching.group:
-        out += f" group_{matching.group} ({', '.join(map(label_text, matching.include))})"
+    out = ""
+    if matching.on is not None:
+        out = f" {'on' if matching.on else 'ignoring'} ({', '.join(map(label_text, matching.labels))})"
+        if matching.group:
+            out += f" group_{matching.group} ({', '.join(map(label_text, matching.include))})"
+    for side in ("left", "right"):
+        value = getattr(matching, f"fill_{side}")
+        out += f" fill_{side} ({number_text(value)})" if value is not None else ""
     return out
 
 

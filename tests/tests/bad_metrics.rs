@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use bonghwa_tests::On;
-use bonghwa_tests::prometheus::messages::{Label, Sample, Series, sample, series};
+use bonghwa_tests::prometheus::messages::{Histogram, Label, Sample, Series, Span, sample, series};
 use bonghwa_tests::prometheus::{ask, instant, now, store, write};
 use bonghwa_tests::remote_read::{query, samples};
 use serde_json::Value;
@@ -84,6 +84,68 @@ async fn times_at_the_edge_get_an_answer() -> Result<()> {
         let said = answer["error"].as_str().unwrap_or_default();
         ensure!(found == status, "{path} {parameters:?}: {found} instead of {status}: {answer}");
         ensure!(status == 200 || said.len() > 10, "{path} {parameters:?}: {answer}");
+    }
+    server.stop().await
+}
+
+/// What a server may take for questions that would like to have more, beside what it has at rest.
+const MEMORY: u64 = 400 << 20;
+
+/// Wraps a query so many times.
+fn nested(innermost: &str, times: usize, wrap: impl Fn(&str) -> String) -> String {
+    (0..times).fold(innermost.to_owned(), |inner, _| wrap(&inner))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_take_all_memory_is_refused() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let before = server.memory()?.now;
+    let xx = "label_replace(vector(1), \"a\", \"xx\", \"\", \"\")";
+    // Twice as long with each call.
+    let replaced = nested(xx, 40, |inner| format!("label_replace({inner}, \"a\", \"$1$1\", \"a\", \"(.*)\")"));
+    let joined = nested(xx, 40, |inner| format!("label_join({inner}, \"a\", \"\", \"a\", \"a\")"));
+    let template = "$1".repeat(100_000);
+    let multiplied = nested(xx, 4, |inner| format!("label_replace({inner}, \"a\", \"{template}\", \"a\", \"(.*)\")"));
+    let names: Vec<String> = (0..200_000).map(|n| format!("name{n}")).collect();
+    let alternatives = format!("{{__name__=~\"{}\"}}", names.join("|"));
+    for (query, status, word) in [
+        (replaced.as_str(), 422, "label_replace() would make the label \"a\" longer than"),
+        (joined.as_str(), 422, "label_join() would make the label \"a\" longer than"),
+        (multiplied.as_str(), 422, "label_replace() would make the label \"a\" longer than"),
+        ("max_over_time(vector(1)[100y:1ms])", 422, "query.memory_bytes"),
+        ("vector(1)[1d:1ms]", 422, "query.memory_bytes"),
+        ("{__name__=~\"(x{1000}){1000}\"}", 400, "1:2"),
+        (alternatives.as_str(), 400, "1:2: parse error: a regular expression of "),
+        ("up{a=~\"((((\"}", 400, "1:4"),
+    ] {
+        let request = server.http().post(server.url("/api/v1/query")).form(&[("query", query)]);
+        let answer = request.send().await?;
+        let (found, said) = (answer.status().as_u16(), answer.text().await?);
+        let shown = query.chars().take(80).collect::<String>();
+        ensure!(found == status && serde_json::from_str::<Value>(&said).is_ok(), "{shown}...: {found} {said:.300}");
+        let said = serde_json::from_str::<Value>(&said)?["error"].as_str().unwrap_or_default().to_owned();
+        ensure!(said.contains(word), "{shown}...: {said:.300}");
+    }
+    // Eleven thousand windows of a day's seconds each.
+    let steps = [("query", "max_over_time(vector(1)[1d:1s])"), ("start", "0"), ("end", "10999"), ("step", "1")];
+    let (status, answer) = ask(&server, "/api/v1/query_range", &steps).await?;
+    ensure!(status == 200, "{answer}");
+    let grown = server.memory()?.peak.saturating_sub(before);
+    ensure!(grown < MEMORY, "the server took {} MiB", grown >> 20);
+    server.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_that_are_no_text_are_refused() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    for (body, place) in
+        [("query=%FF%FE", "1:1"), ("query=up%00", "1:3"), ("query=up%7Ba%3D%22%ED%A0%80%22%7D%7D", "1:")]
+    {
+        let request = server.http().post(server.url("/api/v1/query"));
+        let answer = request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await?;
+        let (status, said) = (answer.status().as_u16(), answer.json::<Value>().await?);
+        let told = said["error"].as_str().unwrap_or_default();
+        ensure!(status == 400 && said["errorType"] == "bad_data" && told.contains(place), "{body}: {status} {said}");
     }
     server.stop().await
 }
@@ -236,6 +298,59 @@ async fn values_and_times_at_the_edge_come_back() -> Result<()> {
         let found = instant(&server, "twice @ end()[5m:1s]").await?;
         let last = found.first().and_then(|one| one["values"].as_array()?.last().cloned());
         ensure!(last.is_some_and(|pair| pair[1] == "2"), "{place}: {found:?}");
+        server.flush().await?;
+    }
+    server.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histograms_at_the_edge_come_back() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let time = now() - 10_000;
+    let of = |name: &str, histograms: Vec<Histogram>| Series { histograms, ..series(&[("__name__", name)], vec![]) };
+    let most = Histogram {
+        count_int: Some(u64::MAX),
+        sum: f64::MAX,
+        zero_count_int: Some(u64::MAX),
+        zero_threshold: f64::MIN_POSITIVE,
+        timestamp: time,
+        ..Default::default()
+    };
+    // The outermost buckets of the finest and of the coarsest resolution.
+    let outermost = |schema: i32, offset: i32| Histogram {
+        count_float: Some(1.0),
+        zero_count_float: Some(0.0),
+        sum: f64::INFINITY,
+        schema,
+        positive_spans: vec![Span { offset, length: 1 }],
+        positive_counts: vec![1.0],
+        timestamp: time,
+        ..Default::default()
+    };
+    let stale = Histogram { sum: f64::from_bits(STALE_NAN), timestamp: time + 1_000, ..Default::default() };
+    let sent = [
+        of("most", vec![most.clone()]),
+        of("finest", vec![outermost(8, 1024 << 8)]),
+        of("coarsest", vec![outermost(-4, -67)]),
+        of("ended", vec![most, stale]),
+    ];
+    store(&server, sent.into()).await?;
+    for place in ["tail", "block"] {
+        for (query, expected) in [
+            ("histogram_count(most)", "18446744073709552000"),
+            ("histogram_sum(most)", "1.7976931348623157e+308"),
+            ("histogram_count(finest)", "1"),
+            ("histogram_quantile(1, finest)", "+Inf"),
+            ("histogram_sum(coarsest)", "+Inf"),
+            ("histogram_quantile(0, coarsest)", "0"),
+            ("most * 2", ""),
+        ] {
+            let found = instant(&server, query).await?;
+            ensure!(found.len() == 1, "{place}: {query}: {found:?}");
+            let value = found[0]["value"][1].as_str().unwrap_or_default();
+            ensure!(value.starts_with(expected), "{place}: {query}: {value} instead of {expected}");
+        }
+        ensure!(instant(&server, "ended").await?.is_empty(), "{place}: it has not ended");
         server.flush().await?;
     }
     server.stop().await

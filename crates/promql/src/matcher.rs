@@ -94,11 +94,17 @@ impl Patterns {
     const MOST: usize = 64;
     /// Bytes of a program that is kept, at most, and of what running it may build.
     const BYTES: usize = 128 * 1024;
+    /// Bytes of a pattern, at most: reading one takes some two hundred times as much memory.
+    const LONGEST: usize = 512 * 1024;
 
     fn get(&self, pattern: &str) -> Result<Arc<Regex>, String> {
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(regex) = kept().get(pattern) {
             return Ok(regex.clone());
+        }
+        if pattern.len() > Self::LONGEST {
+            let (found, most) = (pattern.len(), Self::LONGEST);
+            return Err(format!("a regular expression of {found} bytes is too long: it may have {most}"));
         }
         if re2::repeats_twice(pattern) {
             return Err(format!("invalid nested repetition operator in {pattern:?}"));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// A value as Prometheus' JSON has it: Go's `strconv.FormatFloat(v, 'f', -1, 64)`, `+Inf`, `-Inf`, `NaN`.
+/// A value as Prometheus has it in labels and scalars: Go's `strconv.FormatFloat(v, 'f', -1, 64)`, `+Inf`, `-Inf`, `NaN`.
 pub fn format(value: f64) -> String {
     let mut text = String::new();
     push(&mut text, value);
@@ -27,16 +27,38 @@ pub fn push(out: &mut String, value: f64) {
     };
 }
 
+/// A sample's value as Prometheus' JSON has it: as [`format()`] does, but with an exponent below 1e-6 and from 1e21 on.
+pub fn format_sample(value: f64) -> String {
+    let mut text = String::new();
+    push_sample(&mut text, value);
+    text
+}
+
+/// Appends a value as [`format_sample`] writes it.
+pub fn push_sample(out: &mut String, value: f64) {
+    if needs_exponent(value, 1e-6) {
+        out.push_str(&with_exponent(value));
+    } else {
+        push(out, value);
+    }
+}
+
 /// Go's `%g`: the shortest digits, with an exponent below 1e-4 and from 1e21 on.
 pub fn format_g(value: f64) -> String {
+    if needs_exponent(value, 1e-4) { with_exponent(value) } else { format(value) }
+}
+
+fn needs_exponent(value: f64, least: f64) -> bool {
     let magnitude = value.abs();
-    if value.is_finite() && magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
-        let text = std::format!("{value:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = exponent.strip_prefix('-').map_or(("+", exponent), |e| ("-", e));
-        return std::format!("{digits}e{sign}{exponent:0>2}");
-    }
-    format(value)
+    value.is_finite() && magnitude != 0.0 && !(least..1e21).contains(&magnitude)
+}
+
+/// As Go does it: a sign, and two digits at least.
+fn with_exponent(value: f64) -> String {
+    let text = std::format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(("+", exponent), |e| ("-", e));
+    std::format!("{digits}e{sign}{exponent:0>2}")
 }
 
 /// Seconds with at most three decimals: a timestamp in Prometheus' JSON.
@@ -102,6 +124,10 @@ mod tests {
         assert_eq!(format_g(1e21), "1e+21");
         assert_eq!(format_g(1e-7), "1e-07");
         assert_eq!(format_g(0.25), "0.25");
+        let samples = [(1e21, "1e+21"), (-1e300, "-1e+300"), (1e20, "100000000000000000000"), (1e-6, "0.000001")];
+        for (value, expected) in samples.into_iter().chain([(1.5e-7, "1.5e-07"), (0.0, "0"), (f64::INFINITY, "+Inf")]) {
+            assert_eq!(format_sample(value), expected);
+        }
         assert_eq!(format_seconds(1_500), "1.5");
         assert_eq!(format_seconds(-1_000), "-1");
     }

@@ -2,14 +2,20 @@
 
 use std::cmp::Ordering;
 
+use super::fold::Usage;
 use super::rows::{Row, is_absent, merge_same};
 use crate::error::Error;
 use crate::labels::{Labels, METRIC_NAME, is_label_name, is_metadata};
 use crate::matcher::{MatchOp, Matcher, anchored};
 use crate::syntax::Function;
 
+/// The longest label that a query may make, bytes: each call can double one, and calls nest.
+const LONGEST: usize = 1 << 20;
+/// So many bytes of labels that a query makes count as a point that it keeps.
+const BYTES_PER_POINT: usize = 4;
+
 /// `label_replace(rows, to, replacement, from, pattern)`.
-pub(crate) fn label_replace(mut rows: Vec<Row>, texts: &[String]) -> Result<Vec<Row>, Error> {
+pub(crate) fn label_replace(mut rows: Vec<Row>, texts: &[String], usage: &Usage) -> Result<Vec<Row>, Error> {
     let [to, replacement, from, pattern] = texts else { return Ok(rows) };
     let regex = anchored(pattern)
         .map_err(|_| Error::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
@@ -20,16 +26,22 @@ pub(crate) fn label_replace(mut rows: Vec<Row>, texts: &[String]) -> Result<Vec<
         let value = row.labels.get(from).to_owned();
         let Some(found) = regex.captures(&value) else { continue };
         let mut new = String::new();
-        expand(replacement, &found, &mut new);
-        set_label(row, to, &new);
+        if !expand(replacement, &found, &mut new) {
+            return Err(too_long("label_replace", to));
+        }
+        set_label(row, to, &new, usage)?;
     }
     merge_same(rows).ok_or_else(super::binary::same_labels)
 }
 
-/// Puts what was captured where `$1`, `${1}` and `$name` stand, as Go does: a name is as long as it can be.
-fn expand(template: &str, found: &regex::Captures, text: &mut String) {
+/// Puts what was captured where `$1`, `${1}` and `$name` stand, as Go does: a name is as long as it can be. False if
+/// that is too long.
+fn expand(template: &str, found: &regex::Captures, text: &mut String) -> bool {
     let mut rest = template;
     while let Some(at) = rest.find('$') {
+        if text.len() > LONGEST {
+            return false;
+        }
         text.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix('$') {
@@ -56,17 +68,26 @@ fn expand(template: &str, found: &regex::Captures, text: &mut String) {
         rest = after;
     }
     text.push_str(rest);
+    text.len() <= LONGEST
 }
 
-fn set_label(row: &mut Row, name: &str, value: &str) {
+fn too_long(function: &str, label: &str) -> Error {
+    Error::execution(format!(
+        "{function}() would make the label {label:?} longer than {LONGEST} bytes: make it shorter"
+    ))
+}
+
+fn set_label(row: &mut Row, name: &str, value: &str, usage: &Usage) -> Result<(), Error> {
+    usage.keep(value.len() / BYTES_PER_POINT)?;
     row.labels = row.labels.builder().set(name, value).build();
     if name == METRIC_NAME {
         row.drop_name = false;
     }
+    Ok(())
 }
 
 /// `label_join(rows, to, separator, from...)`.
-pub(crate) fn label_join(mut rows: Vec<Row>, texts: &[String]) -> Result<Vec<Row>, Error> {
+pub(crate) fn label_join(mut rows: Vec<Row>, texts: &[String], usage: &Usage) -> Result<Vec<Row>, Error> {
     let [to, separator, from @ ..] = texts else { return Ok(rows) };
     if let Some(wrong) = from.iter().find(|name| !is_label_name(name)) {
         return Err(Error::execution(format!("invalid source label name in label_join(): {wrong}")));
@@ -75,8 +96,13 @@ pub(crate) fn label_join(mut rows: Vec<Row>, texts: &[String]) -> Result<Vec<Row
         return Err(Error::execution(format!("invalid destination label name in label_join(): {to}")));
     }
     for row in &mut rows {
-        let joined = from.iter().map(|name| row.labels.get(name)).collect::<Vec<_>>().join(separator);
-        set_label(row, to, &joined);
+        let parts: Vec<&str> = from.iter().map(|name| row.labels.get(name)).collect();
+        let length: usize = parts.iter().map(|part| part.len() + separator.len()).sum();
+        if length > LONGEST {
+            return Err(too_long("label_join", to));
+        }
+        let joined = parts.join(separator);
+        set_label(row, to, &joined, usage)?;
     }
     merge_same(rows).ok_or_else(super::binary::same_labels)
 }
@@ -170,8 +196,12 @@ mod tests {
             [("$1-$2", "a-b"), ("${1}x", "ax"), ("$1x", ""), ("$first", "a"), ("$$", "$"), ("$", "$"), ("$9", "")];
         for (template, expected) in cases {
             let mut text = String::new();
-            expand(template, &found, &mut text);
+            assert!(expand(template, &found, &mut text));
             assert_eq!(text, expected, "{template}");
         }
+        let long = "a".repeat(LONGEST);
+        let whole = regex::Regex::new("(.*)").unwrap();
+        let found = whole.captures(&long).unwrap();
+        assert!(expand("$1", &found, &mut String::new()) && !expand("$1.", &found, &mut String::new()));
     }
 }

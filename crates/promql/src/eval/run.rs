@@ -215,7 +215,8 @@ impl<'a> Run<'a> {
             }
             Node::Relabel { join, texts, node } => {
                 let rows = self.rows(node, grid)?;
-                Data::Rows(if *join { names::label_join(rows, texts)? } else { names::label_replace(rows, texts)? })
+                let relabel = if *join { names::label_join } else { names::label_replace };
+                Data::Rows(relabel(rows, texts, self.usage)?)
             }
             Node::Sort { function, labels, span, node } => {
                 let mut rows = self.rows(node, grid)?;

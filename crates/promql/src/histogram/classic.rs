@@ -57,6 +57,21 @@ fn make_monotonic(buckets: &mut [(f64, f64)]) -> Option<Forced> {
     forced
 }
 
+/// The first bucket that holds so many; the number of buckets where none does. Halves as Prometheus does, which shows
+/// where counts are NaN.
+fn first_of_rank(buckets: &[(f64, f64)], rank: f64) -> usize {
+    let (mut low, mut high) = (0, buckets.len());
+    while low < high {
+        let middle = (low + high) / 2;
+        if buckets[middle].1 >= rank {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
+}
+
 /// The `q` quantile of buckets (upper bound, count of observations up to it).
 pub(crate) fn quantile(q: f64, buckets: &mut Vec<(f64, f64)>) -> (f64, Option<Forced>) {
     if q.is_nan() {
@@ -74,11 +89,11 @@ pub(crate) fn quantile(q: f64, buckets: &mut Vec<(f64, f64)>) -> (f64, Option<Fo
     let forced = make_monotonic(buckets);
     let last = buckets.len() - 1;
     let observations = buckets[last].1;
-    if last == 0 || observations == 0.0 || observations.is_nan() {
+    if last == 0 || observations == 0.0 {
         return (f64::NAN, forced);
     }
     let mut rank = q * observations;
-    let at = buckets[..last].iter().position(|bucket| bucket.1 >= rank).unwrap_or(last);
+    let at = first_of_rank(&buckets[..last], rank);
     let value = if at == last {
         buckets[last - 1].0
     } else if at == 0 && buckets[0].0 <= 0.0 {
@@ -102,7 +117,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, buckets: &mut Vec<(f64, f64)>) ->
         return f64::NAN;
     }
     let count = buckets.last().map_or(0.0, |bucket| bucket.1);
-    if count == 0.0 || count.is_nan() || lower.is_nan() || upper.is_nan() {
+    if count == 0.0 || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
     }
     if lower >= upper {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::{Bucket, Histogram};
-use crate::number::{format, format_g};
+use crate::number::{format_g, format_sample};
 
 /// As Prometheus writes it where a label needs a text: `{count:4, sum:10, (1,2]:4}`.
 impl fmt::Display for Histogram {
@@ -33,9 +33,11 @@ impl Histogram {
     /// As answers of Prometheus' API have it: buckets are `[boundaries, lower, upper, count]`, with boundaries
     /// 0 for `(]`, 1 for `[)`, 2 for `()`, 3 for `[]`.
     pub fn to_json(&self) -> Value {
+        // Cut at the zero bucket, unlike in the text.
         let buckets: Vec<Value> = self
-            .shown()
+            .buckets()
             .iter()
+            .filter(|b| b.count != 0.0)
             .map(|b| {
                 let boundaries = match (b.lower_inclusive, b.upper_inclusive) {
                     (false, true) => 0,
@@ -43,10 +45,10 @@ impl Histogram {
                     (false, false) => 2,
                     (true, true) => 3,
                 };
-                json!([boundaries, format(b.lower), format(b.upper), format(b.count)])
+                json!([boundaries, format_sample(b.lower), format_sample(b.upper), format_sample(b.count)])
             })
             .collect();
-        let mut value = json!({"count": format(self.count), "sum": format(self.sum)});
+        let mut value = json!({"count": format_sample(self.count), "sum": format_sample(self.sum)});
         if !buckets.is_empty() {
             value["buckets"] = buckets.into();
         }

@@ -130,7 +130,8 @@ fn kind(value: &Value) -> &'static str {
 
 fn value(out: &mut String, value: &Value, time: i64, shown: usize) {
     match value {
-        Value::Scalar(number) => float(out, time, *number),
+        // Without an exponent, unlike samples.
+        Value::Scalar(number) => *out += &format!("[{},\"{}\"]", format_seconds(time), number::format(*number)),
         Value::String(text) => *out += &format!("[{},{}]", format_seconds(time), json!(text)),
         Value::Vector(samples) => list(out, &samples[..shown], |out, sample| vector(out, sample, time)),
         Value::Matrix(series) => list(out, &series[..shown], matrix),
@@ -184,7 +185,7 @@ fn float(out: &mut String, time: i64, value: f64) {
     out.push('[');
     number::push_seconds(out, time);
     out.push_str(",\"");
-    number::push(out, value);
+    number::push_sample(out, value);
     out.push_str("\"]");
 }
 

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use bonghwa_promql::number::format;
+use bonghwa_promql::number::format_sample;
 use bonghwa_promql::{Matcher, Query};
 use bonghwa_query::{Exemplar, SeriesQuery};
 use http::Request;
@@ -39,5 +39,5 @@ pub(crate) async fn exemplars(State(querier): State<Querier>, request: Request<B
 
 fn one(exemplar: &Exemplar) -> Value {
     let Exemplar { labels, value, time_ms } = exemplar;
-    json!({ "labels": labels.to_json(), "value": format(*value), "timestamp": *time_ms as f64 / 1e3 })
+    json!({ "labels": labels.to_json(), "value": format_sample(*value), "timestamp": *time_ms as f64 / 1e3 })
 }
