@@ -153,7 +153,7 @@ async fn requests_are_kept_to() {
     );
     // Services.
     let service = metrics.common.resources[0].service_name.clone();
-    let of_service = SeriesRequest { services: &[service.clone()], ..request((0, 1), &columns) };
+    let of_service = SeriesRequest { services: std::slice::from_ref(&service), ..request((0, 1), &columns) };
     let rows = shown(&index.read(&of_service).unwrap()).0;
     assert!(rows.iter().all(|row| row.split('\u{1f}').nth(8) == Some(&service)));
     // What no series tells.

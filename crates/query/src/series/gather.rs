@@ -274,7 +274,7 @@ impl<'a> Gather<'a> {
         samples
     }
 
-    /// What time is wanted of a series: heartbeats tell of later ones, too.
+    /// What time is wanted of a series: heartbeats before the range tell whether somebody fell silent.
     fn range_of(&self, place: usize) -> (i64, i64) {
         self.heartbeats.filter(|_| self.series[place].1.heartbeats).unwrap_or(self.range)
     }
