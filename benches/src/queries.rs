@@ -252,7 +252,8 @@ impl Server {
             Server::Ours(server) => (server.http(), server.url(path)),
             Server::Peer(server) => (server.http(), server.url(path)),
         };
-        let answer = http.get(url).query(&parameters).send().await?;
+        // Neither keeps answers: what is measured is the evaluation.
+        let answer = http.get(url).query(&parameters).header("cache-control", "no-store").send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "{path} answers {status}: {text}");
         Ok(serde_json::from_str::<Value>(&text)?["data"]["result"].take())

@@ -24,7 +24,7 @@ mod sink;
 pub(crate) use cache::SeriesCache;
 pub(crate) use exemplars::exemplars;
 pub use exemplars::{Exemplar, Exemplars};
-pub(crate) use gather::Found;
+pub(crate) use gather::{Found, INFO_EVERY};
 pub(crate) use identities::identities;
 pub use labels::MetricsOptions;
 pub(crate) use labels::TARGET_INFO;

@@ -11,6 +11,7 @@ mod limits;
 mod metrics;
 mod names;
 mod partial;
+mod past;
 mod pruning;
 mod series;
 mod tenants;
