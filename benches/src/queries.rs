@@ -269,8 +269,8 @@ impl Server {
             Server::Ours(server) => (server.http(), server.url(path)),
             Server::Peer(server) => (server.http(), server.url(path)),
         };
-        // Answers of before are worth nothing here: VictoriaMetrics is told by `nocache`.
-        let answer = http.get(url).header("cache-control", "no-store").query(&parameters).send().await?;
+        // Neither keeps answers: what is measured is the evaluation.
+        let answer = http.get(url).query(&parameters).header("cache-control", "no-store").send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "{path} answers {status}: {text}");
         Ok(serde_json::from_str::<Value>(&text)?["data"]["result"].take())

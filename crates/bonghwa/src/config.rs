@@ -215,6 +215,8 @@ pub struct Query {
     pub footer_cache_bytes: Size,
     /// Memory for labels of series that were read lately. 0: none.
     pub series_cache_bytes: Size,
+    /// Memory for values of PromQL's range queries at past steps, which the same query finds again. 0: none.
+    pub results_cache_bytes: Size,
     /// Memory for parts of blocks that were read lately. 0: none.
     pub cache_memory_bytes: Size,
     /// Disk for them; what lies there survives restarts, and may stay for a while after its block
@@ -335,6 +337,7 @@ impl Default for Query {
             max_samples: options.series.samples,
             footer_cache_bytes: Size(options.footer_cache_bytes),
             series_cache_bytes: Size(options.series_cache_bytes),
+            results_cache_bytes: Size(options.results_cache_bytes),
             cache_memory_bytes: Size(64 << 20),
             cache_disk_bytes: Size(0),
             cache_dir: PathBuf::new(),
@@ -459,6 +462,7 @@ impl Config {
             memory_bytes: self.query.memory_bytes.0,
             footer_cache_bytes: self.query.footer_cache_bytes.0,
             series_cache_bytes: self.query.series_cache_bytes.0,
+            results_cache_bytes: self.query.results_cache_bytes.0,
             metrics: self.metrics.options(),
             series: SeriesLimits { series: self.query.max_series, samples: self.query.max_samples },
             ..EngineOptions::default()

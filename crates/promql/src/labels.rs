@@ -109,6 +109,11 @@ impl Labels {
         self.get(METRIC_NAME)
     }
 
+    /// Bytes that they take in memory, about.
+    pub fn bytes(&self) -> usize {
+        size_of::<Inner>() + self.0.text.len() + size_of_val(&*self.0.ends)
+    }
+
     /// A hash over all labels.
     pub fn hash64(&self) -> u64 {
         self.0.hash

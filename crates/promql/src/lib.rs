@@ -13,6 +13,7 @@
 //! - [`Labels`], [`Matcher`]: series and how they are chosen.
 //! - [`Histogram`]: native histograms and their arithmetic.
 //! - [`Evaluation`], [`Fold`], [`Answer`]: evaluation.
+//! - [`Part`], [`Parts`]: some steps of the answer to a query that [`Query::is_divisible`].
 //! - [`number`]: values as Prometheus writes them.
 
 mod error;
@@ -26,8 +27,8 @@ pub mod syntax;
 
 pub use error::{Error, ParseError};
 pub use eval::{
-    Annotations, Answer, Evaluation, Fold, Limits, Params, Point, STALE_BITS, Sample, Selection, Series, SeriesPoints,
-    Stats, Value,
+    Annotations, Answer, Evaluation, Fold, Limits, Params, Part, Parts, Point, STALE_BITS, Sample, Selection, Series,
+    SeriesPoints, Stats, Value,
 };
 pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, Incompatible, Joined, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};

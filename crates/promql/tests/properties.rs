@@ -7,7 +7,8 @@ mod script;
 use bonghwa_promql::syntax::Function;
 use bonghwa_promql::{Params, Query};
 use proptest::prelude::*;
-use script::{Command, Store, check::evaluate, parse};
+use script::check::{evaluate, in_parts};
+use script::{Command, Store, parse};
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![Just("a".to_owned()), Just("h".to_owned()), Just("b_bucket".to_owned()), Just("sum".to_owned())]
@@ -138,6 +139,17 @@ proptest! {
         ][..]), 0..24)
     ) {
         let _ = Query::parse(&words.join(" "));
+    }
+
+    /// A query that is divisible gives in parts what it gives as a whole.
+    #[test]
+    fn parts_are_the_whole(text in vector(), cuts in proptest::collection::btree_set(1i64..13, 1..4)) {
+        if !Query::parse(&text).is_ok_and(|query| query.is_divisible()) {
+            return Ok(());
+        }
+        let cuts: Vec<i64> = cuts.into_iter().collect();
+        let same = in_parts(&store(), &text, Params::range(0, 600_000, 47_000), &cuts);
+        prop_assert!(same.is_ok(), "{} at {:?}: {:?}", text, cuts, same);
     }
 
     /// Steps of a range query are what instant queries at their times give, however series are spread over folds.

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use crate::alive::{self, Alive};
 use crate::distributed::{Distribution, Peers};
 use crate::mentions::Mentions;
+use crate::past::PastCache;
 use crate::plan::Source;
 use crate::run::{Limits, Plan};
 use crate::series::{MetricsOptions, SeriesCache};
@@ -44,6 +45,8 @@ pub struct EngineOptions {
     pub footer_cache_bytes: usize,
     /// Bytes of series' labels that are kept for PromQL.
     pub series_cache_bytes: usize,
+    /// Bytes of range queries' values that are kept.
+    pub results_cache_bytes: usize,
     /// How PromQL sees OpenTelemetry's metrics.
     pub metrics: MetricsOptions,
     /// What one query of PromQL may read.
@@ -74,6 +77,7 @@ impl Default for EngineOptions {
             target_partitions: std::thread::available_parallelism().map_or(1, usize::from),
             footer_cache_bytes: 64 * 1024 * 1024,
             series_cache_bytes: 128 * 1024 * 1024,
+            results_cache_bytes: 64 * 1024 * 1024,
             metrics: MetricsOptions::default(),
             series: SeriesLimits::default(),
         }
@@ -90,6 +94,7 @@ pub struct Engine {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics_options: Arc<MetricsOptions>,
     pub(crate) series_cache: Arc<SeriesCache>,
+    pub(crate) past: Arc<PastCache>,
     pub(crate) series_limits: SeriesLimits,
     distribution: Option<Distribution>,
 }
@@ -147,6 +152,7 @@ impl Engine {
             limits: Arc::new(Limits::new(options.timeout, options.memory_bytes, options.concurrent)),
             metrics_options: Arc::new(options.metrics),
             series_cache: Arc::new(SeriesCache::new(options.series_cache_bytes)),
+            past: Arc::new(PastCache::new(options.results_cache_bytes)),
             series_limits: options.series,
             distribution: None,
         }

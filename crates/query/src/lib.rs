@@ -6,7 +6,7 @@
 //! speaks of ([`mentions`]), takes a [`view`], gives the query its [`table`]s, and
 //! lets DataFusion plan; a scan decides what to read ([`plan`]) by what the filters
 //! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`], [`turns`],
-//! [`alive`]). Where there are several queriers, they share a query's work
+//! [`alive`]). Range queries of PromQL find the values of past steps again ([`past`]). Where there are several queriers, they share a query's work
 //! ([`distributed`]).
 
 mod alive;
@@ -24,6 +24,7 @@ mod mixed;
 mod names;
 mod nearest;
 mod numeric;
+mod past;
 mod plan;
 mod planner;
 mod predicate;
@@ -48,6 +49,7 @@ mod tests;
 pub use distributed::{Peers, WorkerDoor};
 pub use engine::{Engine, EngineOptions, SeriesLimits, SqlAnswer, TraceAnswer};
 pub use error::QueryError;
+pub use past::Caching;
 pub use promql::{Cardinality, MetadataByName, MetricsAnswer, SeriesQuery};
 pub use samples::SeriesSamples;
 pub use series::{Counts, Exemplar, Exemplars, Metadata, MetricsOptions, PushUp};

@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use bonghwa_cluster::seam;
 use bonghwa_model::{Signal, TenantId, TenantSet};
-use bonghwa_promql::{Answer, Evaluation, Fold, Labels, Limits, Matcher, Params, Query, Selection, Series};
+use bonghwa_promql::{
+    Answer, Evaluation, Fold, Labels, Limits, METRIC_NAME, Matcher, Params, Query, Selection, Series,
+};
 use futures::future::{BoxFuture, try_join_all};
 
 use crate::alive::Alive;
 use crate::engine::{Missing, Views};
+use crate::past::{Caching, Past, Piece, Segment};
 use crate::plan::Source;
-use crate::series::{self, Asked, Bounds, Counts, Found, Held, Metadata, Reading, Sink, TenantSink, Wanted};
+use crate::series::{
+    self, Asked, Bounds, Counts, Found, Held, INFO_EVERY, Metadata, Reading, Sink, TARGET_INFO, TenantSink, Wanted,
+};
 use crate::turns::Turn;
 use crate::{Engine, QueryError, SeriesLimits};
 
@@ -73,11 +78,12 @@ impl Engine {
         query: Arc<Query>,
         params: Params,
         timeout: Duration,
+        caching: Caching,
     ) -> BoxFuture<'_, Result<MetricsAnswer<Answer>, QueryError>> {
         let tenants = tenants.into();
         self.ask(tenants, timeout, move |engine, tenants, missing, alive| {
             let (query, params) = (query.clone(), params.clone());
-            Box::pin(async move { engine.evaluate(&tenants, &query, params, &missing, &alive).await })
+            Box::pin(async move { engine.evaluate(&tenants, &query, params, caching, &missing, &alive).await })
         })
     }
 
@@ -220,6 +226,7 @@ impl Engine {
         tenants: &TenantSet,
         query: &Query,
         mut params: Params,
+        caching: Caching,
         missing: &Missing,
         alive: &Arc<Alive>,
     ) -> Result<Answer, QueryError> {
@@ -227,15 +234,75 @@ impl Engine {
         let canceled = Canceled::default();
         params.cancel = Some(canceled.0.clone());
         params.limits = self.evaluation_limits();
-        let evaluation = Evaluation::new(query, params)?;
+        let evaluation = Evaluation::new(query, params.clone())?;
         let views = self.metrics(tenants, missing, alive).await?;
+        let past = (caching == Caching::Allowed)
+            .then(|| Past::new(&self.past, tenants, query, &params, &evaluation, &views))
+            .flatten();
+        match past {
+            Some(past) => self.evaluate_rest(past, query, params, evaluation, &views, alive).await,
+            None => Ok(self.evaluate_all(evaluation, &views, alive).await?.answer),
+        }
+    }
+
+    /// Evaluates those steps that are not kept.
+    async fn evaluate_rest(
+        &self,
+        past: Past,
+        query: &Query,
+        params: Params,
+        whole: Evaluation,
+        views: &Views,
+        alive: &Arc<Alive>,
+    ) -> Result<Answer, QueryError> {
+        let segments = past.segments();
+        if let [Segment::Rest(from, to)] = segments[..] {
+            let Evaluated { answer, divisible } = self.evaluate_all(whole, views, alive).await?;
+            return if divisible {
+                put_together(past, vec![Piece::New(answer, from, to)], params.limits).await
+            } else {
+                Ok(answer)
+            };
+        }
+        let mut limits = params.limits;
+        let mut pieces = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let (from, to) = match segment {
+                Segment::Kept(entry, from, to) => {
+                    pieces.push(Piece::Kept(entry, from, to));
+                    continue;
+                }
+                Segment::Rest(from, to) => (from, to),
+            };
+            let part = Params { start_ms: from, end_ms: to, limits, ..params.clone() };
+            let evaluated = self.evaluate_all(Evaluation::new(query, part)?, views, alive).await?;
+            if !evaluated.divisible {
+                return Ok(self.evaluate_all(whole, views, alive).await?.answer);
+            }
+            limits.samples = limits.samples.saturating_sub(evaluated.answer.stats.samples);
+            pieces.push(Piece::New(evaluated.answer, from, to));
+        }
+        put_together(past, pieces, params.limits).await
+    }
+
+    /// Reads what an evaluation wants, and evaluates.
+    async fn evaluate_all(
+        &self,
+        evaluation: Evaluation,
+        views: &Views,
+        alive: &Arc<Alive>,
+    ) -> Result<Evaluated, QueryError> {
         let held = Arc::new(Held::default());
+        let divisible = AtomicBool::new(true);
         let reading = evaluation.selections().iter().enumerate().map(|(number, selection)| {
-            let range = (selection.min_ms, selection.max_ms);
+            let range = (first_ms(selection), selection.max_ms);
             let wanted = Wanted { matchers: selection.matchers.clone().into(), range, samples: true };
-            let (views, evaluation, held) = (&views, &evaluation, &held);
+            let (evaluation, held, divisible) = (&evaluation, &held, &divisible);
             async move {
                 let found = self.read_series(views, &wanted, held, alive).await?;
+                if found.iter().any(|(_, found)| found.delta || found.heartbeats) {
+                    divisible.store(false, Ordering::Relaxed);
+                }
                 let samples: usize = found.iter().map(|(_, found)| found.len()).sum();
                 if samples.max(found.len().saturating_mul(steps(selection))) <= FEW {
                     let fold = evaluation.fold(number).map(|fold| folded(fold, found, held, alive));
@@ -248,11 +315,12 @@ impl Engine {
         let folds: Vec<Fold> = folds.into_iter().flatten().collect();
         // What is made of no series may be any amount of work.
         let little = !folds.is_empty() && evaluation.work().is_some_and(|work| work <= FEW as u64);
+        let divisible = divisible.into_inner();
         if little && few.iter().all(|few| *few) {
-            return Ok(evaluation.finish(folds)?);
+            return Ok(Evaluated { answer: evaluation.finish(folds)?, divisible });
         }
         let finished = seam::blocking(move || evaluation.finish(folds)).await;
-        Ok(finished.ok_or_else(stopped)??)
+        Ok(Evaluated { answer: finished.ok_or_else(stopped)??, divisible })
     }
 
     /// What an evaluation may keep: no more points than fit into a query's memory.
@@ -326,6 +394,30 @@ pub(crate) fn of_tenant(matchers: &[Matcher], source: &Source, count: usize) -> 
     }
     let (tenant, others): (Vec<_>, Vec<_>) = matchers.iter().cloned().partition(|m| m.name == TENANT_LABEL);
     tenant.iter().all(|matcher| matcher.matches(source.tenant.as_str())).then(|| others.into())
+}
+
+/// An answer, and whether its values are what they are whatever other steps are evaluated with them: changes are
+/// added up from the first sample that is read, and what was read tells how often a heartbeat comes.
+struct Evaluated {
+    answer: Answer,
+    divisible: bool,
+}
+
+/// Keeps what is new, and makes one answer of all: elsewhere, where that is work.
+async fn put_together(past: Past, pieces: Vec<Piece>, limits: Limits) -> Result<Answer, QueryError> {
+    let most = limits.points;
+    if pieces.iter().map(Piece::values).sum::<usize>() <= FEW {
+        return Ok(past.finish(pieces, most)?);
+    }
+    let finished = seam::blocking(move || past.finish(pieces, most)).await;
+    Ok(finished.ok_or_else(stopped)??)
+}
+
+/// The first millisecond to read. Of each slot of `target_info` the first sample counts: slots are read whole.
+fn first_ms(selection: &Selection) -> i64 {
+    let mut names = selection.matchers.iter().filter(|matcher| matcher.name == METRIC_NAME);
+    let info = names.all(|matcher| matcher.matches(TARGET_INFO));
+    if info { selection.min_ms.div_euclid(INFO_EVERY).saturating_mul(INFO_EVERY) } else { selection.min_ms }
 }
 
 /// A flag that is raised when it is dropped.

@@ -92,10 +92,7 @@ impl Note {
             Self::NonCounter => {
                 quoted("metric might not be a counter, name does not end in _total/_sum/_count/_bucket:")
             }
-            Self::Monotonicity => named(
-                "input to histogram_quantile needed to be fixed for monotonicity (see \
-                 https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
-            ),
+            Self::Monotonicity => named(MONOTONICITY),
             Self::IncompatibleTypes => format!("incompatible sample types encountered for binary operator {detail}"),
             Self::IgnoredInAggregation => format!("ignored histogram in {detail} aggregation"),
             Self::IgnoredInRange => {
@@ -111,6 +108,10 @@ impl Note {
         }
     }
 }
+
+/// What is said with the number of steps and the first and last of them.
+pub(crate) const MONOTONICITY: &str = "input to histogram_quantile needed to be fixed for monotonicity (see \
+     https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
 
 /// Where counts of classic buckets had to be raised.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 //! `compile` (with `calls`) turns the tree into a `plan` whose leaves are selectors. A `fold` turns each series into
 //! a row of values by step (`window`, `range`, `rate`, `range_histogram`, `widened`), changes it (`maps`) and adds
 //! it to its group (`group`). `run` evaluates what stands above the leaves (`binary`, `topk`, `names`,
-//! `histograms`, `info`), `answer` is what comes out, with its `annotations`.
+//! `histograms`, `info`), `answer` is what comes out, with its `annotations`. `parts` are some steps of an answer.
 
 mod annotations;
 mod answer;
@@ -18,6 +18,7 @@ mod info;
 mod maps;
 mod names;
 mod ops;
+mod parts;
 mod plan;
 mod range;
 mod range_histogram;
@@ -38,6 +39,7 @@ pub use answer::{Answer, Point, Sample, SeriesPoints, Stats, Value};
 pub(crate) use dates::rfc3339;
 pub use fold::Fold;
 pub(crate) use ops::float_op;
+pub use parts::{Part, Parts};
 pub use selection::{STALE_BITS, Selection, Series};
 
 use crate::error::Error;
@@ -132,6 +134,8 @@ pub struct Evaluation {
     usage: Arc<Usage>,
     selections: Vec<Selection>,
     is_range: bool,
+    /// What the steps of subqueries, which are multiples of their length, can move a selection by.
+    slack_ms: i64,
 }
 
 impl Evaluation {
@@ -152,12 +156,24 @@ impl Evaluation {
         }
         let plan = compile::compile(query, &params, &usage)?;
         let selections = plan.leaves.iter().map(|leaf| leaf.selection.clone()).collect();
-        Ok(Self { query: query.clone(), plan: Arc::new(plan), usage: Arc::new(usage), selections, is_range })
+        let slack_ms = slack(query, &params);
+        let (plan, usage) = (Arc::new(plan), Arc::new(usage));
+        Ok(Self { query: query.clone(), plan, usage, selections, is_range, slack_ms })
     }
 
     /// What to read, each to be folded; an empty list for `1 + 1`.
     pub fn selections(&self) -> &[Selection] {
         &self.selections
+    }
+
+    /// How far before a step and after it samples matter at most, in milliseconds, wherever the step is; after it
+    /// is negative where only older ones do. Of a query that [`Query::is_divisible`] and reads something.
+    pub fn reach_ms(&self) -> Option<(i64, i64)> {
+        let (first, last) = (self.plan.grid.start, self.plan.grid.time(self.plan.grid.len.saturating_sub(1)));
+        let min = self.selections.iter().map(|selection| selection.min_ms).min()?;
+        let max = self.selections.iter().map(|selection| selection.max_ms).max()?;
+        let wider = |ms: i64| ms.saturating_add(self.slack_ms);
+        Some((wider(first.saturating_sub(min)), wider(max.saturating_sub(last))))
     }
 
     /// A fold for selection `selection`, as many as there are threads. Whoever asks for one that is not there gets
@@ -202,6 +218,19 @@ impl Evaluation {
         };
         Ok(Answer { value, annotations: run.notes.finish(self.query.text()), stats })
     }
+}
+
+/// The steps of all subqueries together: each may begin or end by up to one earlier or later than another time.
+fn slack(query: &Query, params: &Params) -> i64 {
+    let mut slack: i64 = 0;
+    query.expr().walk(&mut |expr| {
+        if let Kind::Subquery { step, .. } = &expr.kind {
+            let range = params.end_ms.saturating_sub(params.start_ms);
+            let given = step.as_ref().and_then(|step| step.to_ms(params.step_ms, range, false).ok());
+            slack = slack.saturating_add(given.unwrap_or(params.subquery_step_ms).max(1));
+        }
+    });
+    slack
 }
 
 /// Whether the order of an instant answer is the query's own.

@@ -1,10 +1,12 @@
 //! The language: text to tree and back.
 //!
 //! `lexer` makes tokens, `parser` (with `selector`, `duration` and `literal`) a tree of `ast`, `check` gives it
-//! types, `print` writes it on a line, `pretty` on several, `json` as Prometheus' `/api/v1/parse_query`.
+//! types, `print` writes it on a line, `pretty` on several, `json` as Prometheus' `/api/v1/parse_query`;
+//! `divide` tells whether its steps can be evaluated apart.
 
 mod ast;
 mod check;
+mod divide;
 mod duration;
 mod functions;
 mod json;

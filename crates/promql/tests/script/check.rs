@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bonghwa_promql::{
-    Answer, Error, Evaluation, Fold, Histogram, Labels, Params, Point, Query, Sample, Series, SeriesPoints, Value,
+    Answer, Error, Evaluation, Fold, Histogram, Labels, Params, Part, Parts, Point, Query, Sample, Series,
+    SeriesPoints, Value,
 };
 
 use super::series::Point as Given;
@@ -237,4 +238,67 @@ fn same_histogram(a: &Histogram, b: &Histogram, hinted: bool) -> bool {
         && a.custom_values == b.custom_values
         && (!hinted || a.hint == b.hint)
         && same_buckets
+}
+
+/// Evaluates a query whole and in parts that begin at these steps; says where they differ. Floats are compared by
+/// their bits.
+pub fn in_parts(store: &Store, text: &str, params: Params, cuts: &[i64]) -> Result<(), String> {
+    let whole = evaluate(store, text, params.clone(), 1);
+    let (start, step) = (params.start_ms, params.step_ms);
+    let last = start + (params.end_ms - start) / step * step;
+    let mut starts = vec![start];
+    starts.extend(cuts.iter().map(|cut| start + cut * step).filter(|from| *from > start && *from <= last));
+    let mut parts = Parts::default();
+    let mut failed = None;
+    for (at, from) in starts.iter().enumerate() {
+        let to = starts.get(at + 1).map_or(last, |next| next - step);
+        match evaluate(store, text, Params { start_ms: *from, end_ms: to, ..params.clone() }, 1) {
+            // Some are kept on their way.
+            Ok(answer) if at % 2 == 0 => match Part::cut(&answer, step, *from, to) {
+                Some(part) => parts.push_part(&part, *from, to),
+                None => parts.push(answer),
+            },
+            Ok(answer) => parts.push(answer),
+            Err(error) => failed = Some(error),
+        }
+    }
+    // Steps of a subquery between the windows of two parts are evaluated only by the whole.
+    let gaps = text.contains(':');
+    let whole = match (whole, failed) {
+        (Ok(whole), None) => whole,
+        (Err(_), Some(_)) => return Ok(()),
+        (Err(_), None) if gaps => return Ok(()),
+        (Err(error), None) => return Err(format!("only the whole fails: {error}")),
+        (Ok(_), Some(error)) => return Err(format!("only a part fails: {error}")),
+    };
+    let parts = parts.finish();
+    if shown(&whole.value) != shown(&parts.value) {
+        return Err(format!("in parts {:?}, not {:?}", parts.value, whole.value));
+    }
+    let counted = whole.annotations.infos.iter().any(|info| info.contains("fixed for monotonicity"));
+    if !gaps && !counted && parts.annotations != whole.annotations {
+        return Err(format!("in parts {:?}, not {:?}", parts.annotations, whole.annotations));
+    }
+    // And what is cut out of the whole is what is put together.
+    let middle = start + (last - start) / step / 2 * step;
+    let cut = |from, to| Part::cut(&whole, step, from, to);
+    if let (Some(first), Some(second)) = (cut(start, middle), cut(middle, last)) {
+        let joined = first.joined(&second).ok_or("parts that touch do not join")?;
+        let mut again = Parts::default();
+        again.push_part(&joined, start, last);
+        if shown(&again.finish().value) != shown(&whole.value) {
+            return Err("cutting changed it".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A matrix, every bit of it.
+fn shown(value: &Value) -> Vec<String> {
+    let Value::Matrix(series) = value else { return vec![format!("{value:?}")] };
+    let one = |one: &SeriesPoints| {
+        let floats: Vec<(i64, u64)> = one.floats.iter().map(|(time, value)| (*time, value.to_bits())).collect();
+        format!("{} {floats:?} {:?}", one.labels, one.histograms)
+    };
+    series.iter().map(one).collect()
 }

@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bonghwa_promql::{Params as Evaluated, Query};
-use http::Request;
+use bonghwa_query::Caching;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, Request};
 
 use super::answers::{self, Shape};
 use super::params::{Params, invalid, now};
@@ -53,8 +55,16 @@ async fn answer(querier: &Querier, params: &Params, mut evaluated: Evaluated) ->
     }
     let shape = Shape { time: evaluated.start_ms, limit: params.limit()?, stats: params.get("stats").is_some() };
     let stale = querier.stale();
-    let answer = querier.engine.promql(&tenants, Arc::new(query), evaluated, params.timeout()?).await;
+    let answer =
+        querier.engine.promql(&tenants, Arc::new(query), evaluated, params.timeout()?, caching(&params.headers)).await;
     let answer = answer.map_err(ApiError::prometheus)?;
     let partial = Partial { missing: answer.missing, stale: stale.max(querier.stale()) };
     answers::query(answer.answer, shape, &partial).await
+}
+
+/// `Cache-Control: no-store` asks for an evaluation from the samples.
+fn caching(headers: &HeaderMap) -> Caching {
+    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let no_store = values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("no-store"));
+    if no_store { Caching::Off } else { Caching::Allowed }
 }

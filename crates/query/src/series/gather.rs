@@ -25,7 +25,7 @@ use super::sink::TenantSink;
 use crate::QueryError;
 
 /// `target_info` has a sample in each slot of this length in which its resource sent something, in milliseconds.
-const INFO_EVERY: i64 = 30_000;
+pub(crate) const INFO_EVERY: i64 = 30_000;
 
 /// Collects the series that matchers select.
 pub(super) struct Gather<'a> {

@@ -29,6 +29,7 @@ pub(crate) use cache::SeriesCache;
 pub(crate) use exemplars::exemplars;
 pub use exemplars::{Exemplar, Exemplars};
 pub(crate) use found::Found;
+pub(crate) use gather::INFO_EVERY;
 pub use heartbeat::PushUp;
 pub(crate) use identities::identities;
 pub use labels::MetricsOptions;

@@ -9,7 +9,7 @@ use futures::StreamExt;
 
 use super::cluster::Cluster;
 use super::{data, error, rows};
-use crate::{EngineOptions, QueryError};
+use crate::{Caching, EngineOptions, QueryError};
 
 async fn limited(timeout: u64, memory_bytes: usize) -> Cluster {
     let timeout = Duration::from_millis(timeout);
@@ -142,7 +142,8 @@ async fn evaluation_without_series_ends() {
     let cluster = limited(500, 256 << 20).await;
     let ask = |query: &str, step: i64| {
         let query = Arc::new(Query::parse(query).unwrap());
-        cluster.engine.promql(&TenantId::default_tenant(), query, Params::range(0, 10_000 * step, step), Duration::MAX)
+        let params = Params::range(0, 10_000 * step, step);
+        cluster.engine.promql(&TenantId::default_tenant(), query, params, Duration::MAX, Caching::Allowed)
     };
     const ENDLESS: &str = "quantile_over_time(0.5, vector(time())[7d:1s])";
     for query in [ENDLESS, "quantile_over_time(0.5, (nothing or vector(time()))[7d:1s])"] {

@@ -11,7 +11,7 @@ use bonghwa_promql::{Matcher, Params, Query};
 use super::cluster::Cluster;
 use super::data::{self, SECOND, START};
 use super::series::{PODS, append, append_as, ask, ask_as, labels, millis};
-use crate::{Engine, EngineOptions, Metadata, QueryError, SeriesLimits, SeriesQuery};
+use crate::{Caching, Engine, EngineOptions, Metadata, QueryError, SeriesLimits, SeriesQuery};
 
 fn options() -> EngineOptions {
     EngineOptions { target_partitions: 2, ..Default::default() }
@@ -111,7 +111,8 @@ async fn memory_is_that_of_a_query_and_not_of_each_tenant() {
     for (names, fits) in [("a", true), ("a|b", true), ("a|b|c", false)] {
         let query = Arc::new(Query::parse("count(requests_total)").unwrap());
         let params = Params::instant(millis(20));
-        let asked = cluster.engine.promql(tenants(names), query, params, Duration::from_secs(30)).await;
+        let asked =
+            cluster.engine.promql(tenants(names), query, params, Duration::from_secs(30), Caching::Allowed).await;
         match asked {
             Ok(_) => assert!(fits, "{names}"),
             Err(error) => {

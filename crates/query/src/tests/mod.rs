@@ -12,6 +12,7 @@ mod limits;
 mod metrics;
 mod names;
 mod partial;
+mod past;
 mod pruning;
 mod series;
 mod tenants;

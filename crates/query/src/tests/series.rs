@@ -12,7 +12,7 @@ use bonghwa_protocol::v1;
 use super::cluster::Cluster;
 use super::counting::Counting;
 use super::data::{SECOND, START, resource};
-use crate::{Engine, EngineOptions, SeriesQuery};
+use crate::{Caching, Engine, EngineOptions, SeriesQuery};
 
 pub(super) const PODS: usize = 50;
 const MILLISECOND: i64 = SECOND / 1000;
@@ -128,7 +128,7 @@ pub(super) async fn ask(engine: &Arc<Engine>, query: &str, params: Params) -> Ve
 
 pub(super) async fn ask_as(engine: &Arc<Engine>, tenants: &TenantSet, query: &str, params: Params) -> Vec<String> {
     let parsed = Arc::new(Query::parse(query).unwrap());
-    let asked = engine.promql(tenants, parsed, params, Duration::from_secs(30)).await;
+    let asked = engine.promql(tenants, parsed, params, Duration::from_secs(30), Caching::Allowed).await;
     match asked.unwrap_or_else(|error| panic!("{query}: {error}")).answer.value {
         Value::Vector(samples) => samples.iter().map(|s| format!("{} {:?}", s.labels, s.point)).collect(),
         Value::Matrix(series) => {
