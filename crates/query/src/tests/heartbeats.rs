@@ -9,7 +9,7 @@ use bonghwa_promql::Params;
 use super::cluster::{Away, Cluster};
 use super::data::{SECOND, START};
 use super::series::{ask, millis};
-use crate::{EngineOptions, SeriesLimits};
+use crate::{Caching, EngineOptions, SeriesLimits};
 
 /// Heartbeats of an instance at these seconds.
 fn beats(instance: &str, seconds: &[i64]) -> Batch {
@@ -119,7 +119,8 @@ async fn zeros_count_as_samples() {
         let query = std::sync::Arc::new(bonghwa_promql::Query::parse("up").unwrap());
         let params = Params::range(millis(0), millis(3600), 60_000);
         let tenant = bonghwa_model::TenantId::default_tenant();
-        let answer = cluster.engine.promql(&tenant, query, params, std::time::Duration::from_secs(30)).await;
+        let answer =
+            cluster.engine.promql(&tenant, query, params, std::time::Duration::from_secs(30), Caching::Allowed).await;
         assert_eq!(answer.is_ok(), fits, "{samples}: {:?}", answer.err());
     }
 }
