@@ -111,9 +111,10 @@ impl Bonghwa {
         Ok(())
     }
 
-    /// Rows that SQL counts.
+    /// Rows that SQL counts, of those that were sent.
     pub async fn count(&self, signal: Signal) -> Result<u64> {
-        let query = json!({ "query": format!("SELECT count(*) AS n FROM {}", signal.table()) });
+        let query = format!("SELECT count(*) AS n FROM {} WHERE {}", signal.table(), signal.sent());
+        let query = json!({ "query": query });
         let answer = self.http.post(format!("{}/api/v1/sql", self.api)).json(&query).send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "POST /api/v1/sql answers {status}: {text}");

@@ -59,8 +59,9 @@ impl Nodes {
     pub async fn found(&self) -> Result<[i64; 3]> {
         let sql = self.querier.sql();
         let mut found = [0; 3];
-        for (table, count) in ["logs", "metrics", "spans"].into_iter().zip(&mut found) {
-            *count = sql.integer(&format!("SELECT count(*) FROM {table}")).await?;
+        for (signal, count) in [Signal::Logs, Signal::Metrics, Signal::Traces].into_iter().zip(&mut found) {
+            let query = format!("SELECT count(*) FROM {} WHERE {}", signal.table(), signal.sent());
+            *count = sql.integer(&query).await?;
         }
         Ok(found)
     }

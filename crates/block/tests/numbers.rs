@@ -188,15 +188,12 @@ async fn samples_of_all_encodings_are_the_same() {
 async fn damage_is_an_error_and_no_panic() {
     let mut rng = StdRng::seed_from_u64(23);
     let tenant = TenantId::default_tenant();
-    let whole = support::write(
-        Signal::Metrics,
-        &vec![(tenant.clone(), Arc::new(series(&mut rng)))],
-        &support::small_options(&mut rng),
-    );
+    // Of many series: most of the block is pages, and its footer lies at the end.
+    let batches = (0..8).map(|_| (tenant.clone(), Arc::new(series(&mut rng)))).collect();
+    let whole = support::write(Signal::Metrics, &batches, &Default::default());
     let rows = granules(&reader(&whole).await, &tenant).await;
     let mut errors = 0;
     for _ in 0..400 {
-        // Its footer is whole.
         let mut bytes = whole.bytes.to_vec();
         for _ in 0..rng.random_range(1..30) {
             let at = rng.random_range(0..bytes.len() / 2);
