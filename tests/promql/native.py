@@ -271,13 +271,8 @@ def within(h, lower, upper, kind, part):
     """The value at a part of a bucket."""
     if kind == "zero":
         lower, upper = zero_bucket(h, lower, upper)
-    if kind == "custom":
-        if lower == -math.inf:
-            if upper <= 0:
-                return upper
-            lower = 0.0
-        if upper == math.inf:
-            return lower
+    if kind == "custom" and lower == -math.inf:
+        lower = 0.0
     if kind != "exponential":
         return lower + (upper - lower) * part
     if lower >= 0:

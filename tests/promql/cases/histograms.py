@@ -34,6 +34,15 @@ CLASSIC = """
     odd_bucket{is="twice", le="1.0"} 3x40
     odd_bucket{is="twice", le="2"} 8x40
     odd_bucket{is="twice", le="+Inf"} 8x40
+    strange_bucket{is="no total", le="1"} 2x40
+    strange_bucket{is="no total", le="2"} 3x40
+    strange_bucket{is="no total", le="+Inf"} NaNx40
+    strange_bucket{is="gap", le="1"} 2x40
+    strange_bucket{is="gap", le="2"} NaNx40
+    strange_bucket{is="gap", le="+Inf"} 4x40
+    strange_bucket{is="endless", le="1"} 2x40
+    strange_bucket{is="endless", le="2"} Infx40
+    strange_bucket{is="endless", le="+Inf"} Infx40
     odd_bucket{is="part", le="1"} 0.25x40
     odd_bucket{is="part", le="2"} 0.75x40
     odd_bucket{is="part", le="+Inf"} 1x40
@@ -74,6 +83,16 @@ def classic():
          why="5 5 9 9 once no count falls: rank 8.1, of the 4 between 2 and 3 it is 3.1.")
     t.at("5m7s", 'histogram_quantile(0.5, odd_bucket{is="twice"})', gives='{is="twice"} 0.8',
          why="One bound in two spellings: the counts add up, to 5 of 8.")
+    t.at("5m7s", 'histogram_quantile(0.5, strange_bucket{is="no total"})', gives='{is="no total"} 2',
+         why="No count reaches a rank of NaN: the highest bucket, for which the bound below it stands.")
+    t.at("5m7s", 'histogram_quantile(0.5, strange_bucket{is="gap"})', gives='{is="gap"} 2',
+         why="The bucket is found by halving, which NaN sends upwards.")
+    t.at("5m7s", 'histogram_quantile(0.5, strange_bucket{is="endless"})', gives='{is="endless"} NaN',
+         why="A part of infinitely many is no number.")
+    t.at("5m7s", 'histogram_fraction(0, 2, odd_bucket{is="falling"})', gives='{is="falling"} 0.5',
+         why="Fractions take counts as they are: 4 of 8.")
+    t.at("5m7s", "histogram_fraction(0, 1.5, strange_bucket)", "histogram_fraction(1, 0, strange_bucket)",
+         "histogram_quantile(0.2, strange_bucket)", "histogram_quantile(1, strange_bucket)")
     t.at("5m7s", 'histogram_fraction(0, 0.3, wait_bucket{shop="a"})', gives='{shop="a"} 0.4',
          why="20 up to 0.1 and half of the next 40, of 100.")
     t.at("5m7s", "histogram_quantile(0.5, lone)", "histogram_quantile(0.5, nothing)",
