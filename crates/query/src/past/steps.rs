@@ -252,8 +252,12 @@ fn in_few_runs(segments: Vec<Segment>) -> Vec<Segment> {
 /// Series and values of an answer.
 fn values(answer: &Answer) -> (usize, usize) {
     let Value::Matrix(series) = &answer.value else { return (0, 0) };
-    let histograms = |one: &bonghwa_promql::SeriesPoints| one.histograms.iter().map(|(_, h)| h.weight() as usize);
-    (series.len(), series.iter().map(|one| one.floats.len() + histograms(one).sum::<usize>()).sum())
+    let mut values = 0;
+    for one in series {
+        values += one.floats.len();
+        values += one.histograms.iter().map(|(_, histogram)| histogram.weight() as usize).sum::<usize>();
+    }
+    (series.len(), values)
 }
 
 /// Everything that decides about values at a step, but for the time of the step and the data.
