@@ -273,3 +273,41 @@ fn key(tenants: &TenantSet, query: &Query, params: &Params) -> Arc<str> {
     key.push_str(query.text());
     key.into()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bonghwa_promql::{Annotations, Stats};
+
+    use super::*;
+
+    /// `k` for ten steps that are kept, `R` for ten that are not.
+    fn segments(shape: &str) -> Vec<Segment> {
+        let answer =
+            Answer { value: Value::Matrix(Vec::new()), annotations: Annotations::default(), stats: Stats::default() };
+        let part = Part::cut(&answer, 1, 0, 9).unwrap();
+        let entry = Arc::new(Entry { part, window_ms: (0, 9), fingerprint: Default::default() });
+        let segment = |(at, kind): (usize, char)| {
+            let (from, to) = (10 * at as i64, 10 * at as i64 + 9);
+            if kind == 'k' { Segment::Kept(entry.clone(), from, to) } else { Segment::Rest(from, to) }
+        };
+        shape.chars().enumerate().map(segment).collect()
+    }
+
+    #[test]
+    fn many_runs_become_one() {
+        for (shape, expected) in [
+            ("", ""),
+            ("kkk", "k0-9 k10-19 k20-29"),
+            ("kRkRkRkR", "k0-9 R10-19 k20-29 R30-39 k40-49 R50-59 k60-69 R70-79"),
+            ("kRkRkRkRkRk", "k0-9 R10-99 k100-109"),
+            ("RkRkRkRkR", "R0-89"),
+        ] {
+            let shown = in_few_runs(segments(shape)).iter().map(|segment| match segment {
+                Segment::Kept(_, from, to) => format!("k{from}-{to}"),
+                Segment::Rest(from, to) => format!("R{from}-{to}"),
+            });
+            assert_eq!(shown.collect::<Vec<_>>().join(" "), expected, "{shape}");
+        }
+    }
+}
