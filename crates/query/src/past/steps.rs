@@ -303,7 +303,8 @@ mod tests {
             ("kRkRkRkRkRk", "k0-9 R10-99 k100-109"),
             ("RkRkRkRkR", "R0-89"),
         ] {
-            let shown = in_few_runs(segments(shape)).iter().map(|segment| match segment {
+            let few = in_few_runs(segments(shape));
+            let shown = few.iter().map(|segment| match segment {
                 Segment::Kept(_, from, to) => format!("k{from}-{to}"),
                 Segment::Rest(from, to) => format!("R{from}-{to}"),
             });
