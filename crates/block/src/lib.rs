@@ -36,7 +36,7 @@ pub use memory::to_record_batch;
 pub use merge::{BlockOrigin, Chunk, Merge, MergeOptions, MergeWriter, Survey, Window, WindowRows};
 pub use read::{
     BlockReader, CacheOptions, Comparison, FooterCache, NumberRow, Numbers, Op, Predicate, PruneStats, PrunedRows,
-    RangeCache, RowRange, Scalar, ScanPlan, ScanRequest, read_footer,
+    RangeCache, RowRange, Scalar, ScanPlan, ScanRequest, read_footer, to_millis,
 };
 pub use removal::{Removal, Removals};
 pub use series_index::{SeriesIndex, SeriesRequest};

@@ -12,7 +12,7 @@ mod scan;
 
 pub use cache::{CacheOptions, RangeCache};
 pub use footer::{FooterCache, read_footer};
-pub use numbers::{NumberRow, Numbers};
+pub use numbers::{NumberRow, Numbers, to_millis};
 pub use plan::{PruneStats, PrunedRows, RowRange, ScanPlan, ScanRequest};
 pub use predicate::{Comparison, Op, Predicate, Scalar};
 pub use scan::BlockReader;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use bonghwa_block::Column;
+use bonghwa_block::{Column, to_millis};
 use bonghwa_model::metrics::MetricType;
 use bonghwa_model::{Value, json};
 use bonghwa_promql::{Labels, Matcher};
@@ -15,7 +15,6 @@ use serde_json::value::RawValue;
 
 use super::columns::{self, Columns, Texts};
 use super::distribution;
-use super::found::to_millis;
 use super::identity::IdentityReader;
 use super::labels::{MetricsOptions, verbatim};
 use super::read::{Bounds, Wanted};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bonghwa_block::to_millis;
 use bonghwa_promql::{Histogram, STALE_BITS};
 
 /// The value that ends a series.
@@ -97,12 +98,6 @@ impl Found {
             }
         }
     }
-}
-
-/// Unix milliseconds of Unix nanoseconds.
-pub(super) fn to_millis(nanos: i64) -> i64 {
-    // Division of what is not negative is the faster one.
-    if nanos >= 0 { (nanos as u64 / 1_000_000) as i64 } else { nanos.div_euclid(1_000_000) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use bonghwa_block::NumberRow;
+use bonghwa_block::{NumberRow, to_millis};
 use bonghwa_model::TenantId;
 use bonghwa_model::metrics::MetricType;
 use bonghwa_promql::{Histogram, Labels, Matcher};
@@ -16,7 +16,7 @@ use super::cache::{Known, OfTenant, SeriesCache};
 use super::columns::{Columns, Samples, Texts};
 use super::conditions::Conditions;
 use super::distribution;
-use super::found::{Found, STALE, to_millis};
+use super::found::{Found, STALE};
 use super::granule::Granule;
 use super::heartbeat::Heartbeats;
 use super::identity::{Identity, IdentityReader};

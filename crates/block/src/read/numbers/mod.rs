@@ -289,7 +289,8 @@ impl NumberRow<'_> {
     }
 }
 
-fn to_millis(nanos: i64) -> i64 {
+/// Unix milliseconds of Unix nanoseconds, rounded down.
+pub fn to_millis(nanos: i64) -> i64 {
     // Division of what is not negative is the faster one.
     if nanos >= 0 { (nanos as u64 / 1_000_000) as i64 } else { nanos.div_euclid(1_000_000) }
 }
