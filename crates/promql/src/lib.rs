@@ -13,7 +13,8 @@
 //! - [`Labels`], [`Matcher`]: series and how they are chosen.
 //! - [`Histogram`]: native histograms and their arithmetic.
 //! - [`Evaluation`], [`Fold`], [`Answer`]: evaluation.
-//! - [`Part`], [`Parts`]: some steps of the answer to a query that [`Query::is_divisible`].
+//! - [`Part`], [`Parts`]: some steps of the answer to a query that [`Query::is_divisible`]; as bytes: [`Encoder`],
+//!   [`Decoder`].
 //! - [`number`]: values as Prometheus writes them.
 
 mod error;
@@ -27,8 +28,8 @@ pub mod syntax;
 
 pub use error::{Error, ParseError};
 pub use eval::{
-    Annotations, Answer, Evaluation, Fold, Limits, Params, Part, Parts, Point, STALE_BITS, Sample, Selection, Series,
-    SeriesPoints, Stats, Value,
+    Annotations, Answer, DecodeError, Decoder, Encoder, Evaluation, Fold, Limits, Params, Part, Parts, Point,
+    STALE_BITS, Sample, Selection, Series, SeriesPoints, Stats, Value,
 };
 pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, Incompatible, Joined, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};

@@ -6,12 +6,36 @@ use crate::number::{format, format_g};
 use crate::syntax::{Span, quote};
 
 /// Warnings and infos of an answer, as Prometheus words them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Annotations {
     /// `PromQL warning: ... (1:8)`
     pub warnings: Vec<String>,
     /// `PromQL info: ... (1:8)`
     pub infos: Vec<String>,
+    /// Those infos that count steps: of several parts they are one.
+    pub(crate) counted: Vec<Counted>,
+}
+
+/// An info that counts steps.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Counted {
+    /// The metric's name.
+    pub detail: String,
+    /// Line and column in the query.
+    pub position: (u32, u32),
+    pub raised: Raised,
+}
+
+impl Counted {
+    /// The info.
+    pub(crate) fn text(&self) -> String {
+        let text = Note::Monotonicity.text(&self.detail) + &self.raised.describe();
+        info(&text, self.position)
+    }
+}
+
+fn info(text: &str, (line, column): (u32, u32)) -> String {
+    format!("PromQL info: {text} ({line}:{column})")
 }
 
 /// What can be said. The detail of a note, mostly the metric's name, comes beside it.
@@ -110,7 +134,7 @@ impl Note {
 }
 
 /// What is said with the number of steps and the first and last of them.
-pub(crate) const MONOTONICITY: &str = "input to histogram_quantile needed to be fixed for monotonicity (see \
+const MONOTONICITY: &str = "input to histogram_quantile needed to be fixed for monotonicity (see \
      https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
 
 /// Where counts of classic buckets had to be raised.
@@ -154,13 +178,8 @@ impl Notes {
         let said = self.entries.entry((note, span)).or_default();
         match said.get_mut(detail) {
             Some(known) => {
-                if let (Some(a), Some(b)) = (known, raised) {
-                    a.from_ms = a.from_ms.min(b.from_ms);
-                    a.to_ms = a.to_ms.max(b.to_ms);
-                    a.min_bucket = a.min_bucket.min(b.min_bucket);
-                    a.max_bucket = a.max_bucket.max(b.max_bucket);
-                    a.max_diff = a.max_diff.max(b.max_diff);
-                    a.samples += b.samples;
+                if let (Some(known), Some(raised)) = (known, raised) {
+                    known.merge(&raised);
                 }
             }
             None if self.count < MOST_NOTES => {
@@ -185,13 +204,15 @@ impl Notes {
             .iter()
             .flat_map(|(place, said)| said.iter().map(move |(detail, raised)| (place, detail, raised)));
         for ((note, span), detail, raised) in notes {
-            let mut text = note.text(detail);
-            if let Some(raised) = raised {
-                text.push_str(&raised.describe());
-            }
+            let text = note.text(detail);
             let (line, column) = span.position(query);
-            if note.is_info() {
-                annotations.infos.push(format!("PromQL info: {text} ({line}:{column})"));
+            let position = (line as u32, column as u32);
+            if let Some(raised) = *raised {
+                let counted = Counted { detail: detail.clone(), position, raised };
+                annotations.infos.push(counted.text());
+                annotations.counted.push(counted);
+            } else if note.is_info() {
+                annotations.infos.push(info(&text, position));
             } else {
                 annotations.warnings.push(format!("PromQL warning: {text} ({line}:{column})"));
             }
@@ -205,6 +226,16 @@ impl Notes {
 }
 
 impl Raised {
+    /// Those of other steps, or other series.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.from_ms = self.from_ms.min(other.from_ms);
+        self.to_ms = self.to_ms.max(other.to_ms);
+        self.min_bucket = self.min_bucket.min(other.min_bucket);
+        self.max_bucket = self.max_bucket.max(other.max_bucket);
+        self.max_diff = self.max_diff.max(other.max_diff);
+        self.samples = self.samples.saturating_add(other.samples);
+    }
+
     fn describe(&self) -> String {
         format!(
             ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",

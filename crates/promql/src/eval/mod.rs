@@ -3,14 +3,17 @@
 //! `compile` (with `calls`) turns the tree into a `plan` whose leaves are selectors. A `fold` turns each series into
 //! a row of values by step (`window`, `range`, `rate`, `range_histogram`, `widened`), changes it (`maps`) and adds
 //! it to its group (`group`). `run` evaluates what stands above the leaves (`binary`, `topk`, `names`,
-//! `histograms`, `info`), `answer` is what comes out, with its `annotations`. `parts` are some steps of an answer.
+//! `histograms`, `info`), `answer` is what comes out, with its `annotations`. `parts` are some steps of an answer,
+//! and `encoding` (on `bytes`) is how they travel.
 
 mod annotations;
 mod answer;
 mod binary;
+mod bytes;
 mod calls;
 mod compile;
 mod dates;
+mod encoding;
 mod fold;
 mod group;
 mod histograms;
@@ -37,6 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub use annotations::Annotations;
 pub use answer::{Answer, Point, Sample, SeriesPoints, Stats, Value};
 pub(crate) use dates::rfc3339;
+pub use encoding::{DecodeError, Decoder, Encoder};
 pub use fold::Fold;
 pub(crate) use ops::float_op;
 pub use parts::{Part, Parts};

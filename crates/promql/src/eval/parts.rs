@@ -1,9 +1,9 @@
 //! The answer of a range query in parts: some of its steps, to be kept, and put together again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::annotations::{Annotations, MONOTONICITY};
+use super::annotations::{Annotations, Counted, Raised};
 use super::answer::{Answer, SeriesPoints, Stats, Value};
 use crate::histogram::Histogram;
 use crate::labels::Labels;
@@ -43,7 +43,7 @@ impl Part {
     /// answer that is no matrix, or whose annotations count steps, so that they fit no part of it.
     pub fn cut(answer: &Answer, step_ms: i64, from_ms: i64, to_ms: i64) -> Option<Self> {
         let Value::Matrix(series) = &answer.value else { return None };
-        if step_ms <= 0 || from_ms > to_ms || answer.annotations.infos.iter().any(|info| info.contains(MONOTONICITY)) {
+        if step_ms <= 0 || from_ms > to_ms || !answer.annotations.counted.is_empty() {
             return None;
         }
         let annotations = answer.annotations.clone();
@@ -134,6 +134,8 @@ pub struct Parts {
     series: Vec<SeriesPoints>,
     warnings: BTreeSet<String>,
     infos: BTreeSet<String>,
+    /// Infos that count steps, by detail and position.
+    counted: BTreeMap<(String, (u32, u32)), Raised>,
     stats: Stats,
     points: u64,
 }
@@ -193,14 +195,23 @@ impl Parts {
         // A part that is cut may have had a series at other steps only.
         series.retain(|one| !one.floats.is_empty() || !one.histograms.is_empty());
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let counted = self.counted.into_iter().map(|((detail, position), raised)| Counted { detail, position, raised });
+        let counted: Vec<Counted> = counted.collect();
+        let mut infos = self.infos;
+        infos.extend(counted.iter().map(Counted::text));
         let annotations =
-            Annotations { warnings: self.warnings.into_iter().collect(), infos: self.infos.into_iter().collect() };
+            Annotations { warnings: self.warnings.into_iter().collect(), infos: infos.into_iter().collect(), counted };
         Answer { value: Value::Matrix(series), annotations, stats: self.stats }
     }
 
     fn note(&mut self, annotations: &Annotations) {
         self.warnings.extend(annotations.warnings.iter().cloned());
-        self.infos.extend(annotations.infos.iter().cloned());
+        let counted: BTreeSet<String> = annotations.counted.iter().map(Counted::text).collect();
+        self.infos.extend(annotations.infos.iter().filter(|info| !counted.contains(*info)).cloned());
+        for Counted { detail, position, raised } in &annotations.counted {
+            let known = self.counted.entry((detail.clone(), *position));
+            known.and_modify(|known| known.merge(raised)).or_insert(*raised);
+        }
     }
 
     fn series(&mut self, labels: &Labels) -> &mut SeriesPoints {

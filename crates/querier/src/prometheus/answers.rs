@@ -70,7 +70,7 @@ pub(crate) async fn listed<T: Send + 'static>(
 
 /// The answer of a query.
 pub(crate) async fn query(answer: Answer, shape: Shape, partial: &Partial) -> Result<Response, ApiError> {
-    let Annotations { warnings, infos } = &answer.annotations;
+    let Annotations { warnings, infos, .. } = &answer.annotations;
     let (mut warnings, infos) = (shortened(warnings, "warning"), shortened(infos, "info"));
     let (series, values) = match &answer.value {
         Value::Vector(samples) => (samples.len(), samples.len()),
