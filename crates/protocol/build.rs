@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bonghwa/v1/ingester.proto",
         "bonghwa/v1/peer.proto",
         "bonghwa/v1/query.proto",
+        "bonghwa/v1/range.proto",
     ];
     println!("cargo:rerun-if-changed={root}");
     let descriptors = protox::compile(files, [root])?;

@@ -3,6 +3,7 @@
 pub mod callers;
 pub mod nodes;
 pub mod prometheus;
+pub mod queriers;
 pub mod questions;
 pub mod remote_read;
 

@@ -2,59 +2,20 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use bonghwa_testkit::{Server, Store, seed, wait};
-use bonghwa_tests::On;
+use anyhow::{Result, ensure};
+use bonghwa_testkit::{seed, wait};
+use bonghwa_tests::queriers::{Queriers, metric};
 use bonghwa_tests::questions::{Data, ask};
 
 /// Blocks of each signal; what is sent once more stays in the logs.
 const FLUSHES: usize = 3;
 const GROUPED: &str = "SELECT service_name, count(*) AS n, max(time) AS last FROM logs GROUP BY 1 ORDER BY 1";
 
-/// One node that takes and keeps telemetry, and two queriers that share even the smallest query.
-struct Cluster {
-    rest: Server,
-    queriers: [Server; 2],
-}
-
-impl Cluster {
-    async fn start() -> Result<Self> {
-        let store = On::S3.store().await?;
-        let rest = Server::start_with(
-            store.clone(),
-            &[
-                ("BONGHWA_TARGET", "meta,ingester,distributor"),
-                ("BONGHWA_NODE_NAME", "rest"),
-                ("BONGHWA_REPLICATION_FACTOR", "1"),
-            ],
-        )
-        .await?;
-        let queriers = [Self::querier(&store, &rest, "one").await?, Self::querier(&store, &rest, "two").await?];
-        Ok(Cluster { rest, queriers })
-    }
-
-    async fn querier(store: &Store, rest: &Server, name: &str) -> Result<Server> {
-        let join = rest.grpc();
-        let env = [
-            ("BONGHWA_TARGET", "querier"),
-            ("BONGHWA_NODE_NAME", name),
-            ("BONGHWA_JOIN", join.as_str()),
-            ("BONGHWA_QUERY__DISTRIBUTED_BYTES", "1"),
-        ];
-        Server::start_with(store.clone(), &env).await
-    }
-}
-
-/// The value of a metric without labels.
-async fn metric(server: &Server, name: &str) -> Result<u64> {
-    let text = server.http().get(server.url("/metrics")).send().await?.text().await?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(value.with_context(|| format!("/metrics has no {name}"))?.parse()?)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn two_queriers_answer_as_one_and_one_goes_on_alone() -> Result<()> {
-    let Cluster { mut rest, queriers: [mut one, mut two] } = Cluster::start().await?;
+    // Even the smallest query is shared.
+    let Queriers { mut rest, queriers: [mut one, mut two], .. } =
+        Queriers::start(&[("BONGHWA_QUERY__DISTRIBUTED_BYTES", "1")]).await?;
     let mut data = Data::new(seed::draw("queriers"));
     for _ in 0..FLUSHES {
         data.send(&rest).await?;

@@ -230,6 +230,9 @@ pub struct Query {
     /// What a querier reads by itself: a table of which so many bytes must be read, as they lie in
     /// blocks, goes to as many queriers as there are multiples of it.
     pub distributed_bytes: Size,
+    /// The same of range queries of PromQL, in samples to read: evaluating so many takes a querier some tens of
+    /// milliseconds, and asking another a few. Their steps are shared out by time.
+    pub distributed_samples: u64,
 }
 
 /// Bonghwa's own telemetry.
@@ -343,6 +346,7 @@ impl Default for Query {
             cache_dir: PathBuf::new(),
             distributed: true,
             distributed_bytes: Size(64 << 20),
+            distributed_samples: 4_000_000,
         }
     }
 }

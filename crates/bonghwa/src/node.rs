@@ -293,6 +293,7 @@ fn peers(config: &Config, member: &Member, doors: &Doors, remote: &RemoteOptions
         door: doors.worker.clone(),
         share: config.query.distributed,
         bytes: config.query.distributed_bytes.0,
+        samples: config.query.distributed_samples,
     }
 }
 

@@ -13,7 +13,8 @@ pub struct TenantBlock {
 }
 
 impl TenantBlock {
-    pub(crate) fn new(block: Arc<v1::Block>, slot: usize) -> Option<Self> {
+    /// What a block holds of the tenant that is the `slot`th of its tenants; none where it has fewer.
+    pub fn new(block: Arc<v1::Block>, slot: usize) -> Option<Self> {
         block.tenants.get(slot)?;
         Some(TenantBlock { block, slot })
     }

@@ -27,13 +27,14 @@ fn histogram() -> impl Strategy<Value = Arc<Histogram>> {
     let rest = (buckets(), buckets(), vec(float(), 0..4), proptest::sample::select(hints.to_vec()));
     (numbers, rest).prop_map(|((schema, count, sum, zero_threshold, zero_count), rest)| {
         let (positive, negative, custom_values, hint) = rest;
-        let buckets = (positive, negative);
-        let (positive, negative) = buckets;
         Arc::new(Histogram { schema, count, sum, zero_threshold, zero_count, positive, negative, custom_values, hint })
     })
 }
 
-fn points() -> impl Strategy<Value = (Vec<(i64, f64)>, Vec<(i64, Arc<Histogram>)>)> {
+/// Floats and histograms by time.
+type Points = (Vec<(i64, f64)>, Vec<(i64, Arc<Histogram>)>);
+
+fn points() -> impl Strategy<Value = Points> {
     let step = || 0..STEPS;
     let time = |step: i64| FROM + step * STEP;
     let floats = btree_map(step(), float(), 1..STEPS as usize);

@@ -86,8 +86,8 @@ impl Default for EngineOptions {
 
 /// Answers queries from blocks and tails.
 pub struct Engine {
-    cluster: Arc<ClusterView>,
-    directory: Arc<dyn Directory>,
+    pub(crate) cluster: Arc<ClusterView>,
+    pub(crate) directory: Arc<dyn Directory>,
     store: Arc<dyn ObjectStore>,
     footers: Arc<FooterCache>,
     base: SessionState,
@@ -339,11 +339,16 @@ impl Engine {
             let tenant = tenant.clone();
             async move {
                 let views = View::take(&self.cluster, &*self.directory, &tenant, signals, alive.left()).await?;
-                let (store, footers) = (self.store.clone(), self.footers.clone());
-                Ok::<_, QueryError>((Arc::new(Source { tenant, store, footers }), views))
+                Ok::<_, QueryError>((self.source(&tenant), views))
             }
         };
         try_join_all(tenants.iter().map(of_tenant)).await
+    }
+
+    /// Where a tenant's rows come from.
+    pub(crate) fn source(&self, tenant: &TenantId) -> Arc<Source> {
+        let (store, footers) = (self.store.clone(), self.footers.clone());
+        Arc::new(Source { tenant: tenant.clone(), store, footers })
     }
 
     /// A signal's rows, by tenant.

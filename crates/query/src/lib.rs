@@ -6,8 +6,8 @@
 //! speaks of ([`mentions`]), takes a [`view`], gives the query its [`table`]s, and
 //! lets DataFusion plan; a scan decides what to read ([`plan`]) by what the filters
 //! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`], [`turns`],
-//! [`alive`]). Range queries of PromQL find the values of past steps again ([`past`]). Where there are several queriers, they share a query's work
-//! ([`distributed`]).
+//! [`alive`]). PromQL is evaluated over what is read ([`evaluate`]); range queries find the values of past steps again
+//! ([`past`]). Where there are several queriers, they share a query's work ([`distributed`]).
 
 mod alive;
 mod bounded;
@@ -16,6 +16,7 @@ mod deleted;
 mod distributed;
 mod engine;
 mod error;
+mod evaluate;
 mod exemplars;
 mod functions;
 mod late;

@@ -1,6 +1,7 @@
 //! Who the workers are, and the connections to them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bonghwa_protocol::RemoteOptions;
@@ -8,6 +9,7 @@ use datafusion::common::Result;
 use datafusion_distributed::grpc::{BoxCloneSyncChannel, create_worker_client};
 use datafusion_distributed::{ChannelResolver, WorkerChannel, WorkerResolver};
 use parking_lot::Mutex;
+use tonic::transport::Channel;
 use url::Url;
 
 use super::Told;
@@ -26,28 +28,29 @@ impl WorkerResolver for Workers {
 }
 
 /// One connection per worker, made on first use and again after each loss.
+#[derive(Clone)]
 pub(super) struct Channels {
     remote: RemoteOptions,
-    known: Mutex<HashMap<String, BoxCloneSyncChannel>>,
+    known: Arc<Mutex<HashMap<String, Channel>>>,
 }
 
 impl Channels {
     pub(super) fn new(remote: RemoteOptions) -> Self {
-        Channels { remote, known: Mutex::default() }
+        Channels { remote, known: Arc::default() }
     }
 
-    fn channel(&self, address: String) -> Result<BoxCloneSyncChannel> {
+    /// The connection to HOST:PORT.
+    pub(super) fn channel(&self, address: &str) -> Result<Channel, QueryError> {
         let mut known = self.known.lock();
-        if let Some(channel) = known.get(&address) {
+        if let Some(channel) = known.get(address) {
             return Ok(channel.clone());
         }
-        let channel = bonghwa_protocol::connect(&address, &self.remote)
-            .map_err(|error| Told(QueryError::Unavailable(format!("querier {address}: {error}"))))?;
+        let channel = bonghwa_protocol::connect(address, &self.remote)
+            .map_err(|error| QueryError::Unavailable(format!("querier {address}: {error}")))?;
         if known.len() >= MOST {
             known.clear();
         }
-        let channel = BoxCloneSyncChannel::new(channel);
-        known.insert(address, channel.clone());
+        known.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
 }
@@ -56,6 +59,7 @@ impl Channels {
 impl ChannelResolver for Channels {
     async fn get_worker_client_for_url(&self, url: &Url) -> Result<Box<dyn WorkerChannel>> {
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        Ok(create_worker_client(self.channel(format!("{host}:{port}"))?))
+        let channel = self.channel(&format!("{host}:{port}")).map_err(Told)?;
+        Ok(create_worker_client(BoxCloneSyncChannel::new(channel)))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounter, opts};
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, opts};
 
 /// Queries that other queriers were asked to take part in.
 pub(super) static SHARED: LazyLock<IntCounter> = LazyLock::new(|| {
@@ -30,8 +31,29 @@ pub(super) static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     )
 });
 
+/// What becomes of shares of range queries that others are asked for: those that fail, or are too slow, are evaluated
+/// where they were asked.
+const OUTCOMES: [&str; 3] = ["answered", "failed", "slow"];
+
+static SHARES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let opts = opts!(
+        "bonghwa_query_range_shares_total",
+        "Shares of range queries that other queriers were asked for, by what became of them; what failed or was too slow was evaluated here"
+    );
+    registered(IntCounterVec::new(opts, &["outcome"]))
+});
+
+/// Of one of [`OUTCOMES`].
+pub(super) fn share(outcome: &str) -> IntCounter {
+    SHARES.with_label_values(&[outcome])
+}
+
 fn counter(name: &str, help: &str) -> IntCounter {
-    match IntCounter::with_opts(opts!(name, help)) {
+    registered(IntCounter::with_opts(opts!(name, help)))
+}
+
+fn registered<T: Collector + Clone + 'static>(metric: prometheus::Result<T>) -> T {
+    match metric {
         Ok(counter) => {
             // A second registration of the same name can only come from this file.
             let _ = prometheus::register(Box::new(counter.clone()));
@@ -46,4 +68,5 @@ pub(super) fn show() {
     for counter in [&SHARED, &FAILED, &TASKS, &REFUSED] {
         LazyLock::force(counter);
     }
+    OUTCOMES.iter().for_each(|outcome| drop(share(outcome)));
 }

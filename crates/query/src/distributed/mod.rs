@@ -6,16 +6,21 @@
 //! What holds for a query here holds there: a [`visit`] is what all of its tasks on one
 //! node share: its tenants, its memory and its time. A query that a worker fails begins again
 //! without workers, if it gave no row yet.
+//!
+//! Range queries of PromQL are shared by time: see [`ranges`].
 
 mod channels;
 mod codec;
 mod metrics;
 mod planner;
+mod ranges;
 mod split;
 mod told;
 mod visit;
+mod whole;
 mod worker;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +33,7 @@ use bonghwa_protocol::v1::NodeState;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion_distributed::{ChannelResolver, DistributedExt, SessionStateBuilderExt};
+use datafusion_distributed::{DistributedExt, SessionStateBuilderExt};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use url::Url;
@@ -38,6 +43,7 @@ use crate::run::Limits;
 use channels::{Channels, Workers};
 use codec::ScanCodec;
 use visit::Visits;
+use whole::Whole;
 
 pub(crate) use planner::is_distributed;
 pub(crate) use told::{Told, read as read_told};
@@ -64,16 +70,21 @@ pub struct Peers {
     /// What a querier reads by itself: a table of which so many bytes must be read, as they lie in
     /// blocks, goes to as many queriers as there are multiples of it.
     pub bytes: usize,
+    /// The same of range queries of PromQL, in samples to read.
+    pub samples: u64,
 }
 
 /// What sharing out needs while the engine lives.
 pub(crate) struct Distribution {
     peers: Peers,
     codec: Arc<ScanCodec>,
-    channels: Arc<dyn ChannelResolver + Send + Sync>,
+    channels: Channels,
     visits: Visits,
     /// After another querier failed a query.
     alone_until: Mutex<Option<Instant>>,
+    /// Queriers that failed a share of a range query, until when they get no other.
+    avoided: Mutex<HashMap<String, Instant>>,
+    whole: Whole,
 }
 
 impl Distribution {
@@ -86,10 +97,11 @@ impl Distribution {
         limits: &Limits,
     ) -> Self {
         metrics::show();
-        let channels = Arc::new(Channels::new(peers.remote.clone()));
+        let channels = Channels::new(peers.remote.clone());
         let codec = Arc::new(ScanCodec { store, footers, directory });
         let visits = Visits::new(limits.timeout, limits.memory_bytes, limits.concurrent());
-        Distribution { peers, codec, channels, visits, alone_until: Mutex::default() }
+        let (alone_until, avoided, whole) = Default::default();
+        Distribution { peers, codec, channels, visits, alone_until, avoided, whole }
     }
 
     /// A session whose plans are shared out, where there is somebody to share with and nobody
@@ -142,13 +154,36 @@ impl Distribution {
 
     /// The queriers that are there now, this one first.
     fn workers(&self, catalog: &Catalog) -> Result<Vec<Url>> {
-        let own = &self.peers.address;
-        let queriers = catalog.nodes().filter(|node| {
-            node.has_role("querier") && node.effective_state() == NodeState::Active && node.address != *own
-        });
-        let mut workers = vec![url(own)?];
-        workers.extend(queriers.filter_map(|node| url(&node.address).ok()));
+        let mut workers = vec![url(&self.peers.address)?];
+        workers.extend(self.others(catalog).filter_map(|address| url(address).ok()));
         Ok(workers)
+    }
+
+    /// Where the other queriers are.
+    fn others<'a>(&'a self, catalog: &'a Catalog) -> impl Iterator<Item = &'a str> {
+        let queriers = catalog.nodes().filter(|node| {
+            node.has_role("querier")
+                && node.effective_state() == NodeState::Active
+                && node.address != self.peers.address
+        });
+        queriers.map(|node| node.address.as_str())
+    }
+
+    /// The queriers that may get a share of a range query, this one without its address. None where it is not to be
+    /// shared.
+    fn queriers(&self, catalog: &Catalog, alive: &Alive) -> Vec<Option<String>> {
+        if !self.peers.share || self.alone(alive) {
+            return Vec::new();
+        }
+        let mut avoided = self.avoided.lock();
+        avoided.retain(|_, until| seam::now() < *until);
+        let others = self.others(catalog).filter(|address| !avoided.contains_key(*address));
+        std::iter::once(None).chain(others.map(|address| Some(address.to_owned()))).collect()
+    }
+
+    /// Gives a querier no share for a while.
+    fn avoid(&self, address: &str) {
+        self.avoided.lock().insert(address.to_owned(), seam::now() + ALONE_FOR);
     }
 }
 

@@ -98,6 +98,11 @@ impl Visits {
     /// The query that a call belongs to. It is not waited for a turn, which could be one that
     /// waits for this node's: a query that is too many is refused, and its asker runs it alone.
     pub(crate) fn join(&self, headers: &HeaderMap) -> Result<Arc<Visit>> {
+        Ok(self.enter(headers).map_err(Told)?)
+    }
+
+    /// The same for who needs no DataFusion.
+    pub(crate) fn enter(&self, headers: &HeaderMap) -> Result<Arc<Visit>, QueryError> {
         let visit = self.find(headers).inspect_err(|_| REFUSED.inc())?;
         if visit.from_elsewhere {
             TASKS.inc();
@@ -105,8 +110,8 @@ impl Visits {
         Ok(visit)
     }
 
-    fn find(&self, headers: &HeaderMap) -> Result<Arc<Visit>, Told> {
-        let refused = |why: &str| Told(QueryError::Unavailable(format!("a querier takes no part in the query: {why}")));
+    fn find(&self, headers: &HeaderMap) -> Result<Arc<Visit>, QueryError> {
+        let refused = |why: &str| QueryError::Unavailable(format!("a querier takes no part in the query: {why}"));
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         if text(&RELEASE) != Some(&release()) {
             return Err(refused(&format!("it runs {}, the asker another release", release())));
@@ -127,7 +132,7 @@ impl Visits {
         }
         let alive = Alive::new(self.timeout.min(Duration::from_millis(left)));
         let runtime = session::runtime(self.memory_bytes);
-        let runtime = runtime.map_err(|error| Told(QueryError::Internal(error.strip_backtrace())))?;
+        let runtime = runtime.map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
         let visit = Arc::new(Visit { id: id.to_owned(), tenants, alive, runtime, from_elsewhere: true });
         known.insert(id.to_owned(), Arc::downgrade(&visit));
         Ok(visit)

@@ -19,6 +19,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tower::Service;
 
+use super::ranges::RangeWorker;
 use super::visit::QUERY;
 use super::{Distribution, Told, Visit};
 use crate::{Engine, QueryError, alive, session};
@@ -51,16 +52,17 @@ impl WorkerDoor {
         let _ = self.engine.set(Arc::downgrade(engine));
     }
 
-    /// Adds the service to those that other nodes call.
+    /// Adds the services to those that other nodes call.
     pub fn add_to(self: &Arc<Self>, routes: Routes) -> Routes {
-        routes.add_service(Attended { service: self.worker.clone().into_worker_server(), door: self.clone() })
+        let tasks = Attended { service: self.worker.clone().into_worker_server(), door: self.clone() };
+        routes.add_service(tasks).add_service(RangeWorker::service(self))
     }
 
     pub(super) fn worker(&self) -> &Worker {
         &self.worker
     }
 
-    fn engine(&self) -> Option<Arc<Engine>> {
+    pub(super) fn engine(&self) -> Option<Arc<Engine>> {
         self.engine.get().and_then(Weak::upgrade)
     }
 

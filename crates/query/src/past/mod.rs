@@ -12,7 +12,7 @@ mod seen;
 mod steps;
 
 pub(crate) use cache::PastCache;
-pub(crate) use steps::{Past, Piece, Segment};
+pub(crate) use steps::{Past, Piece, Segment, bucket_ms, put_together};
 
 /// Whether a query may be answered by what was evaluated before, and what it gives may be kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

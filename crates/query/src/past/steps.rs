@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bonghwa_cluster::seam;
 use bonghwa_model::TenantSet;
-use bonghwa_promql::{Answer, Error, Evaluation, Params, Part, Parts, Query, Value};
+use bonghwa_promql::{Answer, Error, Evaluation, Limits, Params, Part, Parts, Query, Value};
 
 use super::cache::{Entry, Key, PastCache};
 use super::metrics;
@@ -106,7 +106,7 @@ impl Past {
     }
 
     fn buckets(&self) -> Vec<Bucket> {
-        let length = self.step_ms.saturating_mul(((BUCKET_MS - 1) / self.step_ms + 1).max(BUCKET_STEPS));
+        let length = bucket_ms(self.step_ms);
         // Those who ask at the same remainder of the step share buckets, whatever their start.
         let phase = self.start_ms.rem_euclid(self.step_ms);
         let mut buckets = Vec::new();
@@ -170,29 +170,13 @@ impl Past {
         }
     }
 
-    /// Keeps what was evaluated, and puts everything together, of at most so many values.
-    pub(crate) fn finish(mut self, mut pieces: Vec<Piece>, most_points: u64) -> Result<Answer, Error> {
-        for piece in &pieces {
+    /// Keeps what was evaluated.
+    pub(crate) fn keep_new(mut self, pieces: &[Piece]) {
+        for piece in pieces {
             if let Piece::New(answer, from, to) = piece {
                 self.keep(answer, *from, *to);
             }
         }
-        if let [Piece::New(..)] = pieces.as_slice()
-            && let Some(Piece::New(answer, ..)) = pieces.pop()
-        {
-            return Ok(answer);
-        }
-        let mut parts = Parts::default();
-        for piece in pieces {
-            match piece {
-                Piece::Kept(entry, from, to) => parts.push_part(&entry.part, from, to),
-                Piece::New(answer, ..) => parts.push(answer),
-            }
-            if parts.points() > most_points {
-                return Err(Error::Limit { what: "points", reached: parts.points(), limit: most_points });
-            }
-        }
-        Ok(parts.finish())
     }
 
     /// Keeps what an answer has from one step to another, as far as all of its samples lie in blocks.
@@ -220,6 +204,36 @@ impl Past {
             self.cache.insert(Key { query: self.query.clone(), start_ms }, entry);
         }
     }
+}
+
+/// How long a bucket is, in milliseconds: some steps, of this length.
+pub(crate) fn bucket_ms(step_ms: i64) -> i64 {
+    step_ms.saturating_mul(((BUCKET_MS - 1) / step_ms + 1).max(BUCKET_STEPS))
+}
+
+/// Puts steps together, of at most so many values; of what was evaluated no more than so many samples.
+pub(crate) fn put_together(mut pieces: Vec<Piece>, limits: Limits) -> Result<Answer, Error> {
+    let limit = |what, reached, limit| Err(Error::Limit { what, reached, limit });
+    if let [Piece::New(..)] = pieces.as_slice()
+        && let Some(Piece::New(answer, ..)) = pieces.pop()
+    {
+        return Ok(answer);
+    }
+    let mut parts = Parts::default();
+    for piece in pieces {
+        match piece {
+            Piece::Kept(entry, from, to) => parts.push_part(&entry.part, from, to),
+            Piece::New(answer, ..) => parts.push(answer),
+        }
+        if parts.points() > limits.points {
+            return limit("points", parts.points(), limits.points);
+        }
+    }
+    let answer = parts.finish();
+    if answer.stats.samples > limits.samples {
+        return limit("samples", answer.stats.samples, limits.samples);
+    }
+    Ok(answer)
 }
 
 /// Evaluates all between the first and the last run where there are too many.

@@ -48,6 +48,8 @@ pub(crate) struct Fakes {
     pub(crate) readers: Mutex<BTreeSet<String>>,
     /// While set, tails give what they have and do not end.
     pub(crate) endless: AtomicBool,
+    /// Readers for whom they do end all the same.
+    pub(crate) ending: Mutex<BTreeSet<String>>,
     /// Tails that are being read.
     pub(crate) open: watch::Sender<usize>,
 }
@@ -101,6 +103,7 @@ impl Cluster {
             tails_read: Default::default(),
             readers: Default::default(),
             endless: Default::default(),
+            ending: Default::default(),
             open: watch::Sender::new(0),
         });
         let view = ClusterView::follow(fakes.clone());
@@ -353,7 +356,8 @@ impl IngesterClient for FakeIngester {
             return Ok(stream::iter(batches.into_iter().take(1).chain([broken])).boxed());
         }
         let open = Open::new(&self.fakes);
-        let endless = self.fakes.endless.load(Ordering::SeqCst);
+        let endless =
+            self.fakes.endless.load(Ordering::SeqCst) && !self.fakes.ending.lock().unwrap().contains(self.reader);
         let rest = if endless { stream::pending().boxed() } else { stream::empty().boxed() };
         let held = move |batch| {
             let _ = &open;

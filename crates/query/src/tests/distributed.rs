@@ -16,12 +16,12 @@ use super::{data, error, rows, table_of};
 use crate::{Engine, EngineOptions, Peers, QueryError, WorkerDoor};
 
 /// Queriers of one cluster. The first, which is `cluster.engine`, is asked.
-struct Queriers {
-    cluster: Cluster,
+pub(super) struct Queriers {
+    pub(super) cluster: Cluster,
     /// The same cluster's answers by one querier.
-    alone: Arc<Engine>,
-    servers: Vec<Server>,
-    _second: Arc<Engine>,
+    pub(super) alone: Arc<Engine>,
+    pub(super) servers: Vec<Server>,
+    pub(super) second: Arc<Engine>,
 }
 
 fn options() -> EngineOptions {
@@ -29,7 +29,7 @@ fn options() -> EngineOptions {
 }
 
 /// A door on loopback. What it begins ends with it at once, connections included.
-struct Server(Option<Runtime>);
+pub(super) struct Server(Option<Runtime>);
 
 impl Server {
     /// And where it is.
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// As a process that is killed.
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
@@ -75,25 +75,32 @@ impl Queriers {
     }
 
     async fn sharing(options: EngineOptions, share: bool, bytes: usize) -> Self {
-        let mut cluster = Cluster::of_partitions(4, options.clone()).await;
+        Self::with([options.clone(), options], |peers| Peers { share, bytes, ..peers }).await
+    }
+
+    /// With these options, and so set to share; by itself nothing is shared.
+    pub(super) async fn with(options: [EngineOptions; 2], set: impl Fn(Peers) -> Peers) -> Self {
+        let mut cluster = Cluster::of_partitions(4, options[0].clone()).await;
         let alone = cluster.engine.clone();
         let mut engines = Vec::new();
         let mut servers = Vec::new();
         let mut nodes = Vec::new();
-        for (id, reader) in [(1, "first"), (2, "second")] {
+        for ((id, reader), options) in [(1, "first"), (2, "second")].into_iter().zip(options) {
             let door = WorkerDoor::new();
             let (address, server) = Server::start(&door).await;
             nodes.push(querier(id, &address));
             servers.push(server);
-            let peers = Peers { address, remote: RemoteOptions::default(), door: door.clone(), share, bytes };
-            let engine = Arc::new(cluster.fakes.engine(reader, &cluster.view, options.clone()).with_peers(peers));
+            let (remote, door_of) = (RemoteOptions::default(), door.clone());
+            let peers = Peers { address, remote, door: door_of, share: true, bytes: usize::MAX, samples: u64::MAX };
+            let engine = cluster.fakes.engine(reader, &cluster.view, options);
+            let engine = Arc::new(engine.with_peers(set(peers)));
             door.open(&engine);
             engines.push(engine);
         }
         cluster.change(v1::Change { nodes, ..Default::default() }).await;
         let second = engines.pop().unwrap();
         cluster.engine = engines.pop().unwrap();
-        Queriers { cluster, alone, servers, _second: second }
+        Queriers { cluster, alone, servers, second }
     }
 
     /// Four blocks and four tails of logs, spans and metrics.
@@ -323,7 +330,7 @@ async fn memory_is_bounded_on_workers() {
 }
 
 /// Waits until so many tails are being read.
-async fn wait_for_tails(cluster: &Cluster, count: usize) {
+pub(super) async fn wait_for_tails(cluster: &Cluster, count: usize) {
     let mut open = cluster.fakes.open.subscribe();
     let waited = tokio::time::timeout(Duration::from_secs(10), open.wait_for(|open| *open == count)).await.is_ok();
     assert!(waited, "{} tails are being read, not {count}", *cluster.fakes.open.borrow());

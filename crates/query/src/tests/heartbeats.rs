@@ -12,7 +12,7 @@ use super::series::{ask, millis};
 use crate::{Caching, EngineOptions, SeriesLimits};
 
 /// Heartbeats of an instance at these seconds.
-fn beats(instance: &str, seconds: &[i64]) -> Batch {
+pub(super) fn beats(instance: &str, seconds: &[i64]) -> Batch {
     let mut batch = MetricBatch::default();
     let attributes = [("service.name", "shop"), ("service.instance.id", instance), ("zone", "a")];
     let attributes = attributes.map(|(key, value)| (key.to_owned(), Value::Str(value.to_owned())));

@@ -14,6 +14,7 @@ mod names;
 mod partial;
 mod past;
 mod pruning;
+mod ranges;
 mod series;
 mod tenants;
 mod traces;

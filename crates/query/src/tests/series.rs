@@ -82,8 +82,8 @@ const METRICS: [Kind; 6] = [
     },
 ];
 
-/// Samples of these numbers of all series, one a second; half of the pods came by Prometheus' remote write.
-fn samples(numbers: std::ops::Range<i64>) -> [Batch; 2] {
+/// Samples of these numbers of all series, so many seconds apart; half of the pods came by Prometheus' remote write.
+pub(super) fn samples(numbers: std::ops::Range<i64>, seconds: i64) -> [Batch; 2] {
     [false, true].map(|verbatim| {
         let mut batch = MetricBatch::default();
         batch.common.resources.push(resource(if verbatim { "prometheus" } else { "shop" }));
@@ -102,7 +102,7 @@ fn samples(numbers: std::ops::Range<i64>) -> [Batch; 2] {
                 batch.attributes.push(key, bonghwa_model::Kind::Str, text.0);
                 let row = (kind.sample)(&mut batch, n);
                 let series = [metric as u64 + 1, pod as u64];
-                batch.push_row(MetricRow { metric: metric as u32, series, time: START + n * SECOND, ..row });
+                batch.push_row(MetricRow { metric: metric as u32, series, time: START + n * seconds * SECOND, ..row });
             }
         }
         let rows = batch.rows() as u32;
@@ -116,7 +116,7 @@ pub(super) fn append(cluster: &Cluster, numbers: std::ops::Range<i64>) {
 }
 
 pub(super) fn append_as(cluster: &Cluster, tenant: &TenantId, numbers: std::ops::Range<i64>) {
-    for batch in samples(numbers) {
+    for batch in samples(numbers, 1) {
         cluster.append_as(tenant, batch);
     }
 }
