@@ -1,12 +1,15 @@
 //! Range queries that two queriers evaluate together are what one gives, to the bit, whatever becomes of the other.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bonghwa_model::{Signal, TenantId, TenantSet};
-use bonghwa_promql::{Answer, Params, Query, SeriesPoints, Value};
-use bonghwa_protocol::v1;
+use bonghwa_promql::{Answer, Decoder, Params, Query, SeriesPoints, Value};
+use bonghwa_protocol::v1::range_queries_client::RangeQueriesClient;
+use bonghwa_protocol::{RemoteOptions, v1};
+use foldhash::fast::FixedState;
 
 use super::data::{SECOND, START};
 use super::distributed::{Queriers, wait_for_tails};
@@ -239,12 +242,13 @@ async fn a_querier_that_dies_or_is_too_slow_spoils_no_answer() {
         fakes.ending.lock().unwrap().insert("first".into());
         let engine = queriers.first().clone();
         let asked = tokio::spawn(async move { ask(&engine, QUERIES[4], range()).await });
-        wait_for_tails(&queriers.cluster, 1).await;
+        let mut open = fakes.open.subscribe();
+        let second_reads = open.wait_for(|_| fakes.readers.lock().unwrap().contains("second"));
+        assert!(tokio::time::timeout(Duration::from_secs(10), second_reads).await.is_ok(), "the second reads no tail");
         if dies {
             queriers.servers[1].kill();
         }
         assert_eq!(shown(&asked.await.unwrap().unwrap()), shown(&expected), "dies: {dies}");
-        assert!(fakes.readers.lock().unwrap().contains("second"));
         wait_for_tails(&queriers.cluster, 0).await;
     }
 }
@@ -305,6 +309,65 @@ async fn limits_and_errors_are_those_of_the_query() {
     queriers.cluster.fakes.tails_to_break.store(1000, Ordering::SeqCst);
     let failed = ask(queriers.first(), "max(requests_total)", range()).await.unwrap_err();
     assert!(matches!(failed, QueryError::Unavailable(_)), "{failed:?}");
+}
+
+/// What the second querier answers to a caller who says that the query is of these tenants.
+async fn asked_by_hand(queriers: &Queriers, tenants: &str, share: v1::RangeShare) -> Result<Answer, tonic::Status> {
+    let catalog = queriers.cluster.view.current();
+    let address = &catalog.node_named("querier-2").unwrap().address;
+    let mut request = tonic::Request::new(share);
+    let release = format!("{}+{}", env!("CARGO_PKG_VERSION"), datafusion::DATAFUSION_VERSION);
+    for (name, value) in [("query", "1"), ("left-ms", "5000"), ("tenants", tenants), ("release", release.as_str())] {
+        let key = tonic::metadata::AsciiMetadataKey::from_bytes(format!("x-bonghwa-{name}").as_bytes()).unwrap();
+        request.metadata_mut().insert(key, value.parse().unwrap());
+    }
+    let (steps, step) = ((request.get_ref().from_ms, request.get_ref().to_ms), request.get_ref().step_ms);
+    let channel = bonghwa_protocol::connect(address, &RemoteOptions::default()).unwrap();
+    let mut chunks = RangeQueriesClient::new(channel).evaluate(request).await?.into_inner();
+    let mut decoder = Decoder::new(steps, step, 1 << 20);
+    while let Some(chunk) = chunks.message().await? {
+        let Some(v1::range_chunk::Kind::Part(part)) = chunk.kind else { panic!("{chunk:?}") };
+        decoder.push(&part).unwrap();
+    }
+    Ok(decoder.finish().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_gets_the_samples_of_the_querys_tenants_alone() {
+    let queriers = Queriers::with_ranges(options()).await;
+    let catalog = queriers.cluster.view.current();
+    let block = |block: &Arc<v1::Block>| {
+        let rows = &block.tenants[0];
+        let (min_time, max_time) = (rows.min_time, rows.max_time);
+        let (path, bytes, rows, items) = (block.path.clone(), block.bytes, rows.rows, rows.items);
+        v1::RangeBlock { path, bytes, rows, items, min_time, max_time, ..Default::default() }
+    };
+    let blocks: Vec<_> = catalog.blocks().map(block).collect();
+    let share = |tenant: &str| v1::RangeShare {
+        version: 1,
+        query: "requests_total".into(),
+        from_ms: minute(0),
+        to_ms: minute(700),
+        step_ms: 60_000,
+        lookback_ms: 300_000,
+        subquery_step_ms: 60_000,
+        metrics_options: FixedState::with_seed(0).hash_one(format!("{:?}", MetricsOptions::default())),
+        views: vec![v1::RangeView { tenant: tenant.into(), blocks: blocks.clone(), ..Default::default() }],
+        ..Default::default()
+    };
+    for (tenant, series) in [("default", 25), ("other", 0)] {
+        let found = asked_by_hand(&queriers, tenant, share(tenant)).await.unwrap();
+        assert_eq!(shown(&found).len(), series, "{tenant}");
+    }
+    for (refused, share, why) in [
+        ("another tenant", v1::RangeShare { ..share("default") }, "tenants"),
+        ("a newer version", v1::RangeShare { version: 2, ..share("other") }, "version is 2"),
+        ("another configuration", v1::RangeShare { metrics_options: 1, ..share("other") }, "metrics.*"),
+        ("no PromQL", v1::RangeShare { query: "sum(".into(), ..share("other") }, "parse error"),
+    ] {
+        let status = asked_by_hand(&queriers, "other", share).await.unwrap_err();
+        assert!(status.code() == tonic::Code::Unavailable && status.message().contains(why), "{refused}: {status:?}");
+    }
 }
 
 async fn queriers_of(series: SeriesLimits) -> Queriers {
