@@ -46,8 +46,10 @@ impl Plain {
             Plain::OneOf(values) => values.binary_search_by(|one| one.as_str().cmp(value)).is_ok(),
             Plain::Around { prefix, least, suffix } => {
                 value.len() >= prefix.len() + least + suffix.len()
-                    && value.starts_with(prefix.as_str())
-                    && value.ends_with(suffix.as_str())
+                    // Mostly the last byte decides.
+                    && (suffix.is_empty()
+                        || value.as_bytes().last() == suffix.as_bytes().last() && value.ends_with(suffix.as_str()))
+                    && (prefix.is_empty() || value.starts_with(prefix.as_str()))
             }
             Plain::Within { before, text, behind } => {
                 // What is asked for before and behind is one character, whatever it is.

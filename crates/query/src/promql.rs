@@ -23,7 +23,7 @@ use crate::turns::Turn;
 use crate::{Engine, QueryError, SeriesLimits};
 
 /// Samples and values that are folded where the query runs: handing them to another thread would cost more.
-const FEW: usize = 4096;
+const FEW: usize = 16 * 1024;
 
 /// The label that tells tenants apart where several are read.
 const TENANT_LABEL: &str = "__tenant_id__";

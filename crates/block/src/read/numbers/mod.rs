@@ -278,6 +278,11 @@ impl NumberRow<'_> {
     /// series has the value `ended`.
     pub fn append(&self, range: (i64, i64), ended: f64, times: &mut Vec<i64>, values: &mut Vec<f64>) -> usize {
         let (count, before) = (self.offsets.len(), times.len());
+        let Some(last) = self.offsets.last() else { return 0 };
+        let last = self.step.wrapping_mul(count as i64 - 1).wrapping_add(self.first).wrapping_add(*last);
+        if to_millis(self.first) > range.1 || to_millis(last) < range.0 {
+            return 0;
+        }
         let mut expected = self.first;
         times.extend(self.offsets.iter().map(|offset| {
             let time = to_millis(expected.wrapping_add(*offset));
