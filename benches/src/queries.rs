@@ -6,7 +6,7 @@
 //! are compared: a fast wrong one is worth nothing.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bonghwa_benches::sets::{self, Set};
@@ -22,6 +22,10 @@ use crate::report::{self, Align, Spread, Table};
 /// Unix seconds of the set's first samples, and how far apart samples are.
 const START: i64 = 1_767_225_600;
 const STEP: i64 = 15;
+
+/// How long a query is asked again and again, and how often at most.
+const LEAST: Duration = Duration::from_millis(500);
+const MOST_RUNS: usize = 1000;
 
 /// Keeps everything in heads.
 const NO_FLUSH: &str = "{ ingester: { flush_bytes: 6GiB, head_bytes: 8GiB, flush_age: 1h } }";
@@ -207,11 +211,14 @@ impl Bench {
                 shape.query
             );
             let (mut times, before) = (Vec::new(), server.cpu()?);
-            for _ in 0..runs {
+            let first = Instant::now();
+            // A few runs of a short query say little: a core that wakes up takes as long.
+            while times.len() < runs || (first.elapsed() < LEAST && times.len() < MOST_RUNS) {
                 let began = Instant::now();
                 server.ask(shape, steps).await?;
                 times.push(began.elapsed().as_secs_f64() * 1e3);
             }
+            let runs = times.len();
             let timed = &mut self.timed[at];
             timed.cpu.insert(name.to_owned(), (server.cpu()? - before) * 1e3 / runs as f64);
             timed.times.insert(name.to_owned(), Spread::of(times));

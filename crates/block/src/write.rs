@@ -166,7 +166,7 @@ impl BlockWriter {
         let mut written = 0;
         let rows = match self.order {
             Order::Series => {
-                let series = Series::order(input, in_batch_order(input, batches))?;
+                let series = Series::order(input, in_batch_order(input, batches))?.in_rows();
                 for slice in series.slices(self.options.row_group_samples) {
                     written += self.row_group(builder, tenant, Rows::Series(slice))?;
                 }

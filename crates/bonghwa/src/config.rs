@@ -443,6 +443,7 @@ impl Config {
         options.decode.max_future_ns = section.max_future.0.as_nanos() as i64;
         options.limits = self.limits.options();
         options.heartbeats = self.metrics.push_up.enabled.then_some(self.metrics.push_up.forget_after.0);
+        options.span_metrics = self.metrics.span_metrics.options();
         options.replicas =
             ReplicaOptions::new(&section.ha_cluster_label, &section.ha_replica_label, section.ha_failover.0);
         options

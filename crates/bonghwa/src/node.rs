@@ -78,6 +78,7 @@ pub struct Node {
     disowned: watch::Receiver<Option<String>>,
     _heartbeats: seam::Task,
     _compactions: Option<seam::Task>,
+    _spans: Option<seam::Task>,
 }
 
 /// Opens the log of a data directory.
@@ -155,8 +156,15 @@ impl Node {
         };
         let local = ingester.clone().map(|ingester| (member.identity.id, ingester as Arc<dyn IngesterClient>));
         let directory = Arc::new(ClusterDirectory::new(view.clone(), local, connect_ingester(remote.clone())));
-        let receive = || Receiver::new(config.distributor_options(), meta.clone(), view.clone(), directory.clone());
+        let receive = || {
+            let mut options = config.distributor_options();
+            if let Some(span_metrics) = &mut options.span_metrics {
+                span_metrics.instance.clone_from(&member.identity.name);
+            }
+            Receiver::new(options, meta.clone(), view.clone(), directory.clone())
+        };
         let receiver = roles.has("distributor").then(receive);
+        let spans = receiver.clone().map(|receiver| seam::spawn(receiver.tell_of_spans()));
         let writer = roles.has("scraper").then(|| receiver.clone().unwrap_or_else(receive));
         let cache = if roles.has("querier") { RangeCache::open(&config.cache_options()).await? } else { None };
         let blocks = cache.as_ref().map_or(store.store.clone(), |cache| cache.over(store.store.clone()));
@@ -203,6 +211,7 @@ impl Node {
             disowned,
             _heartbeats: heartbeats,
             _compactions: compactions,
+            _spans: spans,
         };
         Ok(node)
     }
@@ -249,8 +258,12 @@ impl Node {
         }
     }
 
-    /// Stops scraping, while there is somewhere to write to; another node takes over.
-    pub async fn stop_scraping(&self) {
+    /// Stops what writes by itself, while there is somewhere to write to: another node takes over scraping, and spans
+    /// that were counted are told of.
+    pub async fn stop_writing(&self) {
+        if let Some(receiver) = &self.receiver {
+            receiver.tell_of_spans_now().await;
+        }
         if let Some(scraper) = &self.scraper {
             scraper.stop().await;
         }

@@ -135,7 +135,7 @@ pub async fn serve(config: Config) -> Result<()> {
         // Nothing more can be acked; a restart replays what the disk holds, and sees whether it works again.
         error = node.failed() => return Err(error),
     }
-    node.stop_scraping().await;
+    node.stop_writing().await;
     node.drain().await;
     tracing::info!("stopping: requests under way are finished, leaderships handed over, heads of a lone node flushed");
     stop.send_replace(true);

@@ -12,7 +12,8 @@ pub struct CompactorOptions {
     /// Time between two runs.
     pub interval: Duration,
     /// Windows that blocks of level 1, 2 and so on do not cross, each a multiple of the one
-    /// before it. They begin at multiples of their length since 1970.
+    /// before it. They begin at multiples of their length since 1970. But for the first, those that are
+    /// longer than a quarter of a tenant's retention are not for it: a block goes when all its rows may.
     pub windows: Vec<Duration>,
     /// A window is compacted when this much time has passed since its end: late records.
     pub settle: Duration,
@@ -45,7 +46,7 @@ impl Default for CompactorOptions {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
         CompactorOptions {
             interval: Duration::from_secs(60),
-            windows: vec![hours(2), hours(24)],
+            windows: vec![hours(2), hours(24), hours(7 * 24), hours(28 * 24)],
             settle: Duration::from_secs(15 * 60),
             eager_blocks: 32,
             job_blocks: 512,

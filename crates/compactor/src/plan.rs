@@ -183,6 +183,9 @@ impl Planner<'_> {
                 }
             }
             for ((tenant, start), mut group) in groups {
+                if level > 1 && self.is_too_long(window, tenant) {
+                    continue;
+                }
                 let wanted = self.is_closed(start, window) || (level == 1 && group.len() >= self.options.eager_blocks);
                 if group.len() < 2 || !wanted {
                     continue;
@@ -194,6 +197,11 @@ impl Planner<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a block of such a window would keep rows much longer than they are to be kept.
+    fn is_too_long(&self, window: i64, tenant: &str) -> bool {
+        self.options.retention.longest(tenant, self.signal).is_some_and(|keep| window > keep / 4)
     }
 
     /// Blocks with rows that are deleted, or past a rule of retention that the others of

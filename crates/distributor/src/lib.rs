@@ -15,8 +15,10 @@ mod receive;
 mod remote_write;
 mod replicas;
 mod route;
+mod span_metrics;
 
 pub use limits::{Rate, SignalLimits, TenantLimits};
 pub use local::{Taken, WriteError};
 pub use receive::{Options, Receiver};
 pub use replicas::ReplicaOptions;
+pub use span_metrics::{OPERATION_SERIES, SpanMetricsOptions};

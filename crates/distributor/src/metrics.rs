@@ -42,6 +42,14 @@ pub(crate) static DEDUPLICATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(opts, &["tenant"])
 });
 
+pub(crate) static UNCOUNTED_SPANS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let opts = opts!(
+        "bonghwa_distributor_uncounted_spans_total",
+        "Spans stored that metrics of spans leave out, as there are too many operations"
+    );
+    counters(opts, &["tenant"])
+});
+
 pub(crate) static INFLIGHT_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
     let opts = opts!("bonghwa_distributor_inflight_bytes", "Request bytes held in memory, compressed and decompressed");
     match IntGauge::with_opts(opts) {

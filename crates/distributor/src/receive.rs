@@ -22,6 +22,7 @@ use crate::limits::{Limited, Limits};
 use crate::metadata::Described;
 use crate::replicas::{self, ReplicaOptions, Replicas};
 use crate::route::{Part, Router};
+use crate::span_metrics::{SpanMetrics, SpanMetricsOptions};
 use crate::{TenantLimits, metrics};
 
 /// Configuration of the distributor.
@@ -48,6 +49,8 @@ pub struct Options {
     /// Instances that push metrics by OTLP get heartbeats, `up`, where the newest point is not older than this. None:
     /// there are none.
     pub heartbeats: Option<Duration>,
+    /// How spans are counted. None: they are not.
+    pub span_metrics: Option<SpanMetricsOptions>,
 }
 
 impl Default for Options {
@@ -63,6 +66,7 @@ impl Default for Options {
             decode: DecodeOptions::default(),
             replicas: ReplicaOptions::default(),
             heartbeats: Some(Duration::from_secs(3600)),
+            span_metrics: None,
         }
     }
 }
@@ -140,10 +144,11 @@ pub struct Receiver {
     pub(crate) inflight: Inflight,
     /// Large bodies are unpacked a few at a time: what they unpack to is known only afterwards.
     large: Semaphore,
-    labels: TenantLabels,
+    pub(crate) labels: TenantLabels,
     limits: Limits,
     replicas: Replicas,
-    described: Described,
+    pub(crate) described: Described,
+    pub(crate) span_metrics: Option<SpanMetrics>,
     router: Router,
     view: Arc<ClusterView>,
     directory: Arc<dyn Directory>,
@@ -164,6 +169,7 @@ impl Receiver {
             limits: Limits::new(options.limits.clone()),
             replicas: Replicas::new(options.replicas.failover_after, meta, view.clone()),
             described: Described::default(),
+            span_metrics: options.span_metrics.clone().map(SpanMetrics::new),
             router: Router::new(options.widths, seam::now()),
             options,
             view,
@@ -269,7 +275,9 @@ impl Receiver {
                 let max_age = i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX);
                 heartbeat::add(&mut decoded.batch, seam::unix_nanos(), max_age);
             }
+            let uncounted = self.uncounted(&decoded.batch);
             self.append(tenant, name, decoded.batch).await?;
+            self.count_spans(tenant, uncounted);
             metrics::RECEIVED_ITEMS.with_label_values(&[&self.labels.of(tenant), signal.as_str()]).inc_by(rows);
         }
         Ok(outcome)
@@ -277,7 +285,7 @@ impl Receiver {
 
     /// Appends all parts of a batch. One whose partition was sealed on the way goes to where the
     /// newer ring has it.
-    async fn append(&self, tenant: &TenantId, name: u128, batch: Batch) -> Result<(), ReceiveError> {
+    pub(crate) async fn append(&self, tenant: &TenantId, name: u128, batch: Batch) -> Result<(), ReceiveError> {
         let deadline = seam::now() + self.options.append_timeout;
         let signal = batch.signal();
         let mut left = vec![(name, batch)];

@@ -23,6 +23,7 @@ mod histogram;
 mod labels;
 mod matcher;
 pub mod number;
+mod plain;
 mod re2;
 pub mod syntax;
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use regex::{Regex, RegexBuilder};
 
+use crate::plain::Plain;
 use crate::re2;
 
 /// How a matcher compares.
@@ -42,28 +43,36 @@ pub struct Matcher {
     pub op: MatchOp,
     /// The value or pattern as it was written.
     pub value: String,
-    regex: Option<Arc<Regex>>,
+    pattern: Option<Arc<Pattern>>,
+}
+
+/// A regular expression over a whole value.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    pub regex: Regex,
+    /// What it is, where it is only texts and wildcards.
+    plain: Option<Plain>,
 }
 
 impl Matcher {
     /// A matcher; an error is the regular expression's.
     pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, String> {
         let value = value.into();
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
             MatchOp::Regex | MatchOp::NotRegex => Some(anchored(&value)?),
         };
-        Ok(Self { name: name.into(), op, value, regex })
+        Ok(Self { name: name.into(), op, value, pattern })
     }
 
     /// `name="value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
     /// Whether a value of the label fulfils it.
     pub fn matches(&self, value: &str) -> bool {
-        let regex = || self.regex.as_ref().is_some_and(|regex| regex.is_match(value));
+        let regex = || self.pattern.as_ref().is_some_and(|pattern| pattern.matches(value));
         match self.op {
             MatchOp::Equal => self.value == value,
             MatchOp::NotEqual => self.value != value,
@@ -72,14 +81,24 @@ impl Matcher {
         }
     }
 
-    /// The anchored regular expression, where it is one.
-    pub fn regex(&self) -> Option<&Regex> {
-        self.regex.as_deref()
+    /// Whether asking it takes longer than looking up what it said.
+    pub fn is_costly(&self) -> bool {
+        self.pattern.as_ref().is_some_and(|pattern| pattern.plain.is_none())
+    }
+}
+
+impl Pattern {
+    /// Whether it matches a whole value.
+    pub fn matches(&self, value: &str) -> bool {
+        match &self.plain {
+            Some(plain) => plain.matches(value),
+            None => self.regex.is_match(value),
+        }
     }
 }
 
 /// A regular expression over a whole value, as Prometheus 3 reads it: `.` matches a newline.
-pub(crate) fn anchored(pattern: &str) -> Result<Arc<Regex>, String> {
+pub(crate) fn anchored(pattern: &str) -> Result<Arc<Pattern>, String> {
     static PATTERNS: LazyLock<Patterns> = LazyLock::new(Patterns::default);
     PATTERNS.get(pattern)
 }
@@ -87,7 +106,7 @@ pub(crate) fn anchored(pattern: &str) -> Result<Arc<Regex>, String> {
 /// Patterns that are kept compiled: a dashboard asks the same ones again and again, and compiling one takes longer
 /// than a small query.
 #[derive(Default)]
-struct Patterns(Mutex<HashMap<String, Arc<Regex>>>);
+struct Patterns(Mutex<HashMap<String, Arc<Pattern>>>);
 
 impl Patterns {
     /// At most so many are kept.
@@ -97,10 +116,10 @@ impl Patterns {
     /// Bytes of a pattern, at most: reading one takes some two hundred times as much memory.
     const LONGEST: usize = 512 * 1024;
 
-    fn get(&self, pattern: &str) -> Result<Arc<Regex>, String> {
+    fn get(&self, pattern: &str) -> Result<Arc<Pattern>, String> {
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(regex) = kept().get(pattern) {
-            return Ok(regex.clone());
+        if let Some(known) = kept().get(pattern) {
+            return Ok(known.clone());
         }
         if pattern.len() > Self::LONGEST {
             let (found, most) = (pattern.len(), Self::LONGEST);
@@ -114,15 +133,16 @@ impl Patterns {
         Regex::new(&translated).map_err(|error| error.to_string())?;
         let whole = format!("^(?s:{translated})$");
         let small = RegexBuilder::new(&whole).size_limit(Self::BYTES).dfa_size_limit(Self::BYTES).build();
-        let Ok(regex) = small.map(Arc::new) else {
-            return Regex::new(&whole).map(Arc::new).map_err(|error| error.to_string());
+        let made = |regex| Arc::new(Pattern { regex, plain: Plain::of(&translated) });
+        let Ok(made) = small.map(made) else {
+            return Regex::new(&whole).map(made).map_err(|error| error.to_string());
         };
         let mut kept = kept();
         if kept.len() >= Self::MOST {
             kept.clear();
         }
-        kept.insert(pattern.to_owned(), regex.clone());
-        Ok(regex)
+        kept.insert(pattern.to_owned(), made.clone());
+        Ok(made)
     }
 }
 

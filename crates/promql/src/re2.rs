@@ -163,7 +163,7 @@ mod tests {
         ];
         for (pattern, value, expected) in cases {
             let regex = anchored(pattern).map_err(|error| format!("{pattern}: {error}"))?;
-            assert_eq!(regex.is_match(value), expected, "{pattern} of {value}");
+            assert_eq!(regex.matches(value), expected, "{pattern} of {value}");
         }
         for wrong in ["[", "a)", r"\", "(", "[a"] {
             assert!(anchored(wrong).is_err(), "{wrong}");

@@ -17,7 +17,7 @@ use crate::series::{Found, Held, INFO_EVERY, TARGET_INFO, Wanted};
 use crate::{Engine, QueryError, SeriesLimits};
 
 /// Samples and values that are folded where the query runs: handing them to another thread would cost more.
-const FEW: usize = 4096;
+const FEW: usize = 16 * 1024;
 /// Bytes of a value at a step.
 pub(crate) const POINT_BYTES: usize = 16;
 

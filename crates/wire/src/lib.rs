@@ -32,6 +32,7 @@ pub mod compress;
 pub mod heartbeat;
 pub mod remote_write;
 pub mod response;
+pub mod span_metrics;
 
 pub use content::Format;
 pub use decoded::{Decoded, Reason, Rejection};

@@ -25,7 +25,7 @@ use crate::write::WriteOptions;
 
 /// Bytes of a page of samples' parts before compression, about: few series, so that whoever wants one does not
 /// decode a thousand. Integers are packed, and take far less than the eight bytes of a float.
-const INTEGERS_PAGE_BYTES: usize = 16 * 1024;
+const INTEGERS_PAGE_BYTES: usize = 4 * 1024;
 const TIMES_PAGE_BYTES: usize = 32 * 1024;
 const FLOATS_PAGE_BYTES: usize = 128 * 1024;
 const TEXTS_PAGE_BYTES: usize = 512 * 1024;

@@ -8,7 +8,7 @@ use bonghwa_protocol::v1;
 use hashbrown::HashSet;
 
 use super::predicate::{Op, Predicate, Scalar};
-use super::prune::{Resolved, Test, keep_granules, leaf, may_match_row_group};
+use super::prune::{Meet, Resolved, Test, keep_granules, leaf, meet};
 use super::scan::BlockReader;
 use crate::BlockError;
 use crate::column::{Column, time_column};
@@ -290,12 +290,12 @@ impl BlockReader {
         for test in tests {
             let leaf = leaf(&self.footer, test);
             row_groups.retain_mut(|row_group| {
-                may_match_row_group(&self.footer, row_group.index, leaf, test) && {
-                    if let Some(leaf) = leaf {
-                        keep_granules(metadata, leaf, row_group, granule_rows, test);
-                    }
-                    row_group.any()
+                match (meet(&self.footer, row_group.index, leaf, test), leaf) {
+                    (Meet::None, _) => return false,
+                    (Meet::Some, Some(leaf)) => keep_granules(metadata, leaf, row_group, granule_rows, test),
+                    (Meet::Some, None) | (Meet::All, _) => {}
                 }
+                row_group.any()
             });
         }
         before - row_groups.len()

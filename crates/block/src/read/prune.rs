@@ -153,6 +153,20 @@ impl Test {
     }
 }
 
+impl Test {
+    /// Whether all values meet it; never wrongly true.
+    fn all_match(&self, bounds: &Bounds) -> bool {
+        match (self, bounds) {
+            (Test::Compare { op, value, .. }, Bounds::Between { min: min @ Bound::Int(_), max, .. }) => match op {
+                Op::Le => matches!(max.compare(value), Some(Ordering::Less | Ordering::Equal)),
+                Op::Ge => matches!(min.compare(value), Some(Ordering::Greater | Ordering::Equal)),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
 /// Zero has two signs, and engines disagree whether -0.0 is less than 0.0.
 fn is_zero(value: &Scalar) -> bool {
     matches!(value, Scalar::Float64(v) if *v == 0.0)
@@ -233,11 +247,23 @@ pub(super) fn leaf(footer: &Footer, test: &Test) -> Option<usize> {
     footer.leaf(footer.layout.index(test.column()?)?)
 }
 
-/// Whether a row group may hold rows that meet a test of this leaf.
-pub(super) fn may_match_row_group(footer: &Footer, row_group: usize, leaf: Option<usize>, test: &Test) -> bool {
+/// Which rows of a row group meet a test.
+pub(super) enum Meet {
+    None,
+    Some,
+    All,
+}
+
+/// Which rows of a row group meet a test of this leaf: `Some` where it is not known.
+pub(super) fn meet(footer: &Footer, row_group: usize, leaf: Option<usize>, test: &Test) -> Meet {
     let metadata = footer.metadata().row_group(row_group);
     let statistics = leaf.and_then(|leaf| metadata.column(leaf).statistics());
-    test.may_match(&statistics.map_or(Bounds::Unknown, |s| chunk_bounds(s, metadata.num_rows())))
+    let bounds = statistics.map_or(Bounds::Unknown, |s| chunk_bounds(s, metadata.num_rows()));
+    match test.may_match(&bounds) {
+        false => Meet::None,
+        true if test.all_match(&bounds) => Meet::All,
+        true => Meet::Some,
+    }
 }
 
 /// Drops the granules of a row group whose pages cannot hold rows that meet a test of this leaf.

@@ -11,6 +11,11 @@ use super::order::service_ranks;
 use super::{Input, Row, of_signal};
 use crate::BlockError;
 
+/// A row that has so many samples ends with its day, nanoseconds: whoever wants a day of a block of weeks decodes
+/// little else, and series with few samples stay whole.
+const ROW_SAMPLES: usize = 1024;
+const DAY: i64 = 86_400_000_000_000;
+
 /// What tells series apart: their identity, and what they would show as columns
 /// (metric, resource and scope).
 type SeriesKey = ([u64; 2], u32, u32, u32);
@@ -52,7 +57,7 @@ impl Point {
 /// Points ordered by series.
 pub(crate) struct Series {
     points: Vec<Point>,
-    /// Where each series starts, and the end of the last one.
+    /// Where each row starts, and the end of the last one. A series is one row, or one after another.
     starts: Vec<usize>,
 }
 
@@ -121,7 +126,17 @@ impl Series {
         Series { points, starts }
     }
 
-    /// All series, cut where a slice would pass this many points; a series is never cut.
+    /// The same with series of many samples in several rows.
+    pub fn in_rows(self) -> Series {
+        let mut rows = Vec::with_capacity(self.starts.len());
+        for bounds in self.starts.windows(2) {
+            add_rows(&self.points[bounds[0]..bounds[1]], bounds[0], &mut rows);
+        }
+        rows.extend(self.starts.last());
+        Series { points: self.points, starts: rows }
+    }
+
+    /// All series, cut where a slice would pass this many points; a row is never cut.
     pub fn slices(&self, most: usize) -> Vec<SeriesSlice<'_>> {
         let mut slices = Vec::new();
         let mut first = 0;
@@ -136,6 +151,23 @@ impl Series {
     }
 }
 
+/// Adds where each row of a series starts, the first one at `first`.
+fn add_rows(samples: &[Point], first: usize, rows: &mut Vec<usize>) {
+    rows.push(first);
+    let mut start = 0;
+    while let Some((row, left)) = samples[start..].split_at_checked(ROW_SAMPLES)
+        && let Some(last) = row.last()
+    {
+        let day = last.time.div_euclid(DAY);
+        let same_day = left.partition_point(|point| point.time.div_euclid(DAY) <= day);
+        if same_day == left.len() {
+            break;
+        }
+        start += row.len() + same_day;
+        rows.push(first + start);
+    }
+}
+
 impl<'a> SeriesSlice<'a> {
     /// How many series.
     pub fn len(&self) -> usize {
@@ -146,5 +178,39 @@ impl<'a> SeriesSlice<'a> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [Point]> + use<'a> {
         let points = self.points;
         self.starts.windows(2).map(move |bounds: &[usize]| &points[Range { start: bounds[0], end: bounds[1] }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where rows end whose samples come this often, for so many days.
+    fn ends(series: &[(i64, i64)]) -> Vec<usize> {
+        let row = Row { batch: 0, row: 0, resource: 0, scope: 0 };
+        let (mut points, mut starts) = (Vec::new(), vec![0]);
+        for (apart, days) in series {
+            points.extend((0..days * DAY / apart).map(|nth| Point {
+                time: nth * apart,
+                start_time: 0,
+                value: 0,
+                row,
+                flags: 0,
+                kind: PointKind::Int,
+                texts: false,
+            }));
+            starts.push(points.len());
+        }
+        let series = Series::new(points, starts).in_rows();
+        series.starts[1..].to_vec()
+    }
+
+    #[test]
+    fn rows_of_many_samples_end_with_their_day() {
+        let (minute, hour) = (DAY / 1440, DAY / 24);
+        assert_eq!(ends(&[(minute, 3)]), [1440, 2880, 4320]);
+        // 288 a day: four days make a row.
+        assert_eq!(ends(&[(5 * minute, 30)]), [1152, 2304, 3456, 4608, 5760, 6912, 8064, 8640]);
+        assert_eq!(ends(&[(hour, 30), (hour, 1), (minute, 1), (minute, 2)]), [720, 744, 2184, 3624, 5064]);
     }
 }

@@ -152,6 +152,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if let Err((key, message)) = config.metrics.push_up.check() {
         return error(key, message);
     }
+    if let Err((key, message)) = config.metrics.span_metrics.check() {
+        return error(key, message);
+    }
     for (key, limit) in [("query.max_series", config.query.max_series), ("query.max_samples", config.query.max_samples)]
     {
         if limit == 0 {
@@ -350,6 +353,9 @@ mod tests {
             ("limits: {overrides: {shop: {log_rate: 5}}}", "limits.overrides.shop"),
             ("metrics: {push_up: {min_silence: 10ms}}", "`metrics.push_up.min_silence`: 10ms is not from"),
             ("metrics: {push_up: {forget_after: 1m}}", "`metrics.push_up.forget_after`: it must be longer"),
+            ("metrics: {span_metrics: {interval: 10ms}}", "`metrics.span_metrics.interval`: 10ms is too short"),
+            ("metrics: {span_metrics: {forget_after: 15s}}", "`metrics.span_metrics.forget_after`: it must be longer"),
+            ("metrics: {span_metrics: {max_series: 10}}", "`metrics.span_metrics.max_series`: 10 is not enough"),
         ] {
             let error = from_yaml(text).unwrap_err();
             assert!(error.starts_with(expected) || error.contains(expected), "{text}: {error}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bonghwa_distributor::{OPERATION_SERIES as SERIES, SpanMetricsOptions};
 use bonghwa_model::prometheus_names::Strategy;
 use bonghwa_query::{MetricsOptions, PushUp as Options};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub struct Metrics {
     pub promote_scope_metadata: bool,
     /// `up{bonghwa_source="otlp"}`: whether instances that push still do.
     pub push_up: PushUp,
+    /// `traces_spanmetrics_*`, counted of the spans that come.
+    pub span_metrics: SpanMetrics,
 }
 
 /// `up{bonghwa_source="otlp"}` of each instance that pushes metrics by OTLP and names its service: 1 when it sent some,
@@ -64,6 +67,59 @@ impl PushUp {
     }
 }
 
+/// Metrics of spans, as Tempo's generator names them: calls, durations and sizes by service, name, kind and status.
+/// Distributors count what they receive.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpanMetrics {
+    /// Whether spans are counted: each operation costs 19 series.
+    pub enabled: bool,
+    /// Time between two samples.
+    pub interval: Time,
+    /// Series of a tenant and distributor: spans of further operations are not counted.
+    pub max_series: usize,
+    /// An operation without a span for so long ends.
+    pub forget_after: Time,
+}
+
+impl Default for SpanMetrics {
+    fn default() -> Self {
+        SpanMetrics {
+            enabled: false,
+            interval: Time(Duration::from_secs(15)),
+            max_series: 100_000,
+            forget_after: Time(Duration::from_secs(15 * 60)),
+        }
+    }
+}
+
+impl SpanMetrics {
+    /// The distributor's options; the node's name comes later.
+    pub(super) fn options(&self) -> Option<SpanMetricsOptions> {
+        self.enabled.then(|| SpanMetricsOptions {
+            interval: self.interval.0,
+            max_series: self.max_series,
+            forget_after: self.forget_after.0,
+            instance: String::new(),
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.interval.0 < Duration::from_secs(1) {
+            return Err(("metrics.span_metrics.interval", format!("{} is too short: give 1s or more", self.interval)));
+        }
+        if self.forget_after.0 <= self.interval.0 {
+            let message = "it must be longer than metrics.span_metrics.interval: every operation would end at once";
+            return Err(("metrics.span_metrics.forget_after", message.into()));
+        }
+        if self.max_series < SERIES {
+            let message = format!("{} is not enough for one operation, which has {SERIES}", self.max_series);
+            return Err(("metrics.span_metrics.max_series", message));
+        }
+        Ok(())
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Metrics {
@@ -71,6 +127,7 @@ impl Default for Metrics {
             promote_resource_attributes: Vec::new(),
             promote_scope_metadata: false,
             push_up: PushUp::default(),
+            span_metrics: SpanMetrics::default(),
         }
     }
 }

@@ -7,8 +7,8 @@ use super::*;
 use crate::{Retention, SignalRetention, StreamRetention};
 
 const HOUR: i64 = 3_600_000_000_000;
-/// A multiple of a day since 1970.
-const DAY: i64 = 20_000 * 24 * HOUR;
+/// A multiple of all windows since 1970.
+const DAY: i64 = 20_020 * 24 * HOUR;
 
 fn rows(tenant: &str, min_time: i64, max_time: i64) -> v1::TenantRows {
     v1::TenantRows { tenant: tenant.into(), items: 1, min_time, max_time, row_groups: vec![0], ..Default::default() }
@@ -58,6 +58,11 @@ fn windows_and_levels() {
             .map(|n| compacted(&format!("c{n:02}"), level, "a", DAY + n * 2 * HOUR, DAY + n * 2 * HOUR + 5))
             .collect()
     };
+    let days = |count: i64| -> Vec<v1::Block> {
+        (0..count)
+            .map(|n| compacted(&format!("d{n:02}"), 2, "a", DAY + n * 24 * HOUR, DAY + n * 24 * HOUR + 5))
+            .collect()
+    };
     for (what, blocks, now, expected) in [
         ("nothing", vec![], DAY, ""),
         ("an open window waits", two(), DAY + HOUR, ""),
@@ -85,7 +90,15 @@ fn windows_and_levels() {
             DAY + 3 * HOUR,
             "merge1(c1 c2)",
         ),
-        ("the highest level stays as it is", blocks(2, 1), DAY + 99 * HOUR, ""),
+        ("days of a week that has not ended", days(6), DAY + 6 * 24 * HOUR, ""),
+        ("days of one that has", days(6), DAY + 8 * 24 * HOUR, "merge3(d00 d01 d02 d03 d04 d05)"),
+        (
+            "what came later, with the weeks",
+            days(9).into_iter().chain(blocks(1, 1)).collect(),
+            DAY + 29 * 24 * HOUR,
+            "merge4(c00 d00 d01 d02 d03 d04 d05 d06 d07 d08)",
+        ),
+        ("the highest level stays as it is", blocks(4, 1), DAY + 99 * 24 * HOUR, ""),
     ] {
         assert_eq!(planned(blocks, vec![], &options, now), expected, "{what}");
     }
@@ -182,6 +195,23 @@ fn deletes_and_retention() {
         ("as here", vec![flushed("f", DAY, DAY)], 49, "expire1(f)"),
     ] {
         assert_eq!(planned(blocks, vec![], &options, DAY + after * HOUR), expected, "{what}");
+    }
+}
+
+#[test]
+fn windows_are_short_where_rows_are_not_kept_for_long() {
+    let days = || -> Vec<v1::Block> {
+        let two = |n: i64| [n * 24 * HOUR, (n * 24 + 1) * HOUR].map(|at| (format!("d{n:02}-{at}"), DAY + at));
+        (0..28).flat_map(two).map(|(path, at)| compacted(&path, 1, "a", at, at)).collect()
+    };
+    for (keep, level) in [(2, 1), (4, 2), (27, 2), (28, 3), (111, 3), (112, 4)] {
+        let logs = Some(Duration::from_secs(keep * 24 * 3600));
+        let default = SignalRetention { logs, ..Default::default() };
+        let options = CompactorOptions { retention: Retention { default, ..Default::default() }, ..Default::default() };
+        let catalog = catalog(days(), vec![]);
+        let jobs = plan(&catalog, &options, DAY + (28 * 24 + 1) * HOUR);
+        let longest = jobs.iter().filter(|job| job.work == Work::Merge).map(|job| job.level).max();
+        assert_eq!(longest, Some(level), "{keep} days");
     }
 }
 

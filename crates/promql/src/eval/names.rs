@@ -17,14 +17,14 @@ const BYTES_PER_POINT: usize = 4;
 /// `label_replace(rows, to, replacement, from, pattern)`.
 pub(crate) fn label_replace(mut rows: Vec<Row>, texts: &[String], usage: &Usage) -> Result<Vec<Row>, Error> {
     let [to, replacement, from, pattern] = texts else { return Ok(rows) };
-    let regex = anchored(pattern)
+    let compiled = anchored(pattern)
         .map_err(|_| Error::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
     if !is_label_name(to) {
         return Err(Error::execution(format!("invalid destination label name in label_replace(): {to}")));
     }
     for row in &mut rows {
         let value = row.labels.get(from).to_owned();
-        let Some(found) = regex.captures(&value) else { continue };
+        let Some(found) = compiled.regex.captures(&value) else { continue };
         let mut new = String::new();
         if !expand(replacement, &found, &mut new) {
             return Err(too_long("label_replace", to));

@@ -8,6 +8,11 @@ use bonghwa_promql::{Histogram, STALE_BITS};
 /// The value that ends a series.
 pub(super) const STALE: f64 = f64::from_bits(STALE_BITS);
 
+/// Samples that room is made for before they come, at most.
+const MOST_ROOM: usize = 16 * 1024;
+/// Samples that do not tell yet how often they come.
+const FEW: usize = 16;
+
 /// What was found of a series.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -37,6 +42,21 @@ impl Found {
     /// How many samples it counts for: a histogram is worth more than one.
     pub fn weight(&self) -> u64 {
         self.times.len() as u64 + self.histograms.iter().map(|(_, histogram)| histogram.weight()).sum::<u64>()
+    }
+
+    /// Makes room for so many samples more, and for those that follow them up to a time if they come as often as
+    /// those before: moving long lists while they grow takes as long as decoding them.
+    pub fn make_room(&mut self, more: usize, until: i64) {
+        let count = self.times.len();
+        let (Some(first), Some(last)) = (self.times.first(), self.times.last()) else { return };
+        if count < FEW || self.times.capacity() - count >= more {
+            return;
+        }
+        let (taken, left) = (last.saturating_sub(*first).max(1), until.saturating_sub(*last).max(0));
+        let expected = (count as f64 * left as f64 / taken as f64) as usize;
+        let room = expected.min(MOST_ROOM).max(more);
+        self.times.reserve(room);
+        self.values.reserve(room);
     }
 
     /// Adds a float.

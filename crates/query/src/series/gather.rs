@@ -36,6 +36,8 @@ pub(super) struct Gather<'a> {
     heartbeats: Option<(i64, i64)>,
     /// Whether rows that come now lie before the range, so that they are read for heartbeats alone.
     early: bool,
+    /// What comes is not later than this, Unix milliseconds.
+    until: i64,
     cache: OfTenant<'a>,
     identities: IdentityReader<'a>,
     series: Vec<(Labels, Found)>,
@@ -80,6 +82,7 @@ impl<'a> Gather<'a> {
             range,
             heartbeats: Heartbeats::of(matchers, range, &options.push_up).map(|heartbeats| heartbeats.range()),
             early: false,
+            until: range.1,
             cache: cache.of(tenant),
             identities: IdentityReader::new(options),
             series: Vec::new(),
@@ -176,6 +179,12 @@ impl<'a> Gather<'a> {
         }
     }
 
+    /// All that comes is not later than this, Unix nanoseconds.
+    pub fn until(mut self, latest: i64) -> Self {
+        self.until = self.until.min(to_millis(latest));
+        self
+    }
+
     /// Begins a unit whose rows are not later than this, Unix nanoseconds.
     pub fn begin(&mut self, latest: i64) {
         self.early = self.heartbeats.is_some() && to_millis(latest) < self.range.0;
@@ -268,8 +277,9 @@ impl<'a> Gather<'a> {
     pub fn numbers(&mut self, identity: &Identity, row: &NumberRow<'_>) -> u64 {
         let Some(place) = self.place_of_number(identity) else { return 0 };
         let range = self.range_of(place);
-        let Found { times, values, .. } = &mut self.series[place].1;
-        let samples = row.append(range, STALE, times, values) as u64;
+        let found = &mut self.series[place].1;
+        found.make_room(row.len(), self.until);
+        let samples = row.append(range, STALE, &mut found.times, &mut found.values) as u64;
         self.samples += samples;
         samples
     }

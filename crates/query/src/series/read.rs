@@ -146,7 +146,8 @@ impl Reading {
         parts: &[Part],
         wanted: &Wanted,
     ) -> Result<Vec<(Labels, Found)>, QueryError> {
-        let mut gather = self.gather(source, wanted);
+        let latest = parts.iter().map(|part| part.unit.time().1).max().unwrap_or(i64::MAX);
+        let mut gather = self.gather(source, wanted).until(latest);
         for Part { unit, granules } in parts {
             if self.within().has_enough() {
                 break;

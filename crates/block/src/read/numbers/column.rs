@@ -125,7 +125,7 @@ impl<T: Value> Column<T> {
             items.ends.resize(wanted.len(), 0);
             return Some(items);
         }
-        let defined = values::hybrid(defined, bits, 0, count)?;
+        let defined = values::listed(defined, bits, 0..count)?;
         let present = |defined: &[u64]| defined.iter().filter(|level| **level == most).count();
         let before = present(&defined[..first]);
         let values = before..before + present(&defined[first..end]);
@@ -157,26 +157,20 @@ impl<T: Value> Column<T> {
             return Some(Vec::new());
         }
         let width = self.shape.width;
-        let mut values = match encoding {
-            Encoding::PLAIN => values::plain(body, wanted.end, width)?,
-            Encoding::DELTA_BINARY_PACKED => values::delta(body, total, wanted.end, width)?,
-            Encoding::BYTE_STREAM_SPLIT => values::byte_stream_split(body, total)?,
+        match encoding {
+            Encoding::PLAIN => values::plain(body, wanted, width),
+            Encoding::DELTA_BINARY_PACKED => values::delta(body, total, wanted, width),
+            Encoding::BYTE_STREAM_SPLIT => values::byte_stream_split(body, total, wanted),
             Encoding::RLE_DICTIONARY => {
                 if self.entries.is_none() {
                     let page = Page::read(self.dictionary.as_ref()?, self.shape.compression)?;
-                    self.entries = Some(values::plain(&page.bytes, page.count, width)?);
+                    self.entries = Some(values::plain(&page.bytes, 0..page.count, width)?);
                 }
-                let (entries, (bits, indices)) = (self.entries.as_ref()?, body.split_first()?);
-                let indices = values::hybrid(indices, u32::from(*bits), wanted.start, wanted.end)?;
-                let most = indices.iter().copied().max()?;
-                entries.get(usize::try_from(most).ok()?)?;
-                return Some(indices.into_iter().map(|index| entries[index as usize]).collect());
+                let (bits, indices) = body.split_first()?;
+                values::looked_up(indices, u32::from(*bits), wanted, self.entries.as_ref()?)
             }
-            _ => return None,
-        };
-        values.truncate(wanted.end);
-        values.drain(..wanted.start);
-        Some(values)
+            _ => None,
+        }
     }
 }
 

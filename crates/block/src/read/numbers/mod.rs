@@ -23,6 +23,9 @@ use super::scan::BlockReader;
 use crate::BlockError;
 use crate::packing::POWERS;
 
+/// Columns that lie so close together, bytes, are fetched as one range: asking for each page takes longer than keeping
+/// what lies between them.
+const TOGETHER: u64 = 128 * 1024;
 /// OTLP's flag of a point without a value, which ends its series.
 const NO_RECORDED_VALUE: i64 = 1;
 
@@ -36,6 +39,8 @@ pub struct Numbers {
 /// Where a column's pages lie that rows need.
 struct Places {
     shape: Shape,
+    /// The whole column.
+    chunk: Range<u64>,
     dictionary: Option<Range<u64>>,
     pages: Vec<Place>,
 }
@@ -74,13 +79,11 @@ impl BlockReader {
         let (mut row_groups, mut wanted) = (Vec::new(), Vec::new());
         for of_group in ranges.chunk_by(|a, b| a.row_group == b.row_group) {
             let Some(places) = self.places(of_group) else { return Ok(None) };
-            for Places { dictionary, pages, .. } in &places {
-                wanted.extend(dictionary.iter().cloned().chain(pages.iter().map(|page| page.bytes.clone())));
-            }
+            add_wanted(&places, &mut wanted);
             row_groups.push((of_group[0].row_group, places));
         }
-        let mut read = self.read_ranges(&wanted).await?.into_iter();
-        let row_groups = row_groups.into_iter().map(|(number, places)| RowGroup::new(number, places, &mut read));
+        let read = Fetched { bytes: self.read_ranges(&wanted).await?, ranges: wanted };
+        let row_groups = row_groups.into_iter().map(|(number, places)| RowGroup::new(number, places, &read));
         let (path, row_groups) = (self.path.to_string(), row_groups.collect::<Option<VecDeque<_>>>());
         Ok(row_groups.map(|row_groups| Numbers { path, row_groups, ranges: ranges.to_vec().into() }))
     }
@@ -116,7 +119,8 @@ impl BlockReader {
                     places.push(Place { bytes, rows, wanted });
                 }
             }
-            Some(Places { shape, dictionary, pages: places })
+            let (start, length) = chunk.byte_range();
+            Some(Places { shape, chunk: start..start.checked_add(length)?, dictionary, pages: places })
         };
         self.footer.layout.packed.as_ref()?.columns().into_iter().map(place).collect()
     }
@@ -150,20 +154,53 @@ fn shape(chunk: &ColumnChunkMetaData) -> Option<Shape> {
     })
 }
 
+/// Adds what is to be fetched of a row group's columns: of those that are close together all, else their pages.
+/// Ranges are in the order of the file; no two overlap.
+fn add_wanted(places: &[Places], wanted: &mut Vec<Range<u64>>) {
+    let mut columns: Vec<&Places> = places.iter().collect();
+    columns.sort_by_key(|column| column.chunk.start);
+    let mut left = &columns[..];
+    while let Some(first) = left.first() {
+        let near = left.iter().take_while(|column| column.chunk.end - first.chunk.start <= TOGETHER).count();
+        match near.checked_sub(1) {
+            Some(last) => wanted.push(first.chunk.start..left[last].chunk.end),
+            None => wanted.extend(first.dictionary.iter().chain(first.pages.iter().map(|page| &page.bytes)).cloned()),
+        }
+        left = &left[near.max(1)..];
+    }
+}
+
+/// Ranges of a block, in the order of the file.
+struct Fetched {
+    ranges: Vec<Range<u64>>,
+    bytes: Vec<Bytes>,
+}
+
+impl Fetched {
+    /// The bytes of a range that lies in one of those that were fetched.
+    fn get(&self, range: &Range<u64>) -> Option<Bytes> {
+        let at = self.ranges.partition_point(|fetched| fetched.start <= range.start).checked_sub(1)?;
+        let (fetched, bytes) = (self.ranges.get(at)?, self.bytes.get(at)?);
+        let within = |at: u64| usize::try_from(at.checked_sub(fetched.start)?).ok();
+        let (start, end) = (within(range.start)?, within(range.end)?);
+        (start <= end && end <= bytes.len()).then(|| bytes.slice(start..end))
+    }
+}
+
 impl Places {
-    /// The column, of bytes that were read in the order of places.
-    fn column<T: Value>(self, read: &mut impl Iterator<Item = Bytes>) -> Option<Column<T>> {
-        let dictionary = match self.dictionary {
-            Some(_) => Some(read.next()?),
+    /// The column, of what was fetched.
+    fn column<T: Value>(self, read: &Fetched) -> Option<Column<T>> {
+        let dictionary = match &self.dictionary {
+            Some(range) => Some(read.get(range)?),
             None => None,
         };
-        let pages = self.pages.into_iter().map(|page| Some((page, read.next()?))).collect::<Option<_>>()?;
-        Some(Column::new(self.shape, pages, dictionary))
+        let pages = self.pages.into_iter().map(|page| read.get(&page.bytes).map(|bytes| (page, bytes)));
+        Some(Column::new(self.shape, pages.collect::<Option<_>>()?, dictionary))
     }
 }
 
 impl RowGroup {
-    fn new(number: usize, places: Vec<Places>, read: &mut impl Iterator<Item = Bytes>) -> Option<Self> {
+    fn new(number: usize, places: Vec<Places>, read: &Fetched) -> Option<Self> {
         let mut places = places.into_iter();
         Some(RowGroup {
             number,
@@ -231,10 +268,21 @@ impl Numbers {
 }
 
 impl NumberRow<'_> {
+    /// How many samples there are.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
     /// Adds the samples between two times, both inclusive and in Unix milliseconds; how many they are. A point that ends its
     /// series has the value `ended`.
     pub fn append(&self, range: (i64, i64), ended: f64, times: &mut Vec<i64>, values: &mut Vec<f64>) -> usize {
         let (count, before) = (self.offsets.len(), times.len());
+        let Some(last) = self.offsets.last() else { return 0 };
+        let last = self.step.wrapping_mul(count as i64 - 1).wrapping_add(self.first).wrapping_add(*last);
+        if to_millis(self.first) > range.1 || to_millis(last) < range.0 {
+            return 0;
+        }
         let mut expected = self.first;
         times.extend(self.offsets.iter().map(|offset| {
             let time = to_millis(expected.wrapping_add(*offset));

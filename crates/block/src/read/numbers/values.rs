@@ -1,5 +1,7 @@
 //! Parquet's encodings of integers and floats.
 
+use std::ops::Range;
+
 use super::page::varint;
 
 /// Values of a column.
@@ -44,26 +46,29 @@ impl Value for f64 {
     }
 }
 
-/// `count` plain values of `width` bytes.
-pub(super) fn plain<T: Value>(bytes: &[u8], count: usize, width: usize) -> Option<Vec<T>> {
+/// Some plain values of `width` bytes.
+pub(super) fn plain<T: Value>(bytes: &[u8], wanted: Range<usize>, width: usize) -> Option<Vec<T>> {
     let width = T::plain_width(width);
-    let bytes = bytes.get(..count.checked_mul(width)?)?;
+    let bytes = bytes.get(wanted.start.checked_mul(width)?..wanted.end.checked_mul(width)?)?;
     Some(bytes.chunks_exact(width).map(T::from_plain).collect())
 }
 
-/// Values whose first bytes lie together, then the second ones, and so on.
-pub(super) fn byte_stream_split<T: Value>(bytes: &[u8], count: usize) -> Option<Vec<T>> {
-    let bytes = bytes.get(..count.checked_mul(8)?)?;
-    if count == 0 {
-        return Some(Vec::new());
+/// Some of `total` values whose first bytes lie together, then the second ones, and so on.
+pub(super) fn byte_stream_split<T: Value>(bytes: &[u8], total: usize, wanted: Range<usize>) -> Option<Vec<T>> {
+    let bytes = bytes.get(..total.checked_mul(8)?)?;
+    if total == 0 {
+        return wanted.is_empty().then(Vec::new);
     }
-    let mut streams = bytes.chunks_exact(count);
-    let streams: [&[u8]; 8] = std::array::from_fn(|_| streams.next().unwrap_or_default());
-    Some((0..count).map(|at| T::from_plain(&streams.map(|stream| stream[at]))).collect())
+    let mut streams = bytes.chunks_exact(total).map(|stream| stream.get(wanted.clone()));
+    let streams: [&[u8]; 8] = std::array::from_fn(|_| streams.next().flatten().unwrap_or_default());
+    if streams[0].len() != wanted.len() {
+        return None;
+    }
+    Some((0..wanted.len()).map(|at| T::from_plain(&streams.map(|stream| stream[at]))).collect())
 }
 
-/// Integers as differences, packed in blocks: of `total` the first `count`.
-pub(super) fn delta<T: Value>(mut bytes: &[u8], total: usize, count: usize, width: usize) -> Option<Vec<T>> {
+/// Integers as differences, packed in blocks: some of `total`.
+pub(super) fn delta<T: Value>(mut bytes: &[u8], total: usize, wanted: Range<usize>, width: usize) -> Option<Vec<T>> {
     let block = usize::try_from(varint(&mut bytes)?).ok()?;
     let parts = usize::try_from(varint(&mut bytes)?).ok()?;
     let told = usize::try_from(varint(&mut bytes)?).ok()?;
@@ -73,70 +78,67 @@ pub(super) fn delta<T: Value>(mut bytes: &[u8], total: usize, count: usize, widt
         return None;
     }
     // What a page may hold bounds how much is believed.
-    let mut values = Vec::with_capacity(count.min(bytes.len().saturating_mul(per_part)).saturating_add(1));
-    if count > 0 {
+    let mut values = Vec::with_capacity(wanted.len().min(bytes.len().saturating_mul(per_part)).saturating_add(1));
+    if wanted.start == 0 {
         values.push(T::from_packed(last, width));
     }
     let mut deltas = vec![0; per_part];
-    while values.len() < count {
+    // The number of the first value of the next part.
+    let mut at = 1;
+    while at < wanted.end {
         let least = zigzag(varint(&mut bytes)?);
         let widths = bytes.split_off(..parts)?;
         for bits in widths {
-            let left = count - values.len();
-            if left == 0 {
+            if at >= wanted.end {
                 // Parts that are not needed have no bytes.
                 break;
             }
+            let taken = per_part.min(wanted.end - at);
             let length = per_part / 8 * usize::from(*bits);
             // The last part may be cut behind its last value.
             let part = bytes.split_off(..length.min(bytes.len()))?;
-            let taken = left.min(per_part);
-            unpack(part, u32::from(*bits), &mut deltas[..taken])?;
-            values.extend(deltas[..taken].iter().map(|delta| {
+            let deltas = &mut deltas[..taken];
+            unpack(part, u32::from(*bits), deltas)?;
+            let (passed, wanted) = deltas.split_at(wanted.start.saturating_sub(at).min(taken));
+            let passed = (passed.len() as i64).wrapping_mul(least).wrapping_add(sum(passed));
+            last = last.wrapping_add(passed);
+            values.extend(wanted.iter().map(|delta| {
                 last = last.wrapping_add(least).wrapping_add(*delta as i64);
                 T::from_packed(last, width)
             }));
+            at += taken;
         }
     }
     Some(values)
+}
+
+fn sum(deltas: &[u64]) -> i64 {
+    deltas.iter().fold(0, |sum: i64, delta| sum.wrapping_add(*delta as i64))
 }
 
 fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
-/// Values that are unpacked at once: of any width they end with a byte, and a word.
-const GROUP: usize = 64;
-
 /// Values of so many bits, the least significant ones first.
 pub(super) fn unpack(bytes: &[u8], bits: u32, values: &mut [u64]) -> Option<()> {
     if bits > 64 || bytes.len() < (values.len() * bits as usize).div_ceil(8) {
         return None;
     }
-    if bits == 0 {
-        values.fill(0);
-        return Some(());
-    }
-    for (values, bytes) in values.chunks_mut(GROUP).zip(bytes.chunks(GROUP / 8 * bits as usize)) {
-        let mut words = [0; GROUP];
-        for (word, bytes) in words.iter_mut().zip(bytes.chunks(8)) {
-            let mut eight = [0; 8];
-            eight[..bytes.len()].copy_from_slice(bytes);
-            *word = u64::from_le_bytes(eight);
-        }
-        let unpacked = UNPACK[bits as usize - 1](&words);
-        values.copy_from_slice(&unpacked[..values.len()]);
+    match bits {
+        0 => values.fill(0),
+        _ => UNPACK[bits as usize - 1](bytes, values),
     }
     Some(())
 }
 
-/// Makes values of a group's words.
-type Unpack = fn(&[u64; GROUP]) -> [u64; GROUP];
+/// Fills values from bytes of which there are enough.
+type Unpack = fn(&[u8], &mut [u64]);
 
-/// By width, how a group is unpacked.
+/// By width, how values are unpacked.
 const UNPACK: [Unpack; 64] = {
     macro_rules! widths {
-        ($($bits:literal)*) => { [$(unpack_group::<$bits>),*] };
+        ($($bits:literal)*) => { [$(unpack_all::<$bits>),*] };
     }
     widths!(
         1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40
@@ -144,16 +146,41 @@ const UNPACK: [Unpack; 64] = {
     )
 };
 
-/// The compiler knows all shifts: `BITS` is a constant.
-fn unpack_group<const BITS: usize>(words: &[u64; GROUP]) -> [u64; GROUP] {
-    let mut values = [0; GROUP];
-    for (at, value) in values.iter_mut().enumerate() {
-        let (word, shift) = (at * BITS / 64, at * BITS % 64);
-        let low = words[word] >> shift;
-        let high = if shift + BITS > 64 { words[word + 1] << (64 - shift) } else { 0 };
-        *value = (low | high) & (u64::MAX >> (64 - BITS));
+/// Bytes that are read for eight values, at most: the last of them as a word and a byte.
+const EIGHT: usize = 64 + 9;
+
+/// Eight values take as many bytes as one has bits, so all places but theirs are known to the compiler.
+fn unpack_all<const BITS: usize>(bytes: &[u8], values: &mut [u64]) {
+    let (eights, rest) = values.as_chunks_mut::<8>();
+    let mut left = bytes;
+    for eight in eights {
+        match left.first_chunk::<EIGHT>() {
+            Some(bytes) => *eight = unpack_eight::<BITS>(bytes),
+            None => *eight = unpack_eight::<BITS>(&padded(left)),
+        }
+        left = &left[BITS..];
     }
-    values
+    if !rest.is_empty() {
+        rest.copy_from_slice(&unpack_eight::<BITS>(&padded(left))[..rest.len()]);
+    }
+}
+
+fn padded(bytes: &[u8]) -> [u8; EIGHT] {
+    let mut padded = [0; EIGHT];
+    let length = bytes.len().min(EIGHT);
+    padded[..length].copy_from_slice(&bytes[..length]);
+    padded
+}
+
+#[inline(always)]
+fn unpack_eight<const BITS: usize>(bytes: &[u8; EIGHT]) -> [u64; 8] {
+    std::array::from_fn(|nth| {
+        let (byte, shift) = (nth * BITS / 8, nth * BITS % 8);
+        let word: [u8; 8] = std::array::from_fn(|at| bytes[byte + at]);
+        let low = u64::from_le_bytes(word) >> shift;
+        let high = if shift + BITS > 64 { u64::from(bytes[byte + 8]) << (64 - shift) } else { 0 };
+        (low | high) & (u64::MAX >> (64 - BITS))
+    })
 }
 
 /// A part of Parquet's hybrid of run-length encoding and bit packing.
@@ -183,10 +210,25 @@ pub(super) fn runs(mut bytes: &[u8], bits: u32) -> impl Iterator<Item = Run<'_>>
     })
 }
 
-/// Values `first..end` of so many bits, in runs. None where there are fewer.
-pub(super) fn hybrid(bytes: &[u8], bits: u32, first: usize, end: usize) -> Option<Vec<u64>> {
-    let mut values = Vec::with_capacity(end.saturating_sub(first).min(1 << 20));
+/// Values that are unpacked at once: of any width they end with a byte.
+const GROUP: usize = 64;
+
+/// Values of one run.
+pub(super) enum Piece<'a> {
+    Repeated(u64, usize),
+    Each(&'a [u64]),
+}
+
+/// Some values of so many bits, in runs. None where there are fewer, or where they are not taken.
+pub(super) fn hybrid(
+    bytes: &[u8],
+    bits: u32,
+    wanted: Range<usize>,
+    mut take: impl FnMut(Piece<'_>) -> Option<()>,
+) -> Option<()> {
+    let Range { start: first, end } = wanted;
     let mut at = 0;
+    let mut group = [0; GROUP];
     for run in runs(bytes, bits) {
         if at >= end {
             break;
@@ -194,12 +236,11 @@ pub(super) fn hybrid(bytes: &[u8], bits: u32, first: usize, end: usize) -> Optio
         match run {
             Run::Repeated(value, length) => {
                 let last = at.saturating_add(length).min(end);
-                values.resize(values.len() + last.saturating_sub(at.max(first)), value);
+                take(Piece::Repeated(value, last.saturating_sub(at.max(first))))?;
                 at = last;
             }
             Run::Packed(bytes, length) => {
                 let last = at.saturating_add(length).min(end);
-                let mut group = [0; GROUP];
                 // Whole groups that are not wanted are passed over.
                 let passed = first.saturating_sub(at).min(last - at) / GROUP;
                 let mut groups = bytes.chunks(GROUP / 8 * bits as usize).skip(passed);
@@ -207,13 +248,47 @@ pub(super) fn hybrid(bytes: &[u8], bits: u32, first: usize, end: usize) -> Optio
                 while at < last {
                     let count = (last - at).min(GROUP);
                     unpack(groups.next()?, bits, &mut group[..count])?;
-                    values.extend_from_slice(&group[first.saturating_sub(at).min(count)..count]);
+                    take(Piece::Each(&group[first.saturating_sub(at).min(count)..count]))?;
                     at += count;
                 }
             }
         }
     }
-    (at >= end).then_some(values)
+    (at >= end).then_some(())
+}
+
+/// The same as a list.
+pub(super) fn listed(bytes: &[u8], bits: u32, wanted: Range<usize>) -> Option<Vec<u64>> {
+    let mut values = Vec::with_capacity(wanted.len().min(1 << 20));
+    hybrid(bytes, bits, wanted, |some| {
+        match some {
+            Piece::Repeated(value, count) => values.resize(values.len() + count, value),
+            Piece::Each(some) => values.extend_from_slice(some),
+        }
+        Some(())
+    })?;
+    Some(values)
+}
+
+/// Entries of a dictionary, by their numbers.
+pub(super) fn looked_up<T: Value>(bytes: &[u8], bits: u32, wanted: Range<usize>, entries: &[T]) -> Option<Vec<T>> {
+    let entry = |number: u64| entries.get(usize::try_from(number).ok()?).copied();
+    let mut values = Vec::with_capacity(wanted.len().min(1 << 20));
+    hybrid(bytes, bits, wanted, |some| {
+        match some {
+            Piece::Repeated(_, 0) => {}
+            Piece::Repeated(number, count) => values.resize(values.len() + count, entry(number)?),
+            Piece::Each(numbers) => {
+                let most = numbers.iter().copied().max().unwrap_or(0);
+                if !numbers.is_empty() {
+                    entry(most)?;
+                }
+                values.extend(numbers.iter().map(|number| entries[*number as usize]));
+            }
+        }
+        Some(())
+    })?;
+    Some(values)
 }
 
 #[cfg(test)]
@@ -250,16 +325,16 @@ mod tests {
         let all = [5, 5, 5, 0, 1, 2, 3, 4, 5, 6, 7];
         for first in 0..=11 {
             for end in first..=11 {
-                assert_eq!(hybrid(&bytes, 3, first, end).unwrap(), all[first..end]);
+                assert_eq!(listed(&bytes, 3, first..end).unwrap(), all[first..end]);
             }
         }
-        assert_eq!(hybrid(&bytes, 3, 0, 12), None);
-        assert_eq!(hybrid(&bytes[..5], 3, 0, 11), None);
+        assert_eq!(listed(&bytes, 3, 0..12), None);
+        assert_eq!(listed(&bytes[..5], 3, 0..11), None);
         // Whole groups are passed over.
         let long: Vec<u8> = [0x33].into_iter().chain((0..=255).cycle().take(25 * 9)).collect();
-        let all = hybrid(&long, 9, 0, 200).unwrap();
+        let all = listed(&long, 9, 0..200).unwrap();
         for (first, end) in [(64, 65), (63, 129), (130, 200), (199, 200), (128, 128)] {
-            assert_eq!(hybrid(&long, 9, first, end).unwrap(), all[first..end]);
+            assert_eq!(listed(&long, 9, first..end).unwrap(), all[first..end]);
         }
     }
 }
