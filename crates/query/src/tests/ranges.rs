@@ -44,12 +44,16 @@ impl Queriers {
     /// With twelve hours in blocks, and a tail that reaches into all of it.
     async fn with_ranges(options: EngineOptions) -> Self {
         let queriers = Self::of_ranges([options.clone(), options]).await;
-        for block in 0..BLOCKS {
-            queriers.append(block * IN_BLOCK..(block + 1) * IN_BLOCK);
-            queriers.cluster.flush(Signal::Metrics, true).await.unwrap();
-        }
-        queriers.append(BLOCKS * IN_BLOCK..BLOCKS * IN_BLOCK + 5);
+        queriers.fill_ranges().await;
         queriers
+    }
+
+    async fn fill_ranges(&self) {
+        for block in 0..BLOCKS {
+            self.append(block * IN_BLOCK..(block + 1) * IN_BLOCK);
+            self.cluster.flush(Signal::Metrics, true).await.unwrap();
+        }
+        self.append(BLOCKS * IN_BLOCK..BLOCKS * IN_BLOCK + 5);
     }
 
     fn append(&self, numbers: std::ops::Range<i64>) {
@@ -168,12 +172,19 @@ async fn what_is_little_or_cannot_be_cut_stays_here() {
         assert_eq!(together.value, ask(&queriers.alone, query, params).await.unwrap().value);
     }
     assert!(!queriers.second_took_part());
-    // As many samples as one evaluates by itself.
-    let little = Queriers::with([options(), options()], |peers| Peers { samples: 1_000_000, ..peers }).await;
-    samples(0..360, 120).into_iter().for_each(|batch| little.cluster.append(batch));
-    little.cluster.flush(Signal::Metrics, true).await.unwrap();
+    // As many samples as one evaluates by itself, of a half of all series.
+    let little = Queriers::with([options(), options()], |peers| Peers { samples: 10_000, ..peers }).await;
+    little.fill_ranges().await;
     ask(little.first(), "requests_total", range()).await.unwrap();
     assert!(!little.second_took_part());
+    ask(little.first(), "{__name__=~\"requests_total|queue|rpc\"}", range()).await.unwrap();
+    assert!(little.second_took_part());
+    // One block of all the time, which each of both would decode.
+    let long = Queriers::of_ranges([options(), options()]).await;
+    long.append(-300..700);
+    long.cluster.flush(Signal::Metrics, true).await.unwrap();
+    ask(long.first(), "requests_total", range()).await.unwrap();
+    assert!(!long.second_took_part());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,8 +231,7 @@ async fn a_querier_that_is_down_or_refuses_is_done_without() {
     let mut other = Queriers::of_ranges([options(), EngineOptions { metrics, ..options() }]).await;
     let mut down = Queriers::with_ranges(options()).await;
     down.servers[1].kill();
-    other.append(0..360);
-    other.cluster.flush(Signal::Metrics, true).await.unwrap();
+    other.fill_ranges().await;
     for queriers in [&mut down, &mut other] {
         for query in [QUERIES[4], QUERIES[7]] {
             let together = ask(queriers.first(), query, range()).await.unwrap();

@@ -19,12 +19,16 @@ use tonic::metadata::MetadataMap;
 use super::cut::Slots;
 use super::pace::Pace;
 use super::told::{self, Unanswered};
-use super::{MOST_BYTES, message, work};
+use super::work::Work;
+use super::{MOST_BYTES, message};
 use crate::distributed::{Distribution, Visit, metrics};
 use crate::evaluate::{Job, Stop};
 use crate::past::{Piece, Segment, bucket_ms};
-use crate::series::{INFO_EVERY, Wanted};
+use crate::series::INFO_EVERY;
 use crate::{Engine, QueryError, session};
+
+/// A query is shared where the largest share is at most this part of it: long blocks are decoded for each share.
+const WORTH_IT: f64 = 0.75;
 
 /// A query in shares.
 pub(crate) struct Shares {
@@ -38,7 +42,8 @@ pub(crate) struct Shares {
 
 impl Engine {
     /// How a query is shared out, of which these segments are left to evaluate. None where it is not: there is nobody
-    /// to share with, it is little work, or it was seen that its steps cannot be evaluated apart.
+    /// to share with, it is little work or would become much more, or it was seen that its steps cannot be evaluated
+    /// apart.
     pub(crate) async fn shares(&self, job: &Job<'_>, whole: &Evaluation, segments: &[Segment]) -> Option<Shares> {
         let distribution = self.distribution()?;
         let mut queriers = distribution.queriers(&self.cluster.current(), job.alive);
@@ -61,15 +66,24 @@ impl Engine {
             return None;
         }
         shares(&queriers)?;
+        let left = left(segments)?;
+        let work = Work::new(job, whole, left);
         let alone = distribution.peers.samples.max(1);
-        let wanted = left(job, whole, segments)?;
         // What fails here fails the query, too, which tells more of it.
-        let samples = work::samples(self, job, &wanted, alone.saturating_mul(2)).await.ok()?;
+        let samples = work.samples(self, job, alone.saturating_mul(2)).await.ok()?;
         queriers.truncate(usize::try_from(samples / alone).unwrap_or(usize::MAX));
         if queriers.len() < 2 {
             return None;
         }
         let segments = shares(&queriers)?;
+        let cost = |querier: usize| -> f64 {
+            let own = segments.iter().filter(|(_, other)| *other == querier).filter_map(|(segment, _)| rest(segment));
+            own.map(|steps| work.cost(steps)).sum()
+        };
+        let most = (0..queriers.len()).map(cost).fold(0.0, f64::max);
+        if most > WORTH_IT * work.cost(left) && busy(&segments).len() > 1 {
+            return None;
+        }
         let (before, after) = whole.reach_ms()?;
         // Instances that fell silent are seen for so long.
         let silence = i64::try_from(self.metrics_options.push_up.forget_after.as_millis()).unwrap_or(i64::MAX);
@@ -97,10 +111,7 @@ impl Engine {
         };
         let of_querier = |number: usize, address: &Option<String>| {
             let own = shares.segments.iter().enumerate().filter(|(_, (_, querier))| *querier == number);
-            let steps = own.filter_map(|(at, (segment, _))| match segment {
-                Segment::Rest(from, to) => Some((at, (*from, *to))),
-                Segment::Kept(..) => None,
-            });
+            let steps = own.filter_map(|(at, (segment, _))| Some((at, rest(segment)?)));
             asking.querier(address.clone(), steps.collect())
         };
         let asked = shares.queriers.iter().enumerate().map(|(number, address)| of_querier(number, address));
@@ -124,26 +135,22 @@ impl Engine {
     }
 }
 
-/// What is to be read for the segments that are left.
-fn left(job: &Job<'_>, whole: &Evaluation, segments: &[Segment]) -> Option<Vec<Wanted>> {
-    let steps = segments.iter().filter_map(|segment| match segment {
+/// Steps that are not kept.
+fn rest(segment: &Segment) -> Option<(i64, i64)> {
+    match segment {
         Segment::Rest(from, to) => Some((*from, *to)),
         Segment::Kept(..) => None,
-    });
-    let (from, to) = steps.reduce(|all, next| (all.0, next.1))?;
-    let wanted = whole.selections().iter().map(|selection| {
-        let before = selection.min_ms.saturating_sub(job.params.start_ms);
-        let after = selection.max_ms.saturating_sub(job.last_ms());
-        let range = (from.saturating_add(before), to.saturating_add(after));
-        Wanted { matchers: selection.matchers.clone().into(), range, samples: false }
-    });
-    Some(wanted.collect())
+    }
+}
+
+/// From the first step to the last of those that are not kept.
+fn left(segments: &[Segment]) -> Option<(i64, i64)> {
+    segments.iter().filter_map(rest).reduce(|all, next| (all.0, next.1))
 }
 
 /// The queriers that have something to evaluate.
 fn busy(segments: &[(Segment, usize)]) -> BTreeSet<usize> {
-    let left = segments.iter().filter(|(segment, _)| matches!(segment, Segment::Rest(..)));
-    left.map(|(_, querier)| *querier).collect()
+    segments.iter().filter(|(segment, _)| rest(segment).is_some()).map(|(_, querier)| *querier).collect()
 }
 
 /// A query by its tenants, its text and its step.

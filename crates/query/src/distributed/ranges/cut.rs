@@ -30,7 +30,7 @@ impl Slots {
         let buckets = (at(last) - at(start)).max(1);
         let share = buckets.saturating_add(queriers as i64 - 1) / (queriers as i64).max(1);
         let mut length = share.max(1).saturating_mul(bucket);
-        // Blocks of past days are a day long: each is read by one querier, where that is not too coarse.
+        // Blocks of past days are a day long, or more: each is read by one querier, where that is not too coarse.
         if length > DAY_MS && DAY_MS % bucket == 0 {
             length -= length % DAY_MS;
         }

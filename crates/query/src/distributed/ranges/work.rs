@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bonghwa_cluster::TenantBlock;
 use bonghwa_model::Signal;
+use bonghwa_promql::Evaluation;
 
 use crate::evaluate::Job;
 use crate::plan::Source;
@@ -17,73 +18,95 @@ use crate::series::{Held, Wanted};
 use crate::view::View;
 use crate::{Engine, QueryError};
 
-/// Samples in blocks that have these conditions and times, about. Zero where there are fewer than `enough`.
-pub(super) async fn samples(engine: &Engine, job: &Job<'_>, wanted: &[Wanted], enough: u64) -> Result<u64, QueryError> {
-    let mut candidates = Vec::new();
-    for wanted in wanted {
-        for (source, views) in job.views {
-            let Some(view) = views.get(&Signal::Metrics) else { continue };
-            let Some(matchers) = of_tenant(&wanted.matchers, source, job.views.len()) else { continue };
-            let wanted = Wanted { matchers, range: wanted.range, samples: false };
-            candidates.push(Candidate::new(source, view, wanted));
-        }
-    }
-    let all = |of: &dyn Fn(&Candidate<'_>) -> f64| candidates.iter().map(of).sum::<f64>();
-    if all(&|candidate| candidate.items) < enough as f64 {
-        return Ok(0);
-    }
-    let mut selected = 0.0;
-    for candidate in &candidates {
-        selected += candidate.selected(engine, job).await?;
-    }
-    Ok(selected as u64)
-}
+/// What steps of a query have to read, by selector and tenant.
+pub(super) struct Work<'a>(Vec<Candidate<'a>>);
 
 /// Blocks of which a selector may select something.
 struct Candidate<'a> {
     source: &'a Arc<Source>,
     view: &'a Arc<View>,
     wanted: Wanted,
-    /// And how many samples each has in time, about; in the order of time.
-    blocks: Vec<(&'a TenantBlock, f64)>,
-    items: f64,
+    /// From the first and the last step to what is read for them, in milliseconds.
+    beside: (i64, i64),
+    /// In the order of time.
+    blocks: Vec<&'a TenantBlock>,
 }
 
-impl<'a> Candidate<'a> {
-    fn new(source: &'a Arc<Source>, view: &'a Arc<View>, wanted: Wanted) -> Self {
-        let in_time = |block: &'a TenantBlock| Some((block, items(block, wanted.range)?));
-        let mut blocks: Vec<(&TenantBlock, f64)> = view.blocks.iter().filter_map(in_time).collect();
-        blocks.sort_by_key(|(block, _)| block.rows().min_time);
-        let items = blocks.iter().map(|(_, items)| items).sum();
-        Candidate { source, view, wanted, blocks, items }
+impl<'a> Work<'a> {
+    /// Of the steps from one to another, both inclusive, in milliseconds.
+    pub(super) fn new(job: &Job<'a>, whole: &Evaluation, steps: (i64, i64)) -> Self {
+        let mut candidates = Vec::new();
+        for selection in whole.selections() {
+            let before = selection.min_ms.saturating_sub(job.params.start_ms);
+            let after = selection.max_ms.saturating_sub(job.last_ms());
+            let range = (steps.0.saturating_add(before), steps.1.saturating_add(after));
+            for (source, views) in job.views {
+                let Some(view) = views.get(&Signal::Metrics) else { continue };
+                let Some(matchers) = of_tenant(&selection.matchers, source, job.views.len()) else { continue };
+                let wanted = Wanted { matchers, range, samples: false };
+                let mut blocks: Vec<_> = view.blocks.iter().filter(|block| items(block, range) > 0.0).collect();
+                blocks.sort_by_key(|block| block.rows().min_time);
+                candidates.push(Candidate { source, view, wanted, beside: (before, after), blocks });
+            }
+        }
+        Work(candidates)
+    }
+
+    /// Samples that are selected. Zero where there are fewer than `enough`.
+    pub(super) async fn samples(&self, engine: &Engine, job: &Job<'_>, enough: u64) -> Result<u64, QueryError> {
+        if self.0.iter().map(Candidate::items).sum::<f64>() < enough as f64 {
+            return Ok(0);
+        }
+        let mut selected = 0.0;
+        for candidate in &self.0 {
+            selected += candidate.selected(engine, job).await?;
+        }
+        Ok(selected as u64)
+    }
+
+    /// What some of the steps cost: of each block all samples of a series are decoded, and those in time evaluated.
+    pub(super) fn cost(&self, steps: (i64, i64)) -> f64 {
+        let of_candidate = |candidate: &Candidate<'_>| {
+            let (before, after) = candidate.beside;
+            let range = (steps.0.saturating_add(before), steps.1.saturating_add(after));
+            let in_time =
+                candidate.blocks.iter().map(|block| (block, items(block, range))).filter(|(_, items)| *items > 0.0);
+            in_time.map(|(block, items)| items + block.rows().items as f64).sum::<f64>()
+        };
+        self.0.iter().map(of_candidate).sum()
+    }
+}
+
+impl Candidate<'_> {
+    /// Samples in time, selected or not.
+    fn items(&self) -> f64 {
+        self.blocks.iter().map(|block| items(block, self.wanted.range)).sum()
     }
 
     /// Samples that are selected: those of the largest blocks of both halves of time, scaled.
     async fn selected(&self, engine: &Engine, job: &Job<'_>) -> Result<f64, QueryError> {
+        let in_time = |block: &TenantBlock| items(block, self.wanted.range);
         let (older, newer) = self.blocks.split_at(self.blocks.len() / 2);
-        let largest = |blocks: &[(&'a TenantBlock, f64)]| blocks.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
         let (mut looked_at, mut selected) = (0.0, 0.0);
-        for (block, items) in [largest(older), largest(newer)].into_iter().flatten() {
-            let view = View {
-                blocks: vec![block.clone()],
-                deletes: self.view.deletes.clone(),
-                ..View::empty(Signal::Metrics)
-            };
-            let views = vec![(self.source.clone(), BTreeMap::from([(Signal::Metrics, Arc::new(view))]))];
+        for half in [older, newer] {
+            let Some(block) = half.iter().copied().max_by(|a, b| in_time(a).total_cmp(&in_time(b))) else { continue };
+            let (blocks, deletes) = (vec![block.clone()], self.view.deletes.clone());
+            let view = Arc::new(View { blocks, deletes, ..View::empty(Signal::Metrics) });
+            let views = vec![(self.source.clone(), BTreeMap::from([(Signal::Metrics, view)]))];
             let series = engine.read_series(&views, &self.wanted, &Arc::new(Held::default()), job.alive).await?.len();
-            looked_at += items;
+            looked_at += in_time(block);
             // Rows are series, and have about as many samples each.
-            selected += items * series as f64 / block.rows().rows.max(1) as f64;
+            selected += in_time(block) * series as f64 / block.rows().rows.max(1) as f64;
         }
-        Ok(if looked_at > 0.0 { self.items * selected / looked_at } else { 0.0 })
+        Ok(if looked_at > 0.0 { self.items() * selected / looked_at } else { 0.0 })
     }
 }
 
 /// Samples that a block has in a range of Unix milliseconds, about.
-fn items(block: &TenantBlock, range: (i64, i64)) -> Option<f64> {
+fn items(block: &TenantBlock, range: (i64, i64)) -> f64 {
     let rows = block.rows();
     let (from, to) = (range.0.saturating_mul(1_000_000), range.1.saturating_mul(1_000_000));
     let length = |from: i64, to: i64| to.saturating_sub(from) as f64 + 1.0;
     let (first, last) = (rows.min_time.max(from), rows.max_time.min(to));
-    (first <= last).then(|| rows.items as f64 * length(first, last) / length(rows.min_time, rows.max_time))
+    if first > last { 0.0 } else { rows.items as f64 * length(first, last) / length(rows.min_time, rows.max_time) }
 }
