@@ -346,7 +346,7 @@ impl Default for Query {
             cache_dir: PathBuf::new(),
             distributed: true,
             distributed_bytes: Size(64 << 20),
-            distributed_samples: 4_000_000,
+            distributed_samples: 2_000_000,
         }
     }
 }
