@@ -55,19 +55,18 @@ impl Engine {
         let (start, last, step) = (job.params.start_ms, job.last_ms(), job.params.step_ms);
         let beside = |selection: &Selection| selection.max_ms.saturating_sub(selection.min_ms) - (last - start);
         let overlap = whole.selections().iter().map(beside).max()?;
+        let all = [Segment::Rest(start, last)];
+        let cut = |segments: &[Segment], count| Slots::new((start, last), step, overlap, count).cut(segments, step);
         let shares = |queriers: &[Option<String>]| {
-            let slots = Slots::new((start, last), step, overlap, queriers.len());
-            let divided = busy(&slots.cut(&[Segment::Rest(start, last)], step)).len() > 1;
-            let segments = slots.cut(segments, step);
+            let segments = cut(segments, queriers.len());
             let others = busy(&segments).into_iter().any(|querier| queriers[querier].is_some());
-            (divided && others).then_some(segments)
+            (others && busy(&cut(&all, queriers.len())).len() > 1).then_some(segments)
         };
         if queriers.len() < 2 || distribution.whole.knows(name(job)) {
             return None;
         }
         shares(&queriers)?;
-        let left = left(segments)?;
-        let work = Work::new(job, whole, left);
+        let work = Work::new(job, whole, left(segments)?);
         let alone = distribution.peers.samples.max(1);
         // What fails here fails the query, too, which tells more of it.
         let samples = work.samples(self, job, alone.saturating_mul(2)).await.ok()?;
@@ -76,12 +75,13 @@ impl Engine {
             return None;
         }
         let segments = shares(&queriers)?;
+        // Whatever is left of it now: parts that are kept elsewhere cost little.
+        let (work, parts) = (Work::new(job, whole, (start, last)), cut(&all, queriers.len()));
         let cost = |querier: usize| -> f64 {
-            let own = segments.iter().filter(|(_, other)| *other == querier).filter_map(|(segment, _)| rest(segment));
+            let own = parts.iter().filter(|(_, other)| *other == querier).filter_map(|(segment, _)| rest(segment));
             own.map(|steps| work.cost(steps)).sum()
         };
-        let most = (0..queriers.len()).map(cost).fold(0.0, f64::max);
-        if most > WORTH_IT * work.cost(left) && busy(&segments).len() > 1 {
+        if (0..queriers.len()).map(cost).fold(0.0, f64::max) > WORTH_IT * work.cost((start, last)) {
             return None;
         }
         let (before, after) = whole.reach_ms()?;
