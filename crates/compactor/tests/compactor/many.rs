@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
@@ -82,7 +83,9 @@ async fn a_week_of_two_hundred_tenants() {
     };
     let groups = row_groups(&world);
 
-    let options = CompactorOptions { memory_bytes: 32 << 20, ..Default::default() };
+    // Days are the longest windows.
+    let windows = vec![Duration::from_secs(2 * 3600), Duration::from_secs(24 * 3600)];
+    let options = CompactorOptions { memory_bytes: 32 << 20, windows, ..Default::default() };
     let compactor = world.compactor("n1", options.clone());
     let now = START + 8 * 24 * HOUR;
     let report = without_errors(compactor.run_once(now).await);

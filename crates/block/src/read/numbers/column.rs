@@ -58,6 +58,12 @@ pub(super) struct Row<'a, T> {
     nulls: &'a [bool],
 }
 
+impl<T> Default for Row<'_, T> {
+    fn default() -> Self {
+        Row { items: &[], nulls: &[] }
+    }
+}
+
 impl<T: Copy> Row<'_, T> {
     pub fn get(&self, at: usize) -> Option<T> {
         let item = self.items.get(at)?;

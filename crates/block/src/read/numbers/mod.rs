@@ -215,15 +215,25 @@ impl RowGroup {
         })
     }
 
-    /// Decodes what a row needs.
+    /// Decodes what a row needs: mostly neither floats nor flags.
     fn seek(&mut self, row: usize) -> Option<()> {
-        [&mut self.first, &mut self.step, &mut self.offsets, &mut self.scale, &mut self.numbers, &mut self.flags]
+        [&mut self.first, &mut self.step, &mut self.offsets, &mut self.scale, &mut self.numbers]
             .into_iter()
             .try_for_each(|column| column.seek(row))?;
-        self.floats.seek(row)
+        if self.is_whole(row) {
+            return Some(());
+        }
+        self.floats.seek(row)?;
+        self.flags.seek(row)
+    }
+
+    /// Whether all samples of a row are in `numbers`.
+    fn is_whole(&self, row: usize) -> bool {
+        self.numbers.row(row).is_whole(self.offsets.row(row).items.len())
     }
 
     fn row(&self, row: usize) -> Option<NumberRow<'_>> {
+        let whole = self.is_whole(row);
         let power = match self.scale.row(row).get(0) {
             Some(scale) => Some(*POWERS.get(usize::try_from(scale).ok()?)?),
             None => None,
@@ -234,8 +244,8 @@ impl RowGroup {
             offsets: self.offsets.row(row).items,
             power,
             numbers: self.numbers.row(row),
-            floats: self.floats.row(row),
-            flags: self.flags.row(row),
+            floats: if whole { Row::default() } else { self.floats.row(row) },
+            flags: if whole { Row::default() } else { self.flags.row(row) },
         })
     }
 }
