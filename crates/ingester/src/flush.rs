@@ -144,14 +144,17 @@ pub(crate) async fn flush_loop(
             () = seam::sleep(tick) => false,
         };
         let Some(partition) = partition.upgrade() else { return };
-        partition.head.release(seam::now().checked_sub(options.grace));
+        partition.release_flushed();
         let (bytes, since) = partition.head.unflushed();
         let aged = since.is_some_and(|since| since.elapsed() >= options.flush_age);
         if !(asked || aged || bytes >= options.flush_bytes) {
             continue;
         }
         match flusher.flush(&partition).await {
-            Ok(_) => pause = FIRST_PAUSE,
+            Ok(_) => {
+                pause = FIRST_PAUSE;
+                partition.release_flushed();
+            }
             Err(error) => {
                 tracing::warn!(partition = partition.name, %error, "flush failed and is tried again; the log keeps the records");
                 seam::sleep(pause).await;

@@ -74,7 +74,7 @@ impl Common {
     }
 
     /// The groups with their first row.
-    pub fn group_ranges(&self) -> impl Iterator<Item = (Group, std::ops::Range<usize>)> + '_ {
+    pub fn group_ranges(&self) -> impl Iterator<Item = (Group, std::ops::Range<usize>)> + Clone + '_ {
         let mut start = 0;
         self.groups.iter().map(move |group| {
             let range = start..group.end as usize;
@@ -239,6 +239,11 @@ macro_rules! batch {
                     );
                 }
                 out
+            }
+
+            /// Bytes of its columns once they are encoded.
+            pub(crate) fn encoded_bytes(&self) -> usize {
+                0 $(+ $crate::column::Column::bytes(&self.$plain))* $(+ $crate::column::Column::bytes(&self.$reference))*
             }
 
             pub(crate) fn encode_columns(&self, out: &mut Vec<u8>) {

@@ -60,7 +60,14 @@ pub enum CodecError {
 
 /// Encodes a batch.
 pub fn encode(batch: &Batch) -> Vec<u8> {
-    let mut raw = Vec::with_capacity(batch.heap_bytes());
+    let columns = match batch {
+        Batch::Logs(b) => b.encoded_bytes(),
+        Batch::Metrics(b) => b.encoded_bytes(),
+        Batch::Traces(b) => b.encoded_bytes(),
+    };
+    // Tables take more as JSON than in memory, but are small.
+    let shared = batch.common().heap_bytes() + batch.attributes().heap_bytes();
+    let mut raw = Vec::with_capacity(columns + shared + shared / 8);
     put_common(&mut raw, batch.common(), batch.attributes());
     let signal = match batch {
         Batch::Logs(b) => {

@@ -15,6 +15,9 @@ pub(crate) trait Column<T> {
     /// Bytes allocated.
     fn heap_bytes(&self) -> usize;
 
+    /// Bytes of the values.
+    fn bytes(&self) -> usize;
+
     /// Appends the values.
     fn put(&self, out: &mut Vec<u8>);
 
@@ -33,6 +36,10 @@ impl<T: Pod> Column<T> for Vec<T> {
 
     fn heap_bytes(&self) -> usize {
         self.capacity() * size_of::<T>()
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&self[..])
     }
 
     fn put(&self, out: &mut Vec<u8>) {
@@ -109,6 +116,10 @@ impl<T: Pod> Column<T> for Uniform<T> {
 
     fn heap_bytes(&self) -> usize {
         self.values.capacity() * size_of::<T>()
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows * size_of::<T>()
     }
 
     fn put(&self, out: &mut Vec<u8>) {
