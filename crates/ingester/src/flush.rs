@@ -89,6 +89,7 @@ impl Flusher {
 
     async fn flushed(&self, partition: &Partition, to: u64) -> Result<(), IngesterError> {
         partition.head.mark_flushed(to);
+        partition.release_flushed();
         let log_error = |source| IngesterError::Log { partition: partition.name.clone(), source };
         partition.group.trim(to).await.map_err(log_error)
     }
@@ -151,10 +152,7 @@ pub(crate) async fn flush_loop(
             continue;
         }
         match flusher.flush(&partition).await {
-            Ok(_) => {
-                pause = FIRST_PAUSE;
-                partition.release_flushed();
-            }
+            Ok(_) => pause = FIRST_PAUSE,
             Err(error) => {
                 tracing::warn!(partition = partition.name, %error, "flush failed and is tried again; the log keeps the records");
                 seam::sleep(pause).await;

@@ -24,6 +24,12 @@ pub(crate) fn in_batch_order<'a>(input: &'a Input<'_>, batches: &'a [u32]) -> im
     })
 }
 
+fn collected(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(batches.iter().map(|b| input.batches[*b as usize].rows()).sum());
+    in_batch_order(input, batches).for_each(|row| rows.push(row));
+    rows
+}
+
 /// Per resource: the rank of its service's name.
 pub(crate) fn service_ranks(input: &Input<'_>) -> Vec<u32> {
     let mut names: Vec<&str> = input.resources.iter().map(|(r, _)| r.service_name.as_str()).collect();
@@ -37,7 +43,7 @@ pub(crate) fn service_ranks(input: &Input<'_>) -> Vec<u32> {
 pub(crate) fn sorted(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
     let ranks = service_ranks(input);
     let services = ranks.iter().max().map_or(0, |max| *max as usize + 1);
-    let rows: Vec<Row> = in_batch_order(input, batches).collect();
+    let rows = collected(input, batches);
     let mut starts = vec![0usize; services + 1];
     for row in &rows {
         starts[ranks[row.resource as usize] as usize + 1] += 1;
@@ -65,7 +71,7 @@ pub(crate) fn sorted(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
 
 /// All rows of these batches of spans by trace and start.
 pub(crate) fn by_trace(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
-    let mut rows: Vec<Row> = in_batch_order(input, batches).collect();
+    let mut rows = collected(input, batches);
     // Stable: what came first stays first.
     rows.sort_by_cached_key(|row| match input.batches[row.batch as usize] {
         Batch::Traces(b) => (b.trace_id[row.row as usize], b.start_time[row.row as usize]),

@@ -82,7 +82,9 @@ impl<'a> Ordered<'a> {
         let batches: Vec<&MetricBatch> =
             input.batches.iter().map(|b| of_signal!(b, Metrics)).collect::<Result<_, BlockError>>()?;
         let mut seen = Seen::default();
-        let series_of: Vec<u32> = rows.clone().map(|row| seen.count(key(input, &batches, &row))).collect();
+        let mut series_of: Vec<u32> = Vec::new();
+        // `for_each` walks nested iterators as nested loops, which `next` does not.
+        rows.clone().for_each(|row| series_of.push(seen.count(key(input, &batches, &row))));
         let Seen { keys, counts, .. } = seen;
         let order = order(input, &keys);
         let mut starts = Vec::with_capacity(order.len() + 1);
@@ -98,11 +100,14 @@ impl<'a> Ordered<'a> {
         }
         starts.push(end);
         let mut places = vec![(0, 0); series_of.len()];
-        for (row, id) in rows.zip(series_of) {
-            let place = &mut next[id as usize];
-            places[*place as usize] = (row.batch, row.row);
-            *place += 1;
-        }
+        let mut ids = series_of.iter();
+        rows.for_each(|row| {
+            if let Some(id) = ids.next() {
+                let place = &mut next[*id as usize];
+                places[*place as usize] = (row.batch, row.row);
+                *place += 1;
+            }
+        });
         Ok(Ordered { batches, places, starts, owners })
     }
 
