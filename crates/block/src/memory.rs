@@ -9,7 +9,7 @@ use crate::column::{Column, schema};
 use crate::describe::describe;
 use crate::layout::{Layout, Owner};
 use crate::logical::{Arrays, Mapping};
-use crate::rows::{Builder, Input, Rows, Series, in_batch_order};
+use crate::rows::{Builder, Input, Ordered, Rows, in_batch_order};
 
 /// The rows of a batch as these logical columns: the same values as from a block.
 /// Logs and spans keep their order; metric points come series by series.
@@ -19,9 +19,9 @@ pub fn to_record_batch(batch: &Batch, columns: &[Column]) -> Result<RecordBatch,
     let rows = in_batch_order(&input, &[0]);
     let view = View::new(&input, columns)?;
     match signal {
-        Signal::Logs | Signal::Traces => view.show(Rows::Records(&rows)),
-        Signal::Metrics => match Series::order(&input, rows)?.slices(usize::MAX).first() {
-            Some(all) => view.show(Rows::Series(*all)),
+        Signal::Logs | Signal::Traces => view.show(Rows::Records(&rows.collect::<Vec<_>>())),
+        Signal::Metrics => match Ordered::new(&input, rows)?.parts(usize::MAX, usize::MAX).next() {
+            Some(series) => view.show(Rows::Series(series.all())),
             None => Ok(RecordBatch::new_empty(schema(signal, columns))),
         },
     }
@@ -35,13 +35,11 @@ pub(crate) fn show_series(
     columns: &[Column],
 ) -> Result<(RecordBatch, Vec<u32>), BlockError> {
     let input = Input::new(Signal::Metrics, vec![batch])?;
-    let mut rows = in_batch_order(&input, &[0]);
-    rows.retain(|row| points.binary_search(&row.row).is_ok());
-    let series = Series::order(&input, rows)?;
-    match series.slices(usize::MAX).first() {
-        Some(all) => {
-            let order = all.iter().map(|points| points[0].row.row).collect();
-            Ok((View::new(&input, columns)?.show(Rows::Series(*all))?, order))
+    let rows = in_batch_order(&input, &[0]).filter(|row| points.binary_search(&row.row).is_ok());
+    match Ordered::new(&input, rows)?.parts(usize::MAX, usize::MAX).next() {
+        Some(series) => {
+            let order = series.all().iter().map(|points| points[0].row.row).collect();
+            Ok((View::new(&input, columns)?.show(Rows::Series(series.all()))?, order))
         }
         None => Ok((RecordBatch::new_empty(schema(Signal::Metrics, columns)), Vec::new())),
     }

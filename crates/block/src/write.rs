@@ -15,12 +15,12 @@ use crate::encode::FileEncoder;
 use crate::index::{DIRECTORY_KEY, Directory, IndexBuilder, Pointer, RowGroupIndex, VERSION, VERSION_KEY};
 use crate::layout::{Layout, Order};
 use crate::physical::PhysicalColumn;
-use crate::rows::{Builder, Input, Rows, Series, by_trace, in_batch_order, sorted};
+use crate::rows::{Builder, Built, Input, Ordered, Rows, by_trace, in_batch_order, sorted};
 
 /// How blocks are written. The defaults are what was measured to pay.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
-    /// Most log records or spans per row group.
+    /// Most log records, spans or series per row group.
     pub row_group_rows: usize,
     /// Most metric samples per row group.
     pub row_group_samples: usize,
@@ -68,7 +68,7 @@ pub struct EncodedBlock {
 /// Rows are sorted by tenant, service and time; metric points by tenant, name, series
 /// and time, a row per series. Row groups never mix tenants. Positions `from < p <= to`
 /// of the partition's log must be what the batches are of. CPU-bound: call it where
-/// blocking is allowed. Memory: about the size of the batches once more.
+/// blocking is allowed. Memory: that of one row group beside the batches, and some 100 bytes per series.
 pub fn write_l0(
     signal: Signal,
     partition: &str,
@@ -166,9 +166,12 @@ impl BlockWriter {
         let mut written = 0;
         let rows = match self.order {
             Order::Series => {
-                let series = Series::order(input, in_batch_order(input, batches))?.in_rows();
-                for slice in series.slices(self.options.row_group_samples) {
-                    written += self.row_group(builder, tenant, Rows::Series(slice))?;
+                let ordered = Ordered::new(input, in_batch_order(input, batches))?;
+                for series in ordered.parts(self.options.row_group_samples, self.options.row_group_rows) {
+                    let series = series.in_rows();
+                    let built = builder.build(Rows::Series(series.all()), tenant.as_str())?;
+                    drop(series);
+                    written += self.row_group(built)?;
                 }
                 return Ok(written);
             }
@@ -176,13 +179,12 @@ impl BlockWriter {
             Order::Trace => by_trace(input, batches),
         };
         for rows in rows.chunks(self.options.row_group_rows.max(1)) {
-            written += self.row_group(builder, tenant, Rows::Records(rows))?;
+            written += self.row_group(builder.build(Rows::Records(rows), tenant.as_str())?)?;
         }
         Ok(written)
     }
 
-    fn row_group(&mut self, builder: &Builder<'_>, tenant: &TenantId, rows: Rows<'_>) -> Result<u64, BlockError> {
-        let built = builder.build(rows, tenant.as_str())?;
+    fn row_group(&mut self, built: Built) -> Result<u64, BlockError> {
         let fields = self.layout.schema.fields().iter();
         let columns: Vec<PhysicalColumn> = built
             .columns

@@ -58,9 +58,12 @@ fn batch() -> Batch {
 }
 
 async fn written() -> (Arc<dyn ObjectStore>, BlockReader) {
+    written_with(&WriteOptions::default()).await
+}
+
+async fn written_with(options: &WriteOptions) -> (Arc<dyn ObjectStore>, BlockReader) {
     let batches = [(TenantId::default_tenant(), Arc::new(batch()))];
-    let options = WriteOptions::default();
-    let block = write_l0(Signal::Metrics, "metrics-0001", 0, 1, PATH.into(), &batches, &options).unwrap();
+    let block = write_l0(Signal::Metrics, "metrics-0001", 0, 1, PATH.into(), &batches, options).unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     store.put(&PATH.into(), block.bytes.into()).await.unwrap();
     let footers = FooterCache::new(1 << 26);
@@ -78,6 +81,30 @@ fn rows(batches: &[RecordBatch]) -> Vec<(String, Vec<i64>, Option<Vec<f64>>)> {
         (id, times.as_primitive::<TimestampNanosecondType>().values().to_vec(), values)
     };
     batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |at| row(batch, at))).collect()
+}
+
+/// A flush makes its row groups one after another: what it holds in memory is bounded by series, too.
+#[tokio::test]
+async fn many_series_lie_in_several_row_groups() {
+    let scan = |reader: BlockReader| async move {
+        let columns = [Column::Base("series_id"), Column::List("times"), Column::List("values")];
+        let tenant = TenantId::default_tenant();
+        let request = ScanRequest { tenant, columns: columns.to_vec(), predicate: Predicate::default() };
+        let plan = reader.plan(&request).await.unwrap();
+        let mut rows = rows(&reader.scan(plan).try_collect::<Vec<_>>().await.unwrap());
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows
+    };
+    let whole = scan(written().await.1).await;
+    for options in [
+        WriteOptions { row_group_rows: 1000, ..Default::default() },
+        WriteOptions { row_group_samples: 1000 * SAMPLES, ..Default::default() },
+    ] {
+        let (store, reader) = written_with(&options).await;
+        let groups: Vec<i64> = inspect(&store, PATH).await.unwrap().row_groups.iter().map(|group| group.rows).collect();
+        assert_eq!(groups, [1000; SERIES / 1000]);
+        assert_eq!(scan(reader).await, whole);
+    }
 }
 
 #[tokio::test]

@@ -191,9 +191,10 @@ pub struct Ingester {
     pub flush_bytes: Size,
     /// A partition is flushed when its oldest record is this old.
     pub flush_age: Time,
-    /// Memory of all heads; writers are told to come back beyond it.
+    /// Memory of all heads, and of one of them half of it; writers are told to come back beyond it.
     pub head_bytes: Size,
-    /// How long flushed records stay readable for queries that began before.
+    /// How long flushed records stay readable for queries that began before. They go earlier when
+    /// the heads hold over a quarter of `head_bytes`; such queries begin again.
     pub grace: Time,
 }
 

@@ -89,6 +89,7 @@ impl Flusher {
 
     async fn flushed(&self, partition: &Partition, to: u64) -> Result<(), IngesterError> {
         partition.head.mark_flushed(to);
+        partition.release_flushed();
         let log_error = |source| IngesterError::Log { partition: partition.name.clone(), source };
         partition.group.trim(to).await.map_err(log_error)
     }
@@ -144,7 +145,7 @@ pub(crate) async fn flush_loop(
             () = seam::sleep(tick) => false,
         };
         let Some(partition) = partition.upgrade() else { return };
-        partition.head.release(seam::now().checked_sub(options.grace));
+        partition.release_flushed();
         let (bytes, since) = partition.head.unflushed();
         let aged = since.is_some_and(|since| since.elapsed() >= options.flush_age);
         if !(asked || aged || bytes >= options.flush_bytes) {

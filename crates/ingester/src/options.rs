@@ -9,10 +9,11 @@ pub struct IngesterOptions {
     pub flush_bytes: usize,
     /// A partition is flushed when its oldest record has been in the head for this long.
     pub flush_age: Duration,
-    /// Bytes that all heads of the node may hold; beyond it writers are told to come back.
+    /// Bytes that all heads of the node may hold, and one of them half of it; beyond it writers are
+    /// told to come back.
     pub head_bytes: usize,
     /// How long flushed records stay readable for queries that hold an older catalog copy.
-    /// They go earlier when memory is short.
+    /// They go earlier when the heads hold over a quarter of `head_bytes`.
     pub grace: Duration,
     /// Appends that wait for one partition's log before writers are told to come back.
     pub queue: usize,

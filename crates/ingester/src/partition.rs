@@ -17,6 +17,10 @@ use crate::{IngesterError, IngesterOptions, frame, metrics};
 
 /// Writers that are told to come back are told to do so after this long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A partition may hold this part of what all heads may, so that a flood of one signal leaves room to others.
+const PARTITION_SHARE: usize = 2;
+/// Flushed entries have their grace while heads hold less than this part of what they may.
+const ROOMY: usize = 4;
 
 struct Pending {
     id: Option<BatchId>,
@@ -96,6 +100,10 @@ impl Partition {
             if self.memory.used() > self.options.head_bytes {
                 return Err(self.overloaded("the heads of this node are full and wait for the log or the object store"));
             }
+        }
+        if self.head.unflushed().0 > self.options.head_bytes / PARTITION_SHARE {
+            self.flush_wanted.notify_one();
+            return Err(self.overloaded("its head is full and waits for the log or the object store"));
         }
         let (rows, encoded) = (decoded.rows() as u64, bytes.len());
         let reserved = self.memory.reserve(decoded.heap_bytes() + encoded);
@@ -189,7 +197,14 @@ impl Partition {
 
     /// What one flush takes at most, about.
     pub(crate) fn flush_limit(&self) -> usize {
-        self.options.flush_bytes.saturating_mul(2)
+        self.options.flush_bytes
+    }
+
+    /// Lets flushed entries go whose grace is over, or all of them where the node's heads are not
+    /// nearly empty: queries that still want them begin again with a newer catalog copy.
+    pub(crate) fn release_flushed(&self) {
+        let roomy = self.memory.used() <= self.options.head_bytes / ROOMY;
+        self.head.release(if roomy { seam::now().checked_sub(self.options.grace) } else { None });
     }
 
     fn overloaded(&self, why: &str) -> RpcError {

@@ -136,6 +136,14 @@ impl Attributes {
         self.ends.len()
     }
 
+    /// Lets go of room for more rows.
+    pub fn shrink_to_fit(&mut self) {
+        self.ends.shrink_to_fit();
+        self.keys.shrink_to_fit();
+        self.kinds.shrink_to_fit();
+        self.values.shrink_to_fit();
+    }
+
     /// Adds an entry to the row that [`Attributes::end_row`] will close.
     #[inline]
     pub fn push(&mut self, key: u32, kind: Kind, bits: u64) {

@@ -74,7 +74,7 @@ impl Common {
     }
 
     /// The groups with their first row.
-    pub fn group_ranges(&self) -> impl Iterator<Item = (Group, std::ops::Range<usize>)> + '_ {
+    pub fn group_ranges(&self) -> impl Iterator<Item = (Group, std::ops::Range<usize>)> + Clone + '_ {
         let mut start = 0;
         self.groups.iter().map(move |group| {
             let range = start..group.end as usize;
@@ -165,8 +165,8 @@ impl Batch {
 macro_rules! batch {
     (
         $(#[$doc:meta])* $name:ident {
-            plain { $($(#[$pdoc:meta])* $plain:ident: $ptype:ty,)* }
-            refs { $($(#[$rdoc:meta])* $reference:ident,)* }
+            plain { $($(#[$pdoc:meta])* $plain:ident: $pcolumn:ident<$ptype:ty>,)* }
+            refs { $($(#[$rdoc:meta])* $reference:ident: $rcolumn:ident,)* }
             tables { $($(#[$tdoc:meta])* $table:ident: $ttype:ty,)* }
         }
     ) => {
@@ -177,8 +177,8 @@ macro_rules! batch {
             pub common: $crate::batch::Common,
             /// Attributes of the rows.
             pub attributes: $crate::attributes::Attributes,
-            $($(#[$pdoc])* pub $plain: Vec<$ptype>,)*
-            $($(#[$rdoc])* pub $reference: Vec<$crate::refs::Ref>,)*
+            $($(#[$pdoc])* pub $plain: $pcolumn<$ptype>,)*
+            $($(#[$rdoc])* pub $reference: $rcolumn<$crate::refs::Ref>,)*
             $($(#[$tdoc])* pub $table: Vec<$ttype>,)*
         }
 
@@ -191,15 +191,23 @@ macro_rules! batch {
             /// Makes room for so many more rows.
             pub fn reserve(&mut self, rows: usize) {
                 self.attributes.ends.reserve(rows);
-                $(self.$plain.reserve(rows);)*
-                $(self.$reference.reserve(rows);)*
+                $($crate::column::Column::reserve(&mut self.$plain, rows);)*
+                $($crate::column::Column::reserve(&mut self.$reference, rows);)*
+            }
+
+            /// Lets go of room for more rows.
+            pub fn shrink_to_fit(&mut self) {
+                self.common.arena.shrink_to_fit();
+                self.attributes.shrink_to_fit();
+                $($crate::column::Column::shrink_to_fit(&mut self.$plain);)*
+                $($crate::column::Column::shrink_to_fit(&mut self.$reference);)*
             }
 
             /// Bytes that the batch holds in memory, roughly.
             pub fn heap_bytes(&self) -> usize {
                 self.common.heap_bytes() + self.attributes.heap_bytes()
-                    $(+ self.$plain.capacity() * std::mem::size_of::<$ptype>())*
-                    $(+ self.$reference.capacity() * 8)*
+                    $(+ $crate::column::Column::heap_bytes(&self.$plain))*
+                    $(+ $crate::column::Column::heap_bytes(&self.$reference))*
                     $(+ self.$table.capacity() * std::mem::size_of::<$ttype>())*
             }
 
@@ -233,9 +241,14 @@ macro_rules! batch {
                 out
             }
 
+            /// Bytes of its columns once they are encoded.
+            pub(crate) fn encoded_bytes(&self) -> usize {
+                0 $(+ $crate::column::Column::bytes(&self.$plain))* $(+ $crate::column::Column::bytes(&self.$reference))*
+            }
+
             pub(crate) fn encode_columns(&self, out: &mut Vec<u8>) {
-                $($crate::codec::put_slice(out, &self.$plain);)*
-                $($crate::codec::put_slice(out, &self.$reference);)*
+                $($crate::codec::put_column(out, &self.$plain);)*
+                $($crate::codec::put_column(out, &self.$reference);)*
             }
 
             pub(crate) fn decode_columns(&mut self, input: &mut $crate::codec::Reader<'_>) -> Result<(), $crate::codec::CodecError> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::{Attributes, Keys};
 use crate::batch::{Batch, Common, Resource, Scope};
+use crate::column::Column;
 use crate::logs::LogBatch;
 use crate::metrics::{Metric, MetricBatch, MetricType};
 use crate::refs::{Arena, Ref};
@@ -59,7 +60,14 @@ pub enum CodecError {
 
 /// Encodes a batch.
 pub fn encode(batch: &Batch) -> Vec<u8> {
-    let mut raw = Vec::with_capacity(batch.heap_bytes());
+    let columns = match batch {
+        Batch::Logs(b) => b.encoded_bytes(),
+        Batch::Metrics(b) => b.encoded_bytes(),
+        Batch::Traces(b) => b.encoded_bytes(),
+    };
+    // Tables take more as JSON than in memory, but are small.
+    let shared = batch.common().heap_bytes() + batch.attributes().heap_bytes();
+    let mut raw = Vec::with_capacity(columns + shared + shared / 8);
     put_common(&mut raw, batch.common(), batch.attributes());
     let signal = match batch {
         Batch::Logs(b) => {
@@ -140,7 +148,15 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-pub(crate) fn put_slice<T: bytemuck::NoUninit>(out: &mut Vec<u8>, slice: &[T]) {
+pub(crate) fn put_column<T>(out: &mut Vec<u8>, column: &impl Column<T>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    column.put(out);
+    let length = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn put_slice<T: bytemuck::NoUninit>(out: &mut Vec<u8>, slice: &[T]) {
     put_bytes(out, bytemuck::cast_slice(slice));
 }
 
@@ -176,29 +192,22 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn slice<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
-        &mut self,
-        column: &'static str,
-    ) -> Result<Vec<T>, CodecError> {
+    fn slice<T: bytemuck::Pod>(&mut self, column: &'static str) -> Result<Vec<T>, CodecError> {
         let bytes = self.take(column)?;
         let size = std::mem::size_of::<T>();
         if !bytes.len().is_multiple_of(size) {
             return Err(CodecError::Length { column, found: bytes.len(), expected: bytes.len() / size * size });
         }
-        Ok(bytemuck::allocation::pod_collect_to_vec(bytes))
+        Ok(Vec::read(bytes))
     }
 
-    pub(crate) fn column<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
-        &mut self,
-        column: &'static str,
-        rows: usize,
-    ) -> Result<Vec<T>, CodecError> {
-        let values = self.slice::<T>(column)?;
-        if values.len() != rows {
-            let size = std::mem::size_of::<T>();
-            return Err(CodecError::Length { column, found: values.len() * size, expected: rows * size });
+    pub(crate) fn column<T, C: Column<T>>(&mut self, column: &'static str, rows: usize) -> Result<C, CodecError> {
+        let bytes = self.take(column)?;
+        let expected = rows * std::mem::size_of::<T>();
+        if bytes.len() != expected {
+            return Err(CodecError::Length { column, found: bytes.len(), expected });
         }
-        Ok(values)
+        Ok(C::read(bytes))
     }
 
     fn json<T: Deserialize<'a>>(&mut self, column: &'static str) -> Result<T, CodecError> {

@@ -4,6 +4,7 @@
 pub mod attributes;
 pub mod batch;
 pub mod codec;
+pub mod column;
 pub mod heartbeat;
 pub mod json;
 mod labels;

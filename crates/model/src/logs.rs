@@ -9,29 +9,29 @@ batch! {
     LogBatch {
         plain {
             /// Unix nanoseconds: the record's time, else its observed time, else its arrival.
-            time: i64,
+            time: Vec<i64>,
             /// Unix nanoseconds; 0 when not sent.
-            observed_time: i64,
+            observed_time: Vec<i64>,
             /// OTLP severity number, 0 to 24.
-            severity_number: u8,
+            severity_number: Vec<u8>,
             /// The body's [`Kind`].
-            body_kind: u8,
+            body_kind: Vec<u8>,
             /// All zero when not sent.
-            trace_id: [u8; 16],
+            trace_id: Vec<[u8; 16]>,
             /// All zero when not sent.
-            span_id: [u8; 8],
+            span_id: Vec<[u8; 8]>,
             /// W3C trace flags.
-            flags: u32,
+            flags: Vec<u32>,
             /// How many attributes the sender dropped.
-            dropped_attributes: u32,
+            dropped_attributes: Vec<u32>,
         }
         refs {
             /// Severity as the sender named it.
-            severity_text,
+            severity_text: Vec,
             /// Text bodies as they are, all others as JSON text ([`crate::json`]).
-            body,
+            body: Vec,
             /// OTLP event name.
-            event_name,
+            event_name: Vec,
         }
         tables {}
     }

@@ -1,6 +1,7 @@
 //! Metric points as columns.
 
 use crate::batch::batch;
+use crate::column::Uniform;
 use crate::refs::Ref;
 
 /// OTLP's five data types. The numbers are stored: never reuse one.
@@ -89,32 +90,32 @@ batch! {
     MetricBatch {
         plain {
             /// Index into `metrics`.
-            metric: u32,
+            metric: Vec<u32>,
             /// The series' identity: a hash of resource, scope, metric and attributes, in any order.
-            series: [u64; 2],
+            series: Vec<[u64; 2]>,
             /// Unix nanoseconds.
-            time: i64,
+            time: Vec<i64>,
             /// Unix nanoseconds; 0 when not sent.
-            start_time: i64,
+            start_time: Uniform<i64>,
             /// A [`PointKind`].
-            point_kind: u8,
+            point_kind: Uniform<u8>,
             /// An integer or the bits of a float.
-            value: u64,
+            value: Vec<u64>,
             /// Of a distribution.
-            count: u64,
+            count: Uniform<u64>,
             /// Of a distribution.
-            sum: f64,
+            sum: Uniform<f64>,
             /// OTLP DataPointFlags.
-            flags: u32,
+            flags: Uniform<u32>,
         }
         refs {
             /// JSON of a distribution: histogram `{"bounds":[],"counts":[],"min":,"max":}`, exponential
             /// `{"scale":,"zero_count":,"zero_threshold":,"positive":{"offset":,"counts":[]},"negative":{..},"min":,"max":}`,
             /// summary `{"quantiles":[{"quantile":,"value":}]}`; empty for a number. Prometheus' native histograms
             /// add `"reset_hint"` and `"float_count"`, see [`crate::prometheus`].
-            buckets,
+            buckets: Uniform,
             /// JSON array of `{"time_unix_nano":N,"value":,"trace_id":"hex","span_id":"hex","attributes":{}}`; empty for none.
-            exemplars,
+            exemplars: Uniform,
         }
         tables {
             /// Distinct metrics.

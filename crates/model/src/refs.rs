@@ -48,6 +48,11 @@ impl Arena {
         self.bytes.capacity()
     }
 
+    /// Lets go of room for more.
+    pub fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
     /// Bytes in use.
     pub fn len(&self) -> usize {
         self.bytes.len()

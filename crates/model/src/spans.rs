@@ -8,41 +8,41 @@ batch! {
     SpanBatch {
         plain {
             /// Never all zero.
-            trace_id: [u8; 16],
+            trace_id: Vec<[u8; 16]>,
             /// Never all zero.
-            span_id: [u8; 8],
+            span_id: Vec<[u8; 8]>,
             /// All zero for a root.
-            parent_span_id: [u8; 8],
+            parent_span_id: Vec<[u8; 8]>,
             /// W3C trace flags and OTLP's remote bits.
-            flags: u32,
+            flags: Vec<u32>,
             /// OTLP SpanKind, 0 to 5.
-            kind: u8,
+            kind: Vec<u8>,
             /// Unix nanoseconds.
-            start_time: i64,
+            start_time: Vec<i64>,
             /// Unix nanoseconds.
-            end_time: i64,
+            end_time: Vec<i64>,
             /// OTLP StatusCode, 0 to 2.
-            status_code: u8,
+            status_code: Vec<u8>,
             /// How many attributes the sender dropped.
-            dropped_attributes: u32,
+            dropped_attributes: Vec<u32>,
             /// How many events the sender dropped.
-            dropped_events: u32,
+            dropped_events: Vec<u32>,
             /// How many links the sender dropped.
-            dropped_links: u32,
+            dropped_links: Vec<u32>,
         }
         refs {
             /// W3C tracestate.
-            trace_state,
+            trace_state: Vec,
             /// Operation.
-            name,
+            name: Vec,
             /// Status message.
-            status_message,
+            status_message: Vec,
             /// JSON array of `{"time_unix_nano":N,"name":"","attributes":{},"dropped_attributes_count":N}`;
             /// empty for none.
-            events,
+            events: Vec,
             /// JSON array of `{"trace_id":"hex","span_id":"hex","trace_state":"","flags":N,"attributes":{},"dropped_attributes_count":N}`;
             /// empty for none.
-            links,
+            links: Vec,
         }
         tables {}
     }

@@ -749,7 +749,7 @@ proptest! {
             prop_assert!(received.written.samples + received.written.histograms <= b.rows() as u64);
             prop_assert_eq!(b.common.groups.last().map_or(0, |g| g.end as usize), b.rows());
             prop_assert!(std::str::from_utf8(b.common.arena.as_bytes()).is_ok());
-            for text in b.buckets.iter().chain(&b.exemplars).filter(|r| !r.is_empty()) {
+            for text in b.buckets.iter().chain(b.exemplars.iter()).filter(|r| !r.is_empty()) {
                 let json = serde_json::from_slice::<serde_json::Value>(b.common.arena.bytes(*text));
                 prop_assert!(json.is_ok(), "{:?}", json);
             }

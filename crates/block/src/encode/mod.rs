@@ -89,19 +89,21 @@ impl FileEncoder {
         let mut writers = writers.into_iter();
         let mut row_group = self.writer.next_row_group()?;
         // Every field is one leaf: lists have one item column.
-        for (index, (column, field)) in columns.iter().zip(self.stored.fields()).enumerate() {
+        // A column's memory is given back when it is written.
+        for (index, (column, field)) in columns.into_iter().zip(self.stored.fields()).enumerate() {
             let writer = writers.next();
             match column {
                 PhysicalColumn::Dict { keys, values } => {
                     let descriptor = self.schema.column(index);
-                    dict::check_type(&descriptor, values)?;
+                    dict::check_type(&descriptor, &values)?;
                     let bounds = has_bounds(field.name());
-                    let chunk = dict::encode(&descriptor, keys, values, self.page_rows, bounds, &mut self.compressor)?;
+                    let chunk =
+                        dict::encode(&descriptor, &keys, &values, self.page_rows, bounds, &mut self.compressor)?;
                     row_group.append_column(&chunk.bytes, chunk.close)?;
                 }
                 PhysicalColumn::Plain(array) => {
                     let mut writer = writer.ok_or_else(|| ParquetError::General("columns ran out".into()))?;
-                    for leaf in compute_leaves(field, array)? {
+                    for leaf in compute_leaves(field, &array)? {
                         writer.write(&leaf)?;
                     }
                     writer.close()?.append_to_row_group(&mut row_group)?;

@@ -18,7 +18,7 @@ pub(crate) use attributes::kind_name;
 pub(crate) use common::Input;
 pub(crate) use metrics::Samples;
 pub(crate) use order::{Row, by_trace, in_batch_order, sorted};
-pub(crate) use series::{Point, Series, SeriesSlice};
+pub(crate) use series::{Ordered, Point, Series, SeriesSlice};
 
 use crate::BlockError;
 use crate::layout::Layout;

@@ -14,15 +14,19 @@ pub(crate) struct Row {
 }
 
 /// All rows of these batches as they came.
-pub(crate) fn in_batch_order(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(batches.iter().map(|b| input.batches[*b as usize].rows()).sum());
-    for &batch in batches {
+pub(crate) fn in_batch_order<'a>(input: &'a Input<'_>, batches: &'a [u32]) -> impl Iterator<Item = Row> + Clone + 'a {
+    batches.iter().flat_map(|&batch| {
         let (resources, scopes) = (&input.resource_ids[batch as usize], &input.scope_ids[batch as usize]);
-        for (group, range) in input.batches[batch as usize].common().group_ranges() {
+        input.batches[batch as usize].common().group_ranges().flat_map(move |(group, range)| {
             let (resource, scope) = (resources[group.resource as usize], scopes[group.scope as usize]);
-            rows.extend(range.map(|row| Row { batch, row: row as u32, resource, scope }));
-        }
-    }
+            range.map(move |row| Row { batch, row: row as u32, resource, scope })
+        })
+    })
+}
+
+fn collected(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(batches.iter().map(|b| input.batches[*b as usize].rows()).sum());
+    in_batch_order(input, batches).for_each(|row| rows.push(row));
     rows
 }
 
@@ -39,7 +43,7 @@ pub(crate) fn service_ranks(input: &Input<'_>) -> Vec<u32> {
 pub(crate) fn sorted(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
     let ranks = service_ranks(input);
     let services = ranks.iter().max().map_or(0, |max| *max as usize + 1);
-    let rows = in_batch_order(input, batches);
+    let rows = collected(input, batches);
     let mut starts = vec![0usize; services + 1];
     for row in &rows {
         starts[ranks[row.resource as usize] as usize + 1] += 1;
@@ -67,7 +71,7 @@ pub(crate) fn sorted(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
 
 /// All rows of these batches of spans by trace and start.
 pub(crate) fn by_trace(input: &Input<'_>, batches: &[u32]) -> Vec<Row> {
-    let mut rows = in_batch_order(input, batches);
+    let mut rows = collected(input, batches);
     // Stable: what came first stays first.
     rows.sort_by_cached_key(|row| match input.batches[row.batch as usize] {
         Batch::Traces(b) => (b.trace_id[row.row as usize], b.start_time[row.row as usize]),

@@ -1,11 +1,12 @@
 //! Metric points by series: by metric name, service, series and time.
 
+use std::hash::BuildHasher;
 use std::ops::Range;
 
 use bonghwa_model::batch::Batch;
 use bonghwa_model::metrics::{MetricBatch, PointKind};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use super::order::service_ranks;
 use super::{Input, Row, of_signal};
@@ -54,6 +55,18 @@ impl Point {
     }
 }
 
+/// Where the points of each series lie. Points themselves are six times as large: they are made of a part of the
+/// series at a time.
+pub(crate) struct Ordered<'a> {
+    batches: Vec<&'a MetricBatch>,
+    /// Batch and row, series by series, as they came.
+    places: Vec<(u32, u32)>,
+    /// Where each series starts in `places`, and the end of the last one.
+    starts: Vec<u32>,
+    /// Resource and scope of each series.
+    owners: Vec<(u32, u32)>,
+}
+
 /// Points ordered by series.
 pub(crate) struct Series {
     points: Vec<Point>,
@@ -68,53 +81,145 @@ pub(crate) struct SeriesSlice<'a> {
     starts: &'a [usize],
 }
 
-impl Series {
+impl<'a> Ordered<'a> {
     /// Orders points, which come as they arrived.
-    pub fn order(input: &Input<'_>, rows: Vec<Row>) -> Result<Series, BlockError> {
-        let mut ids: HashMap<SeriesKey, u32, FixedState> = HashMap::default();
-        let mut keys: Vec<SeriesKey> = Vec::new();
-        let mut counts: Vec<usize> = Vec::new();
-        let mut series_of: Vec<u32> = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let b = of_signal!(input.batches[row.batch as usize], Metrics)?;
-            let metric = input.metric_ids[row.batch as usize][b.metric[row.row as usize] as usize];
-            let key = (b.series[row.row as usize], metric, row.resource, row.scope);
-            let id = *ids.entry(key).or_insert_with(|| {
-                keys.push(key);
-                counts.push(0);
-                keys.len() as u32 - 1
-            });
-            counts[id as usize] += 1;
-            series_of.push(id);
-        }
-        let services = service_ranks(input);
-        let mut order: Vec<u32> = (0..keys.len() as u32).collect();
-        order.sort_by_cached_key(|id| {
-            let (series, metric, resource, scope) = keys[*id as usize];
-            let name = input.metrics[metric as usize].name.as_str();
-            (name, metric, services[resource as usize], resource, series, scope)
-        });
+    pub fn new(input: &Input<'a>, rows: impl Iterator<Item = Row> + Clone) -> Result<Self, BlockError> {
+        let batches: Vec<&MetricBatch> =
+            input.batches.iter().map(|b| of_signal!(b, Metrics)).collect::<Result<_, BlockError>>()?;
+        let mut seen = Seen::default();
+        let mut series_of: Vec<u32> = Vec::new();
+        // `for_each` walks nested iterators as nested loops, which `next` does not.
+        rows.clone().for_each(|row| series_of.push(seen.count(key(input, &batches, &row))));
+        let Seen { keys, counts, .. } = seen;
+        let order = order(input, &keys);
         let mut starts = Vec::with_capacity(order.len() + 1);
+        let mut owners = Vec::with_capacity(order.len());
         let mut next = vec![0; keys.len()];
         let mut end = 0;
         for id in order {
             starts.push(end);
             next[id as usize] = end;
             end += counts[id as usize];
+            let (_, _, resource, scope) = keys[id as usize];
+            owners.push((resource, scope));
         }
         starts.push(end);
-        let nowhere = Row { batch: 0, row: 0, resource: 0, scope: 0 };
-        let empty =
-            Point { time: 0, start_time: 0, value: 0, row: nowhere, flags: 0, kind: PointKind::None, texts: false };
-        let mut points = vec![empty; rows.len()];
-        for (row, id) in rows.into_iter().zip(series_of) {
-            let b = of_signal!(input.batches[row.batch as usize], Metrics)?;
-            points[next[id as usize]] = Point::new(b, row);
-            next[id as usize] += 1;
-        }
-        Ok(Series::new(points, starts))
+        let mut places = vec![(0, 0); series_of.len()];
+        let mut ids = series_of.iter();
+        rows.for_each(|row| {
+            if let Some(id) = ids.next() {
+                let place = &mut next[*id as usize];
+                places[*place as usize] = (row.batch, row.row);
+                *place += 1;
+            }
+        });
+        Ok(Ordered { batches, places, starts, owners })
     }
 
+    /// All series in parts of about so many points and at most so many series; a series is never cut.
+    pub fn parts(&self, points: usize, series: usize) -> impl Iterator<Item = Series> {
+        let mut first = 0;
+        std::iter::from_fn(move || {
+            let start = *self.starts.get(first)? as usize;
+            let most = self.owners.len().min(first.saturating_add(series.max(1)));
+            let fitting = self.starts[first..=most].partition_point(|end| *end as usize - start <= points);
+            // One at least: the first of these starts is its own.
+            let end = (first + fitting.max(2) - 1).min(most);
+            let part = (first < end).then(|| self.part(first..end));
+            first = end;
+            part
+        })
+    }
+
+    fn part(&self, series: Range<usize>) -> Series {
+        let start = self.starts[series.start];
+        let end = self.starts[series.end];
+        let mut points = Vec::with_capacity((end - start) as usize);
+        for (bounds, (resource, scope)) in
+            self.starts[series.start..=series.end].windows(2).zip(&self.owners[series.clone()])
+        {
+            let places = &self.places[bounds[0] as usize..bounds[1] as usize];
+            points.extend(places.iter().map(|(batch, row)| {
+                let row = Row { batch: *batch, row: *row, resource: *resource, scope: *scope };
+                Point::new(self.batches[*batch as usize], row)
+            }));
+        }
+        let starts = self.starts[series.start..=series.end].iter().map(|at| (at - start) as usize).collect();
+        Series::new(points, starts)
+    }
+}
+
+fn key(input: &Input<'_>, batches: &[&MetricBatch], row: &Row) -> SeriesKey {
+    let batch = batches[row.batch as usize];
+    let metric = input.metric_ids[row.batch as usize][batch.metric[row.row as usize] as usize];
+    (batch.series[row.row as usize], metric, row.resource, row.scope)
+}
+
+/// The series that came so far, numbered as they came first.
+#[derive(Default)]
+struct Seen {
+    keys: Vec<SeriesKey>,
+    counts: Vec<u32>,
+    ids: HashTable<u32>,
+    hash: FixedState,
+    last: u32,
+}
+
+impl Seen {
+    /// Counts a point of a series: its number.
+    fn count(&mut self, key: SeriesKey) -> u32 {
+        // Senders repeat themselves: what came behind the last series comes behind it again.
+        let next = self.last.wrapping_add(1);
+        let id = if self.keys.get(next as usize) == Some(&key) { next } else { self.find(key) };
+        self.counts[id as usize] += 1;
+        self.last = id;
+        id
+    }
+
+    fn find(&mut self, key: SeriesKey) -> u32 {
+        let (keys, hash) = (&mut self.keys, &self.hash);
+        let entry = self.ids.entry(
+            hash.hash_one(key.0),
+            |id| keys[*id as usize] == key,
+            |id| hash.hash_one(keys[*id as usize].0),
+        );
+        *entry
+            .or_insert_with(|| {
+                keys.push(key);
+                self.counts.push(0);
+                keys.len() as u32 - 1
+            })
+            .get()
+    }
+}
+
+/// The numbers of series by metric name, service, resource and identity.
+fn order(input: &Input<'_>, keys: &[SeriesKey]) -> Vec<u32> {
+    let services = service_ranks(input);
+    let metrics = ranks(input.metrics.len(), |metric| (input.metrics[metric].name.as_str(), metric));
+    let resources = ranks(services.len(), |resource| (services[resource], resource));
+    let sorted = |(id, (series, metric, resource, _)): (u32, &SeriesKey)| {
+        let group = u64::from(metrics[*metric as usize]) << 32 | u64::from(resources[*resource as usize]);
+        (group, series[0], id)
+    };
+    let mut order: Vec<(u64, u64, u32)> = (0..).zip(keys).map(sorted).collect();
+    let rest = |id: u32| (keys[id as usize].0[1], keys[id as usize].3);
+    order.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| rest(a.2).cmp(&rest(b.2))));
+    order.into_iter().map(|(_, _, id)| id).collect()
+}
+
+/// The place of each of some values among them all, sorted.
+fn ranks<K: Ord>(values: usize, by: impl Fn(usize) -> K) -> Vec<u32> {
+    let mut sorted: Vec<usize> = (0..values).collect();
+    sorted.sort_unstable_by_key(|value| by(*value));
+    let mut ranks = vec![0; values];
+    for (rank, value) in (0..).zip(sorted) {
+        ranks[value] = rank;
+    }
+    ranks
+}
+
+impl Series {
     /// Points that come series by series. `starts` is where each series starts, and the end of the last one.
     pub fn new(mut points: Vec<Point>, starts: Vec<usize>) -> Series {
         for bounds in starts.windows(2) {
@@ -134,6 +239,11 @@ impl Series {
         }
         rows.extend(self.starts.last());
         Series { points: self.points, starts: rows }
+    }
+
+    /// All series.
+    pub fn all(&self) -> SeriesSlice<'_> {
+        SeriesSlice { points: &self.points, starts: &self.starts }
     }
 
     /// All series, cut where a slice would pass this many points; a row is never cut.

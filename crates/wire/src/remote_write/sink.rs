@@ -436,6 +436,8 @@ impl<'a> Sink<'a> {
             self.batch.common.close_group(resource, 0, self.batch.rows() as u32);
         }
         check_text(&self.batch.common, self.options)?;
+        // It stays in memory until it is flushed.
+        self.batch.shrink_to_fit();
         let replica = self.replica.map(|(cluster, replica)| {
             let value = |label: u32| self.labels.get(label).value.to_owned();
             Replica { cluster: value(cluster), name: value(replica) }
