@@ -22,6 +22,7 @@ use bonghwa_model::spans::SpanBatch;
 use foldhash::fast::FixedState;
 use hashbrown::{Equivalent, HashMap};
 
+use crate::schema::{SPAN_KINDS, STATUS_CODES};
 use crate::series;
 
 /// Spans.
@@ -44,16 +45,6 @@ const BUCKETS: usize = ENDS.len() + 1;
 
 /// Series of an operation.
 pub const SERIES: usize = BUCKETS + 4;
-
-const KINDS: [&str; 6] = [
-    "SPAN_KIND_UNSPECIFIED",
-    "SPAN_KIND_INTERNAL",
-    "SPAN_KIND_SERVER",
-    "SPAN_KIND_CLIENT",
-    "SPAN_KIND_PRODUCER",
-    "SPAN_KIND_CONSUMER",
-];
-const STATUSES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
 /// By what spans are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -292,9 +283,9 @@ impl<'a> Rows<'a> {
         let first = self.label(INSTANCE, self.instance);
         let rest = [
             self.label("service", service),
-            self.label("span_kind", KINDS.get(*kind as usize).unwrap_or(&KINDS[0])),
+            self.label("span_kind", SPAN_KINDS.get(*kind as usize).unwrap_or(&SPAN_KINDS[0])),
             self.label("span_name", name),
-            self.label("status_code", STATUSES.get(*status as usize).unwrap_or(&STATUSES[0])),
+            self.label("status_code", STATUS_CODES.get(*status as usize).unwrap_or(&STATUS_CODES[0])),
         ];
         let metrics = std::array::from_fn::<u128, 5, _>(|at| series::metric(sender, &self.batch.metrics[at]));
         let row = |rows: &mut Self, metric: usize, le: Option<Label>, value: f64, exemplar: Option<Exemplar>| {
