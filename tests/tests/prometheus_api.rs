@@ -1,6 +1,7 @@
 //! The rest of Prometheus' API: exemplars, federation, cardinality, status, deletes of series, and the
 //! limits of queries.
 
+use std::io::Read;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -417,5 +418,75 @@ async fn whoever_leaves_ends_the_query() -> Result<()> {
     asking.abort();
     wait::until("the query has ended", Duration::from_secs(10), idle).await?;
     // Its threads, too: the server stops at once.
+    server.stop().await
+}
+
+/// Three series of 300 samples, one a second up to `end`.
+async fn store_three(server: &Server, end: i64) -> Result<()> {
+    let samples = |n: i64| (0..300).map(|at| sample((n * at) as f64, end - at * 1_000)).collect::<Vec<_>>();
+    store(server, (0..3).map(|n| series(&[("__name__", "three"), ("n", &n.to_string())], samples(n))).collect()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_are_counted_as_prometheus_counts_them() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let end = now() / 1_000 * 1_000 - 10_000;
+    store_three(&server, end).await?;
+    let seconds = |time: i64| (time as f64 / 1e3).to_string();
+    let (start, end_text) = (seconds(end - 20_000), seconds(end));
+    for (query, of_a_step) in [("three", 3), ("sum(three)", 3), ("sum(rate(three[30s]))", 90), ("1", 0)] {
+        let at = [("query", query), ("time", &end_text), ("stats", "all")];
+        let (_, answer) = ask(&server, "/api/v1/query", &at).await?;
+        let samples = &answer["data"]["stats"]["samples"];
+        ensure!(samples["totalQueryableSamples"] == of_a_step, "{query}: {answer}");
+        let range = [("query", query), ("start", &start), ("end", &end_text), ("step", "10")];
+        // The second time all steps but the newest may be kept, and take no sample again.
+        for caching in ["no-store", "max-age=0"] {
+            let request = server.http().get(server.url("/api/v1/query_range")).header("cache-control", caching);
+            let answer: Value = request.query(&range).query(&[("stats", "all")]).send().await?.json().await?;
+            let stats = &answer["data"]["stats"];
+            let steps = stats["samples"]["totalQueryableSamplesPerStep"].as_array().context("no steps")?;
+            let times: Vec<_> = steps.iter().map(|step| step[0].as_f64().map(|time| (time * 1e3) as i64)).collect();
+            ensure!(times == [20_000, 10_000, 0].map(|before| Some(end - before)), "{query}: {stats}");
+            let taken: Vec<_> = steps.iter().filter_map(|step| step[1].as_i64()).collect();
+            ensure!(stats["samples"]["totalQueryableSamples"] == taken.iter().sum::<i64>(), "{query}: {stats}");
+            ensure!(caching != "no-store" || taken == [of_a_step; 3], "{query}: {stats}");
+            for time in ["evalTotalTime", "queryPreparationTime", "innerEvalTime", "execQueueTime", "execTotalTime"] {
+                ensure!(stats["timings"][time].as_f64().is_some_and(|took| (0.0..60.0).contains(&took)), "{time}: {stats}");
+            }
+        }
+        let (_, few) = ask(&server, "/api/v1/query_range", &[&range[..], &[("stats", "1")]].concat()).await?;
+        ensure!(few["data"]["stats"]["samples"]["totalQueryableSamplesPerStep"].is_null(), "{query}: {few}");
+        let (_, none) = ask(&server, "/api/v1/query_range", &range).await?;
+        ensure!(none["data"]["stats"].is_null(), "{query}: {none}");
+    }
+    server.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_are_compressed_for_who_accepts_it() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let end = now() - 1_000;
+    store_three(&server, end).await?;
+    let get = async |path: &str, accepts: &str| -> Result<(Option<String>, Vec<u8>)> {
+        let time = (end as f64 / 1e3).to_string();
+        let request = server.http().get(server.url(path)).query(&[("query", "three[5m]"), ("time", &time)]);
+        let answer = request.header("accept-encoding", accepts).send().await?;
+        ensure!(answer.status() == 200, "{path}: {}", answer.status());
+        let coding = answer.headers().get("content-encoding").map(|coding| coding.to_str().map(str::to_owned));
+        Ok((coding.transpose()?, answer.bytes().await?.to_vec()))
+    };
+    let (coding, whole) = get("/api/v1/query", "identity").await?;
+    ensure!(coding.is_none() && whole.len() > 10_000, "{coding:?}, {} bytes", whole.len());
+    let (coding, packed) = get("/api/v1/query", "gzip").await?;
+    ensure!(coding.as_deref() == Some("gzip") && packed.len() * 2 < whole.len(), "{coding:?}: {} bytes", packed.len());
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked)?;
+    ensure!(unpacked == whole, "{}", String::from_utf8_lossy(&unpacked));
+    let (coding, packed) = get("/api/v1/query", "gzip, deflate, br, zstd").await?;
+    ensure!(coding.as_deref() == Some("zstd") && zstd::decode_all(&packed[..])? == whole, "{coding:?}");
+    // The server's own metrics too; small answers stay as they are.
+    ensure!(get("/metrics", "gzip").await?.0.as_deref() == Some("gzip"), "metrics are not compressed");
+    ensure!(get("/api/v1/status/buildinfo", "gzip").await?.0.is_none(), "a small answer is compressed");
     server.stop().await
 }

@@ -48,15 +48,17 @@ fn points() -> impl Strategy<Value = Points> {
 fn answer() -> impl Strategy<Value = Answer> {
     let text = || prop_oneof![Just("job".to_owned()), Just("a".to_owned()), "[a-zé\u{0}\n]{1,9}"];
     let labels = vec((text(), text()), 0..6).prop_map(Labels::new);
-    (btree_set(labels, 0..6), vec(points(), 6), any::<[u32; 3]>(), vec(".{0,9}", 0..3)).prop_map(
-        |(labels, points, stats, texts)| {
+    (btree_set(labels, 0..6), vec(points(), 6), any::<[u32; 3]>(), vec(".{0,9}", 0..3), any::<bool>()).prop_map(
+        |(labels, points, stats, texts, count_steps)| {
             let series = labels.into_iter().zip(points);
             let series = series.map(|(labels, (floats, histograms))| SeriesPoints { labels, floats, histograms });
             let [samples, series_read, peak_points] = stats.map(u64::from);
             let mut annotations = bonghwa_promql::Annotations::default();
             annotations.warnings.clone_from(&texts);
             annotations.infos = texts;
-            let stats = Stats { samples, series: series_read, peak_points };
+            let texts_len = annotations.infos.len();
+            let steps = (0..if count_steps { STEPS } else { 0 }).step_by(1 + texts_len % 3).map(|step| (FROM + step * STEP, samples)).collect();
+            let stats = Stats { samples, series: series_read, peak_points, steps };
             Answer { value: Value::Matrix(series.collect()), annotations, stats }
         },
     )

@@ -228,3 +228,83 @@ fn notes_of_many_metrics_are_many() {
     let infos = evaluation.finish(vec![fold]).unwrap().annotations.infos;
     assert_eq!(infos.len(), 10_000);
 }
+
+/// What Prometheus counts for the same, by its own tests: three series with a sample every ten seconds, the first of
+/// which has a histogram beside.
+#[test]
+fn samples_that_each_step_takes() {
+    const SECOND: i64 = 1_000;
+    let times: Vec<i64> = (0..=100).map(|n| 10 * n * SECOND).collect();
+    let values = vec![1.0; times.len()];
+    let buckets = vec![(0, 1.0), (1, 2.0), (2, 1.0), (3, 1.0)];
+    let histogram = Arc::new(Histogram { schema: 1, count: 5.0, sum: 20.0, positive: buckets, ..Default::default() });
+    let histograms = vec![histogram; times.len()];
+    let count = |text: &str, params: Params| {
+        let evaluation = plan(text, Params { count_steps: true, ..params });
+        let mut folds = vec![];
+        for (number, selection) in evaluation.selections().iter().enumerate() {
+            // On two threads.
+            let mut own = [evaluation.fold(number).unwrap(), evaluation.fold(number).unwrap()];
+            for (name, series) in [("one", 1), ("three", 3), ("histogram", 1)] {
+                for n in 0..series {
+                    let text = n.to_string();
+                    let labels = Labels::new([("__name__", name), ("n", text.as_str())]);
+                    if !selection.matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name))) {
+                        continue;
+                    }
+                    let series = match name {
+                        "histogram" => Series {
+                            labels: &labels,
+                            timestamps: &[],
+                            values: &[],
+                            histogram_timestamps: &times,
+                            histograms: &histograms,
+                        },
+                        _ => Series::floats(&labels, &times, &values),
+                    };
+                    own[n % 2].push(&series).unwrap();
+                }
+            }
+            folds.extend(own);
+        }
+        evaluation.finish(folds).unwrap().stats.steps
+    };
+    for (text, at, expected) in [
+        ("\"text\"", 21, 0),
+        ("1", 21, 0),
+        ("one", 21, 1),
+        ("timestamp(one)", 21, 1),
+        ("one @ 10", 21, 1),
+        ("one offset 30s", 21, 0),
+        ("histogram", 21, 13),
+        ("three", 21, 3),
+        ("one + three", 21, 4),
+        ("one[60s]", 201, 6),
+        ("histogram[60s]", 201, 78),
+        ("max_over_time(one[59s])", 201, 6),
+        ("sum by (n) (max_over_time(three[60s] @ 30))", 201, 12),
+        ("max_over_time(one[60s])[20s:5s]", 201, 24),
+        ("max_over_time(one[60s:5s])", 201, 12),
+        ("sum(max_over_time(three[60s:5s]))", 201, 36),
+        ("quantile_over_time(scalar(one), one[60s])", 201, 7),
+    ] {
+        assert_eq!(count(text, Params::instant(at * SECOND)), [(at * SECOND, expected)], "{text}");
+    }
+    for (text, start, expected) in [
+        ("one", 201, [1, 1, 1, 1]),
+        ("sum(three)", 201, [3, 3, 3, 3]),
+        ("one offset 990s", 981, [0, 0, 1, 1]),
+        ("max_over_time(one[20s])", 201, [2, 2, 2, 2]),
+        ("histogram", 201, [13, 13, 13, 13]),
+        ("max_over_time(three[20s]) + three @ 30", 201, [9, 9, 9, 9]),
+        ("max_over_time(one[20s:5s])", 201, [4, 4, 4, 4]),
+        ("max_over_time(one[60s] @ 30)", 201, [4, 4, 4, 4]),
+    ] {
+        let range = Params::range(start * SECOND, (start + 19) * SECOND, 5 * SECOND);
+        let expected = [0, 1, 2, 3].map(|step| ((start + 5 * step as i64) * SECOND, expected[step]));
+        assert_eq!(count(text, range), expected, "{text}");
+    }
+    // They are not counted without being asked for.
+    let evaluation = plan("one", Params::instant(0));
+    assert!(evaluation.finish(vec![]).unwrap().stats.steps.is_empty());
+}

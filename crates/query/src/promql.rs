@@ -1,9 +1,10 @@
 //! PromQL, and what Prometheus' API tells of series: `evaluate` has the language evaluate what `series` reads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bonghwa_cluster::seam;
 use bonghwa_model::{Signal, TenantId, TenantSet};
 use bonghwa_promql::{Answer, Labels, Matcher, Params, Query};
 use futures::future::BoxFuture;
@@ -27,6 +28,8 @@ pub struct MetricsAnswer<T> {
     pub answer: T,
     /// As of [`crate::SqlAnswer::missing`].
     pub missing: Vec<String>,
+    /// How long the question waited for its turn, and how long it took then.
+    pub took: (Duration, Duration),
     _turn: Turn,
 }
 
@@ -193,9 +196,16 @@ impl Engine {
             let missing = Missing::default();
             let (of, left_out) = (tenants.clone(), missing.clone());
             let asking = engine.clone();
-            let ask = move |alive| ask(asking.clone(), of.clone(), left_out.clone(), alive);
+            let (asked, begun) = (seam::now(), Arc::new(OnceLock::new()));
+            let begins = begun.clone();
+            let ask = move |alive| {
+                begins.get_or_init(seam::now);
+                ask(asking.clone(), of.clone(), left_out.clone(), alive)
+            };
             let (answer, _turn) = engine.limits.answer(tenants.first(), timeout, ask).await?;
-            Ok(MetricsAnswer { answer, missing: missing.take(), _turn })
+            let begun = begun.get().copied().unwrap_or(asked);
+            let took = (begun - asked, seam::now() - begun);
+            Ok(MetricsAnswer { answer, missing: missing.take(), took, _turn })
         })
     }
 

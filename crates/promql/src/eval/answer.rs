@@ -53,7 +53,7 @@ pub enum Value {
 }
 
 /// What the query has read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Samples that were pushed; a histogram is worth more than one.
     pub samples: u64,
@@ -61,6 +61,9 @@ pub struct Stats {
     pub series: u64,
     /// Values that were kept at once, at most.
     pub peak_points: u64,
+    /// Where [`crate::Params::count_steps`] asks for it: the steps that were evaluated, in milliseconds, and how many
+    /// samples each took. One that several steps take is counted for each.
+    pub steps: Vec<(i64, u64)>,
 }
 
 /// An answer.

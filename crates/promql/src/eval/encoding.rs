@@ -9,7 +9,7 @@
 //! series    labels + 1, (name, value)* | 0        0: the series before goes on
 //!           runs (gap, length, float*)*
 //!           histograms (gap, histogram)*
-//! end       samples series peak, warnings, infos, infos that count steps
+//! end       samples series peak, warnings, infos, infos that count steps, (gap, samples of a step)*
 //! ```
 //!
 //! Numbers are varints, floats 8 bytes, little endian; a count stands before whatever repeats.
@@ -134,7 +134,20 @@ impl Iterator for Encoder {
         if self.open() {
             return Some(self.chunk());
         }
-        self.end.take().map(|(annotations, stats)| end(&annotations, stats))
+        let (annotations, stats) = self.end.take()?;
+        let mut end = end(&annotations, &stats);
+        let mut next = 0;
+        // Nothing where steps are not counted: older readers know of none.
+        if !stats.steps.is_empty() {
+            end.number(stats.steps.len() as u64);
+        }
+        for (time, samples) in &stats.steps {
+            let step = ((time - self.from_ms) / self.step_ms) as u64;
+            end.number(step - next);
+            end.number(*samples);
+            next = step + 1;
+        }
+        Some(end.finish())
     }
 }
 
@@ -174,7 +187,7 @@ impl Open {
     }
 }
 
-fn end(annotations: &Annotations, stats: Stats) -> Vec<u8> {
+fn end(annotations: &Annotations, stats: &Stats) -> Output {
     let mut out = Output::default();
     out.byte(END);
     for number in [stats.samples, stats.series, stats.peak_points] {
@@ -196,7 +209,7 @@ fn end(annotations: &Annotations, stats: Stats) -> Vec<u8> {
         }
         out.number(raised.samples);
     }
-    out.finish()
+    out
 }
 
 fn write_histogram(out: &mut Output, histogram: &Histogram) {
@@ -271,7 +284,11 @@ impl Decoder {
             }
             END => {
                 self.spend(4 * chunk.len() as u64)?;
-                self.end = Some(read_end(&mut input)?);
+                let (annotations, mut stats) = read_end(&mut input)?;
+                if !input.is_empty() {
+                    stats.steps = self.counted(&mut input)?;
+                }
+                self.end = Some((annotations, stats));
                 if input.is_empty() { Ok(()) } else { Err(DecodeError::Broken("they go on after their end")) }
             }
             _ => Err(DecodeError::Broken("a chunk is of an unknown kind")),
@@ -282,6 +299,22 @@ impl Decoder {
     pub fn finish(self) -> Result<Answer, DecodeError> {
         let (annotations, stats) = self.end.ok_or(DecodeError::Broken("their end is missing"))?;
         Ok(Answer { value: Value::Matrix(self.series), annotations, stats })
+    }
+
+    /// The samples of steps.
+    fn counted(&mut self, input: &mut Input<'_>) -> Result<Vec<(i64, u64)>, DecodeError> {
+        let count = input.number()?;
+        self.spend(count.min(self.steps).saturating_mul(POINT_BYTES))?;
+        let (mut counted, mut next) = (Vec::new(), 0u64);
+        for _ in 0..count {
+            let step = next.saturating_add(input.number()?);
+            if step >= self.steps {
+                return Err(DecodeError::Broken("a step is out of range"));
+            }
+            counted.push((self.from_ms + self.step_ms * step as i64, input.number()?));
+            next = step + 1;
+        }
+        Ok(counted)
     }
 
     /// Counts what is about to be held.
@@ -384,7 +417,8 @@ fn read_histogram(input: &mut Input<'_>) -> Result<Histogram, DecodeError> {
 }
 
 fn read_end(input: &mut Input<'_>) -> Result<(Annotations, Stats), DecodeError> {
-    let stats = Stats { samples: input.number()?, series: input.number()?, peak_points: input.number()? };
+    let (samples, series, peak_points) = (input.number()?, input.number()?, input.number()?);
+    let stats = Stats { samples, series, peak_points, steps: Vec::new() };
     let mut texts = || {
         let mut texts = Vec::new();
         for _ in 0..input.number()? {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use super::Limits;
 use super::annotations::{Note, Notes};
 use super::group::Groups;
+use super::loaded::Loaded;
 use super::plan::{Leaf, Plan, Read};
 use super::range::{Context, Scratch};
 use super::rows::{ABSENT, Point, Row};
@@ -25,6 +26,7 @@ pub(crate) struct Usage {
     /// The most that were.
     pub peak: AtomicU64,
     pub limits: Limits,
+    pub count_steps: bool,
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
@@ -86,6 +88,8 @@ pub struct Fold {
     pub(crate) groups: Option<Groups>,
     pub(crate) raw: Vec<RawSeries>,
     pub(crate) notes: Notes,
+    /// Samples that steps take, where they are counted; of raw series later.
+    pub(crate) loaded: Option<Loaded>,
     scratch: Scratch,
     /// The row of a series that goes into a group.
     spare: Option<Row>,
@@ -95,8 +99,11 @@ impl Fold {
     pub(crate) fn new(plan: Arc<Plan>, usage: Arc<Usage>, leaf: usize) -> Self {
         let of = &plan.leaves[leaf];
         let groups = of.group.clone().map(|group| Groups::new(group, of.window.grid.len));
+        // Of a subquery's steps all are one.
+        let steps = if of.window.grid == plan.grid { plan.grid.len } else { 1 };
+        let loaded = usage.count_steps.then(|| Loaded::new(steps));
         let (rows, raw, notes, scratch) = (vec![], vec![], Notes::default(), Scratch::default());
-        Self { plan, usage, leaf, rows, groups, raw, notes, scratch, spare: None }
+        Self { plan, usage, leaf, rows, groups, raw, notes, loaded, scratch, spare: None }
     }
 
     /// The selection that it is of.
@@ -162,6 +169,9 @@ impl Fold {
             }
             Read::Latest | Read::Time | Read::InfoTime => {
                 latest(leaf, series, row);
+                if let Some(loaded) = &mut self.loaded {
+                    loaded.newest(window, &samples(series));
+                }
                 Ok(())
             }
             Read::Raw => Ok(()),
@@ -174,13 +184,11 @@ impl Fold {
                     filtered = raw(series);
                     filtered.samples()
                 } else {
-                    Samples {
-                        times: series.timestamps,
-                        values: series.values,
-                        histogram_times: series.histogram_timestamps,
-                        histograms: series.histograms,
-                    }
+                    samples(series)
                 };
+                if let Some(loaded) = &mut self.loaded {
+                    loaded.all(window, &samples);
+                }
                 let name = series.labels.metric_name();
                 let notes = &mut self.notes;
                 match &leaf.read {
@@ -205,10 +213,23 @@ impl Fold {
         self.notes.merge(other.notes);
         self.rows.extend(other.rows);
         self.raw.extend(other.raw);
+        if let (Some(ours), Some(theirs)) = (&mut self.loaded, &other.loaded) {
+            ours.add_all(theirs);
+        }
         if let (Some(ours), Some(theirs)) = (&mut self.groups, other.groups) {
             ours.merge(theirs, &mut self.notes);
         }
         Ok(())
+    }
+}
+
+/// The samples of a series as they were pushed.
+fn samples<'a>(series: &Series<'a>) -> Samples<'a> {
+    Samples {
+        times: series.timestamps,
+        values: series.values,
+        histogram_times: series.histogram_timestamps,
+        histograms: series.histograms,
     }
 }
 

@@ -18,6 +18,7 @@ mod fold;
 mod group;
 mod histograms;
 mod info;
+mod loaded;
 mod maps;
 mod names;
 mod ops;
@@ -87,6 +88,8 @@ pub struct Params {
     pub cancel: Option<Arc<AtomicBool>>,
     /// Whether the answer of one step is a matrix all the same: a range query whose end is its start.
     pub range_query: bool,
+    /// Whether to count the samples that each step takes: [`Stats::steps`].
+    pub count_steps: bool,
 }
 
 /// The longest time there is, in milliseconds: offsets must not overflow.
@@ -104,6 +107,7 @@ impl Params {
             limits: Limits::default(),
             cancel: None,
             range_query: false,
+            count_steps: false,
         }
     }
 
@@ -153,7 +157,8 @@ impl Evaluation {
             let message = format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
             return Err(Error::Params(message));
         }
-        let usage = Usage { limits: params.limits, cancel: params.cancel.clone(), ..Usage::default() };
+        let (limits, cancel, count_steps) = (params.limits, params.cancel.clone(), params.count_steps);
+        let usage = Usage { limits, cancel, count_steps, ..Usage::default() };
         let steps = ((params.end_ms - params.start_ms) / params.step_ms.max(1) + 1) as u64;
         if steps > params.limits.points {
             return Err(Error::Limit { what: "points", reached: steps, limit: params.limits.points });
@@ -215,7 +220,10 @@ impl Evaluation {
                 answer::instant(data, is_ordered(self.query.expr()))?
             }
         };
+        let grid = &self.plan.grid;
+        let steps = run.loaded.iter().flat_map(|loaded| loaded.steps().iter().enumerate());
         let stats = Stats {
+            steps: steps.map(|(step, samples)| (grid.time(step), *samples)).collect(),
             samples: self.usage.samples.load(Relaxed),
             series: self.usage.series.load(Relaxed),
             peak_points: self.usage.peak.load(Relaxed),

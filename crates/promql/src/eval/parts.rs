@@ -174,6 +174,7 @@ impl Parts {
         self.note(&answer.annotations);
         self.stats.samples += answer.stats.samples;
         self.stats.series = self.stats.series.max(answer.stats.series);
+        self.stats.steps.extend(answer.stats.steps);
         self.stats.peak_points = self.stats.peak_points.max(answer.stats.peak_points);
         let Value::Matrix(series) = answer.value else { return };
         for one in series {

@@ -7,6 +7,7 @@ use super::annotations::{Note, Notes};
 use super::binary::same_labels;
 use super::fold::{Fold, RawSeries, Usage};
 use super::histograms::{Question, ask};
+use super::loaded::Loaded;
 use super::maps::{Map, MapKind};
 use super::plan::{Node, Plan, RangeSource, best};
 use super::range::{Context, RangeCall, Scratch};
@@ -23,6 +24,7 @@ use crate::syntax::{AggregateOp, BinaryOp, Function};
 struct Folded {
     rows: Vec<Row>,
     raw: Vec<RawSeries>,
+    loaded: Option<Loaded>,
 }
 
 /// An evaluation in its last part.
@@ -31,6 +33,8 @@ pub(crate) struct Run<'a> {
     usage: &'a Usage,
     leaves: Vec<Folded>,
     pub notes: Notes,
+    /// Samples that steps take, where they are counted.
+    pub loaded: Option<Loaded>,
 }
 
 impl<'a> Run<'a> {
@@ -56,9 +60,10 @@ impl<'a> Run<'a> {
             if let Some(groups) = fold.groups {
                 rows = groups.finish(&mut notes);
             }
-            leaves.push(Folded { rows, raw: fold.raw });
+            leaves.push(Folded { rows, raw: fold.raw, loaded: fold.loaded });
         }
-        Ok(Self { plan, usage, leaves, notes })
+        let loaded = usage.count_steps.then(|| Loaded::new(plan.grid.len));
+        Ok(Self { plan, usage, leaves, notes, loaded })
     }
 
     /// The whole query.
@@ -83,7 +88,13 @@ impl<'a> Run<'a> {
     pub(crate) fn matrix(&mut self, grid: &Grid) -> Result<Option<Vec<RawSeries>>, Error> {
         let plan = self.plan;
         let Node::Matrix { window, source, widening } = &plan.root else { return Ok(None) };
-        let (mut series, drops) = self.source(source)?;
+        let ((mut series, drops), inner) = self.apart(|run| run.source(source))?;
+        if let Some(loaded) = &mut self.loaded {
+            loaded.add(grid.len - 1, inner);
+            if let RangeSource::Raw(_) = source {
+                series.iter().for_each(|one| loaded.all(window, &one.samples()));
+            }
+        }
         for (one, drop) in series.iter_mut().zip(drops) {
             if drop {
                 one.labels = one.labels.without_metadata();
@@ -138,6 +149,24 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Evaluates something whose samples are none of the steps'. With how many they were.
+    fn apart<T>(&mut self, evaluate: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<(T, u64), Error> {
+        let inner = self.loaded.as_ref().map(|_| Loaded::new(1));
+        let outer = std::mem::replace(&mut self.loaded, inner);
+        let value = evaluate(self)?;
+        let inner = std::mem::replace(&mut self.loaded, outer);
+        Ok((value, inner.map_or(0, |loaded| loaded.total())))
+    }
+
+    /// The rows of a leaf, each of which is taken once.
+    fn leaf(&mut self, leaf: usize) -> Vec<Row> {
+        let folded = &mut self.leaves[leaf];
+        if let (Some(all), Some(loaded)) = (&mut self.loaded, &folded.loaded) {
+            all.add_all(loaded);
+        }
+        std::mem::take(&mut folded.rows)
+    }
+
     fn eval(&mut self, node: &Node, grid: &Grid) -> Result<Data, Error> {
         self.usage.check()?;
         // What is made here of no series; `vector` keeps what it is given.
@@ -176,9 +205,12 @@ impl<'a> Run<'a> {
                 row.floats = (0..grid.len).map(|step| now(*function, grid.time(step))).collect();
                 Data::Rows(vec![row])
             }
-            Node::Leaf(leaf) => Data::Rows(std::mem::take(&mut self.leaves[*leaf].rows)),
+            Node::Leaf(leaf) => Data::Rows(self.leaf(*leaf)),
             Node::Repeat(node) => {
-                let rows = self.rows(node, &grid.first())?;
+                let (rows, loaded) = self.apart(|run| run.rows(node, &grid.first()))?;
+                if let Some(all) = &mut self.loaded {
+                    (0..grid.len).for_each(|step| all.add(step, loaded));
+                }
                 self.usage.keep(rows.iter().map(Row::points).sum::<usize>() * grid.len)?;
                 Data::Rows(rows.into_iter().map(|row| repeated(row, grid.len)).collect())
             }
@@ -235,7 +267,7 @@ impl<'a> Run<'a> {
             Node::Ask { .. } => Data::Rows(self.ask(node, grid)?),
             Node::Info { info, leaf, node } => {
                 let rows = self.rows(node, grid)?;
-                let infos = std::mem::take(&mut self.leaves[*leaf].rows);
+                let infos = self.leaf(*leaf);
                 Data::Rows(info.apply(rows, &infos, grid.len)?)
             }
         })
@@ -249,7 +281,8 @@ impl<'a> Run<'a> {
         keep_name: bool,
         grid: &Grid,
     ) -> Result<Vec<Row>, Error> {
-        let (series, drops) = self.source(source)?;
+        // What a subquery gave counts, not what it took.
+        let ((series, drops), _) = self.apart(|run| run.source(source))?;
         let mut rows = vec![];
         let mut scratch = Scratch::default();
         for (one, drop) in series.into_iter().zip(drops) {
@@ -258,6 +291,9 @@ impl<'a> Run<'a> {
             row.drop_name = drop || !keep_name;
             let (name, notes) = (one.labels.metric_name(), &mut self.notes);
             let (scratch, cancel) = (&mut scratch, self.usage.cancel.as_deref());
+            if let Some(loaded) = &mut self.loaded {
+                loaded.all(window, &one.samples());
+            }
             call.apply(&one.samples(), &mut row, Context { call, window, name, notes, scratch, cancel })?;
             if !row.is_empty() {
                 self.usage.keep(row.points())?;

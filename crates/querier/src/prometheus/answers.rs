@@ -1,5 +1,8 @@
 //! Answers as Prometheus writes them. Large ones are written straight to text, without a tree of JSON.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use bonghwa_cluster::seam;
 use bonghwa_promql::number::{self, format_seconds};
@@ -27,8 +30,21 @@ pub(crate) struct Shape {
     pub(crate) time: i64,
     /// How many series there may be; 0 is any number.
     pub(crate) limit: usize,
-    /// Whether to tell what it cost.
-    pub(crate) stats: bool,
+    /// What to tell of what it cost.
+    pub(crate) stats: Option<Told>,
+}
+
+/// What is told of the cost of a query.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    /// Also the samples of each of these steps: the first, the last, and from one to the next, in milliseconds.
+    pub(crate) steps: Option<(i64, i64, i64)>,
+    /// Reading the query's text.
+    pub(crate) preparing: Duration,
+    /// Waiting for its turn.
+    pub(crate) queued: Duration,
+    /// Evaluating it.
+    pub(crate) evaluating: Duration,
 }
 
 /// An answer of the API.
@@ -88,8 +104,8 @@ pub(crate) async fn query(answer: Answer, shape: Shape, partial: &Partial) -> Re
     let body = written(values, move || {
         let mut body = format!(r#"{START}{{"resultType":"{}","result":"#, kind(&answer.value));
         value(&mut body, &answer.value, shape.time, shown);
-        if shape.stats {
-            body += &format!(r#","stats":{}"#, stats(&answer.stats));
+        if let Some(told) = shape.stats {
+            body += &format!(r#","stats":{}"#, stats(&answer.stats, told));
         }
         body.push('}');
         body
@@ -189,12 +205,31 @@ fn float(out: &mut String, time: i64, value: f64) {
     out.push_str("\"]");
 }
 
-fn stats(stats: &Stats) -> serde_json::Value {
-    json!({ "samples": {
-        "totalQueryableSamples": stats.samples,
+fn stats(stats: &Stats, Told { steps, preparing, queued, evaluating }: Told) -> serde_json::Value {
+    let mut samples = json!({
+        "totalQueryableSamples": stats.steps.iter().map(|(_, samples)| samples).sum::<u64>(),
         "peakSamples": stats.peak_points,
         "series": stats.series,
-    }})
+    });
+    if let Some((start, end, step)) = steps {
+        // Steps whose values were kept took none.
+        let taken: HashMap<i64, u64> = stats.steps.iter().copied().collect();
+        let times = (0..).map(|number| start + number * step.max(1)).take_while(|time| *time <= end);
+        let of = |time: i64| json!([time as f64 / 1e3, taken.get(&time).copied().unwrap_or(0)]);
+        samples["totalQueryableSamplesPerStep"] = times.map(of).collect();
+    }
+    json!({
+        "timings": {
+            "evalTotalTime": (preparing + evaluating).as_secs_f64(),
+            // Series are sorted where they are evaluated.
+            "resultSortTime": 0.0,
+            "queryPreparationTime": preparing.as_secs_f64(),
+            "innerEvalTime": evaluating.as_secs_f64(),
+            "execQueueTime": queued.as_secs_f64(),
+            "execTotalTime": (preparing + queued + evaluating).as_secs_f64(),
+        },
+        "samples": samples,
+    })
 }
 
 #[cfg(test)]

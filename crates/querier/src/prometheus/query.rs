@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
+use bonghwa_cluster::seam;
 use bonghwa_promql::{Params as Evaluated, Query};
 use bonghwa_query::Caching;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, Request};
 
-use super::answers::{self, Shape};
+use super::answers::{self, Shape, Told};
 use super::params::{Params, invalid, now};
 use crate::error::ApiError;
 use crate::partial::Partial;
@@ -48,16 +49,25 @@ pub(crate) async fn range(State(querier): State<Querier>, request: Request<Body>
 
 async fn answer(querier: &Querier, params: &Params, mut evaluated: Evaluated) -> Result<Response, ApiError> {
     let tenants = request::tenants(&params.headers)?;
+    let begun = seam::now();
     let query = Query::parse(params.query()?).map_err(|error| invalid("query", error.to_string()))?;
+    let preparing = seam::now() - begun;
     // As in Prometheus: without a length it is the usual one.
     if let Some(lookback) = params.duration("lookback_delta")?.filter(|lookback| *lookback > 0) {
         evaluated.lookback_ms = lookback;
     }
-    let shape = Shape { time: evaluated.start_ms, limit: params.limit()?, stats: params.get("stats").is_some() };
+    evaluated.count_steps = params.get("stats").is_some();
+    let steps = (evaluated.start_ms, evaluated.end_ms, evaluated.step_ms);
+    let mut shape = Shape { time: evaluated.start_ms, limit: params.limit()?, stats: None };
     let stale = querier.stale();
     let answer =
         querier.engine.promql(&tenants, Arc::new(query), evaluated, params.timeout()?, caching(&params.headers)).await;
     let answer = answer.map_err(ApiError::prometheus)?;
+    let (queued, evaluating) = answer.took;
+    if let Some(wanted) = params.get("stats") {
+        let steps = Some(steps).filter(|_| wanted == "all");
+        shape.stats = Some(Told { steps, preparing, queued, evaluating });
+    }
     let partial = Partial { missing: answer.missing, stale: stale.max(querier.stale()) };
     answers::query(answer.answer, shape, &partial).await
 }

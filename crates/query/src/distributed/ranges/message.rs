@@ -59,6 +59,7 @@ pub(super) fn write(job: &Job<'_>, options: &MetricsOptions, steps: (i64, i64), 
         subquery_step_ms: job.params.subquery_step_ms,
         caching: job.caching == Caching::Allowed,
         metrics_options: fingerprint(options),
+        count_steps: job.params.count_steps,
         views: job.views.iter().map(of_tenant).collect(),
     }
 }
@@ -77,8 +78,8 @@ pub(super) fn read(share: v1::RangeShare, tenants: &TenantSet, engine: &Engine) 
         return Err(unreadable(format!("it is not of the query's tenants, {tenants}")));
     }
     let query = Query::parse(&share.query).map_err(unreadable)?;
-    let v1::RangeShare { from_ms, to_ms, step_ms, lookback_ms, subquery_step_ms, .. } = share;
-    let params = Params { lookback_ms, subquery_step_ms, ..Params::range(from_ms, to_ms, step_ms) };
+    let v1::RangeShare { from_ms, to_ms, step_ms, lookback_ms, subquery_step_ms, count_steps, .. } = share;
+    let params = Params { lookback_ms, subquery_step_ms, count_steps, ..Params::range(from_ms, to_ms, step_ms) };
     let caching = if share.caching { Caching::Allowed } else { Caching::Off };
     let views = share.views.into_iter().zip(tenants.iter()).map(|(view, tenant)| read_view(view, tenant, engine));
     Ok(Share { tenants: tenants.clone(), query, params, caching, views: views.collect::<Result<_, _>>()? })
