@@ -57,7 +57,10 @@ fn answer() -> impl Strategy<Value = Answer> {
             annotations.warnings.clone_from(&texts);
             annotations.infos = texts;
             let texts_len = annotations.infos.len();
-            let steps = (0..if count_steps { STEPS } else { 0 }).step_by(1 + texts_len % 3).map(|step| (FROM + step * STEP, samples)).collect();
+            let steps = (0..if count_steps { STEPS } else { 0 })
+                .step_by(1 + texts_len % 3)
+                .map(|step| (FROM + step * STEP, samples))
+                .collect();
             let stats = Stats { samples, series: series_read, peak_points, steps };
             Answer { value: Value::Matrix(series.collect()), annotations, stats }
         },

@@ -283,7 +283,11 @@ fn build(header: &Header<'_>, metric_type: MetricType, walk: &Walk<'_>) -> Resul
     let summed = matches!(metric_type, MetricType::Sum | MetricType::Histogram | MetricType::ExponentialHistogram);
     if summed && header.temporality == 0 {
         let field = format!("{}.aggregation_temporality", metric_type.as_str());
-        return Err(Fault::rejected(Reason::InvalidTemporality, field, "is unspecified: send delta (1) or cumulative (2)"));
+        return Err(Fault::rejected(
+            Reason::InvalidTemporality,
+            field,
+            "is unspecified: send delta (1) or cumulative (2)",
+        ));
     }
     let text = |bytes, field| utf8(bytes).map(str::to_owned).map_err(|f| f.under(field));
     for (bytes, field) in [(header.name, "name"), (header.unit, "unit"), (header.description, "description")] {

@@ -36,7 +36,9 @@ impl Loaded {
     /// The newest sample of each window; a marker of staleness is none.
     pub(crate) fn newest(&mut self, window: &Window, samples: &Samples) {
         if samples.histograms.is_empty() {
-            window.slide(samples.times, |step, _, _, high| self.add(step, u64::from(!is_stale(samples.values[high - 1]))));
+            window.slide(samples.times, |step, _, _, high| {
+                self.add(step, u64::from(!is_stale(samples.values[high - 1])))
+            });
             return;
         }
         window.slide_both(samples, |step, _, floats, histograms| {

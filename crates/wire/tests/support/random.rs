@@ -239,8 +239,7 @@ fn exponential() -> impl Strategy<Value = ExponentialHistogramDataPoint> {
     };
     let scale = prop_oneof![8 => -4..21i32, 1 => any::<i32>()];
     let threshold = prop_oneof![8 => float().prop_map(f64::abs), 1 => float()];
-    let numbers =
-        ((any::<u64>(), any::<u64>(), scale), of(float()), of(float()), of(float()), 0..2u32, threshold);
+    let numbers = ((any::<u64>(), any::<u64>(), scale), of(float()), of(float()), of(float()), 0..2u32, threshold);
     (attributes(), (time(), time()), numbers, side(), side(), exemplars()).prop_map(
         |(attributes, times, (n, sum, min, max, flags, zero_threshold), positive, negative, exemplars)| {
             ExponentialHistogramDataPoint {
