@@ -10,7 +10,7 @@ use serde_yaml_ng::Value;
 
 use super::http::{self, HttpOptions};
 use super::read;
-use super::values::{Span, Text};
+use super::values::{Span, Text, flag};
 use crate::discovery::{Group, GroupSection};
 
 /// Ways to find targets that Prometheus has and this crate has not.
@@ -159,13 +159,16 @@ struct KubernetesSection {
 #[serde(default, deny_unknown_fields)]
 struct Namespaces {
     names: Vec<Text>,
+    #[serde(deserialize_with = "flag")]
     own_namespace: bool,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Attach {
+    #[serde(deserialize_with = "flag")]
     node: bool,
+    #[serde(deserialize_with = "flag")]
     namespace: bool,
 }
 

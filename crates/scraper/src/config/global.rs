@@ -10,7 +10,7 @@ use super::environment::expand;
 use super::job::{LIMIT_KEYS, LimitKeys};
 use super::protocol::{Escaping, NameScheme, Protocol};
 use super::read;
-use super::values::{Span, Text};
+use super::values::{Span, Text, some_flag};
 
 /// What holds for all jobs.
 #[derive(Clone, Debug)]
@@ -33,11 +33,15 @@ struct GlobalSection {
     scrape_interval: Option<Span>,
     scrape_timeout: Option<Span>,
     scrape_protocols: Option<Vec<Protocol>>,
+    #[serde(deserialize_with = "some_flag")]
     scrape_native_histograms: Option<bool>,
+    #[serde(deserialize_with = "some_flag")]
     always_scrape_classic_histograms: Option<bool>,
+    #[serde(deserialize_with = "some_flag")]
     convert_classic_histograms_to_nhcb: Option<bool>,
     metric_name_validation_scheme: Option<NameScheme>,
     metric_name_escaping_scheme: Option<Escaping>,
+    #[serde(deserialize_with = "some_flag")]
     extra_scrape_metrics: Option<bool>,
     external_labels: BTreeMap<String, Text>,
     // What rules and Prometheus' own files go by.

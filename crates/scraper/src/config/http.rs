@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_yaml_ng::Value;
 
 use super::read;
-use super::values::Text;
+use super::values::{Text, flag};
 
 /// The keys of [`HttpOptions`], which stand beside those of a job or of a discovery.
 pub(super) const KEYS: &[&str] = &[
@@ -58,14 +58,17 @@ pub struct HttpOptions {
     /// TLS.
     pub tls_config: TlsOptions,
     /// Whether redirects are followed.
+    #[serde(deserialize_with = "flag")]
     pub follow_redirects: bool,
     /// Whether HTTP/2 may be spoken over TLS.
+    #[serde(deserialize_with = "flag")]
     pub enable_http2: bool,
     /// URL of a proxy.
     pub proxy_url: Option<String>,
     /// Hosts that are reached without it, separated by commas.
     pub no_proxy: Option<String>,
     /// Whether the environment's proxy is used.
+    #[serde(deserialize_with = "flag")]
     pub proxy_from_environment: bool,
     /// More headers.
     pub http_headers: BTreeMap<String, HeaderValues>,
@@ -122,6 +125,7 @@ pub struct TlsOptions {
     /// (SNI) nevertheless: one that serves several names by it has to be called by the right one.
     pub server_name: Option<String>,
     /// Whether any certificate will do.
+    #[serde(deserialize_with = "flag")]
     pub insecure_skip_verify: bool,
     /// `TLS12` or `TLS13`.
     pub min_version: Option<TlsVersion>,

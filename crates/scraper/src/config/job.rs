@@ -11,7 +11,7 @@ use super::discovery::{Discovery, Sections, UNSUPPORTED};
 use super::global::Global;
 use super::http::{self, HttpOptions};
 use super::protocol::{Escaping, NameScheme, Protocol};
-use super::values::{Size, Span, Text};
+use super::values::{Size, Span, Text, flag, some_flag, some_number};
 use super::{read, relabel};
 use crate::relabel::Rule;
 
@@ -91,13 +91,20 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LimitKeys {
+    #[serde(deserialize_with = "some_number")]
     pub sample_limit: Option<u64>,
+    #[serde(deserialize_with = "some_number")]
     pub label_limit: Option<u64>,
+    #[serde(deserialize_with = "some_number")]
     pub label_name_length_limit: Option<u64>,
+    #[serde(deserialize_with = "some_number")]
     pub label_value_length_limit: Option<u64>,
+    #[serde(deserialize_with = "some_number")]
     pub target_limit: Option<u64>,
     pub body_size_limit: Option<Size>,
+    #[serde(deserialize_with = "some_number")]
     pub keep_dropped_targets: Option<u64>,
+    #[serde(deserialize_with = "some_number")]
     pub native_histogram_bucket_limit: Option<u64>,
 }
 
@@ -120,23 +127,30 @@ struct JobSection {
     scrape_timeout: Option<Span>,
     scrape_protocols: Option<Vec<Protocol>>,
     fallback_scrape_protocol: Option<Protocol>,
+    #[serde(default, deserialize_with = "some_flag")]
     scrape_native_histograms: Option<bool>,
+    #[serde(default, deserialize_with = "some_flag")]
     scrape_classic_histograms: Option<bool>,
+    #[serde(default, deserialize_with = "some_flag")]
     always_scrape_classic_histograms: Option<bool>,
+    #[serde(default, deserialize_with = "some_flag")]
     convert_classic_histograms_to_nhcb: Option<bool>,
     native_histogram_min_bucket_factor: Option<Value>,
     metrics_path: Option<String>,
     scheme: Option<String>,
     #[serde(default)]
     params: BTreeMap<String, Vec<Text>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     honor_labels: bool,
+    #[serde(default, deserialize_with = "some_flag")]
     honor_timestamps: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     track_timestamps_staleness: bool,
+    #[serde(default, deserialize_with = "some_flag")]
     enable_compression: Option<bool>,
     metric_name_validation_scheme: Option<NameScheme>,
     metric_name_escaping_scheme: Option<Escaping>,
+    #[serde(default, deserialize_with = "some_flag")]
     extra_scrape_metrics: Option<bool>,
     scrape_failure_log_file: Option<String>,
     #[serde(default)]
@@ -206,6 +220,11 @@ impl JobSection {
             None if native => Protocol::WITH_NATIVE_HISTOGRAMS.to_vec(),
             None => Protocol::DEFAULT.to_vec(),
         };
+        let discoveries = sections.read(dir)?;
+        let relabel = relabel::rules(self.relabel_configs, "relabel_configs")?;
+        if relabel.is_empty() {
+            check_addresses(&discoveries)?;
+        }
         let names = self.metric_name_validation_scheme.unwrap_or(global.names);
         let classic = self.always_scrape_classic_histograms.or(self.scrape_classic_histograms);
         Ok(Job {
@@ -233,8 +252,8 @@ impl JobSection {
             extra_metrics: self.extra_scrape_metrics.unwrap_or(global.extra_metrics),
             external_labels: global.external_labels.clone(),
             http,
-            discoveries: sections.read(dir)?,
-            relabel: relabel::rules(self.relabel_configs, "relabel_configs")?,
+            discoveries,
+            relabel,
             metric_relabel: relabel::rules(self.metric_relabel_configs, "metric_relabel_configs")?,
         })
     }
@@ -286,4 +305,22 @@ impl JobSection {
         };
         Ok((interval, timeout))
     }
+}
+
+/// Refuses URLs where addresses belong; relabelling may make addresses of them.
+fn check_addresses(discoveries: &[Discovery]) -> Result<(), String> {
+    let groups = discoveries.iter().flat_map(|discovery| match discovery {
+        Discovery::Static(groups) => &groups[..],
+        _ => &[],
+    });
+    for (group, at) in groups.zip(0..) {
+        let addresses = group.targets.iter().map(|target| target.get("__address__"));
+        if let Some((target, address)) = addresses.enumerate().find(|(_, address)| address.contains('/')) {
+            return Err(format!(
+                "`static_configs[{at}].targets[{target}]`: {address:?} is no address: write HOST:PORT, and what else a \
+                 URL has as the job's scheme, metrics_path and params"
+            ));
+        }
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_yaml_ng::Value;
 
 use super::read;
-use super::values::Text;
+use super::values::{Text, some_number};
 use crate::relabel::{Action, Rule};
 
 #[derive(Debug, Default, Deserialize)]
@@ -17,6 +17,7 @@ struct RuleSection {
     regex: Option<Text>,
     target_label: Option<Text>,
     replacement: Option<Text>,
+    #[serde(deserialize_with = "some_number")]
     modulus: Option<u64>,
 }
 

@@ -109,11 +109,16 @@ fn mistakes_name_file_job_key_and_remedy() {
         ("scrape_interval: 0s", "`scrape_interval`: it must be above 0"),
         ("scrape_timeout: 2m", "`scrape_timeout`: 2m is longer than the scrape_interval, 1m"),
         ("scheme: ftp", "`scheme`: \"ftp\" is neither"),
-        ("honor_labels: maybe", "`honor_labels`: invalid type"),
+        ("honor_labels: maybe", "`honor_labels`: \"maybe\" is neither true nor false"),
+        ("sample_limit: -5", "`sample_limit`: \"-5\" is no whole number that is not negative"),
         ("scrape_protocols: [XML]", "`scrape_protocols[0]`: unknown variant `XML`"),
         (
             "static_configs: [{target: ['a:1']}]",
             "unknown key `static_configs[0].target`: did you mean `static_configs[0].targets`?",
+        ),
+        (
+            "static_configs: [{targets: [a:1]}, {targets: [a:1, 'http://a:1']}]",
+            "`static_configs[1].targets[1]`: \"http://a:1\" is no address: write HOST:PORT",
         ),
         ("file_sd_configs: [{files: [a.txt]}]", "`file_sd_configs[0].files`: \"a.txt\" does not end in"),
         ("file_sd_configs: [{}]", "`file_sd_configs[0]`: missing field `files`"),
@@ -146,10 +151,6 @@ fn mistakes_name_file_job_key_and_remedy() {
             "`relabel_configs[0].source_labels`: the action makes no use",
         ),
         (
-            "static_configs: [{labels: {a: 1.1, b: 1.10}}]",
-            "`static_configs[0].labels.a`: 1.1 is a number, which may be written in several ways: put it in quotes",
-        ),
-        (
             "relabel_configs: [{action: keepequal, target_label: a, regex: x}]",
             "`relabel_configs[0].regex`: the action makes no use",
         ),
@@ -178,12 +179,35 @@ fn mistakes_name_file_job_key_and_remedy() {
 
 #[test]
 fn texts_stay_as_they_are_written() {
-    let job = job("static_configs: [{targets: ['a:1'], labels: {version: 1.10, on: true, n: 7}}]").unwrap();
-    let Discovery::Static(groups) = &job.discoveries[0] else { panic!() };
-    let label = |name| groups[0].labels.get(name);
-    assert_eq!((label("version"), label("on"), label("n")), ("1.10", "true", "7"));
+    for text in ["1.10", "1.1", "7", "0x10", "+5", "True", "-0", "0o17", "0b11", "12345678901234567890123"] {
+        let config = format!(
+            "
+global: {{ external_labels: {{ v: {text} }} }}
+scrape_configs:
+- job_name: {text}
+  static_configs: [{{ targets: ['a:1'], labels: {{ v: {text} }} }}]
+  relabel_configs: [{{ target_label: x, replacement: {text} }}]
+"
+        );
+        let job = load(&config).unwrap().jobs.remove(0);
+        let Discovery::Static(groups) = &job.discoveries[0] else { panic!() };
+        assert_eq!((job.name.as_str(), groups[0].labels.get("v")), (text, text));
+        assert_eq!((job.external_labels[0].1.as_str(), job.relabel[0].replacement.as_str()), (text, text));
+    }
     let error = self::job("native_histogram_min_bucket_factor: 1.1").unwrap_err();
     assert!(error.contains("`native_histogram_min_bucket_factor`: native histograms are stored"), "{error}");
+}
+
+#[test]
+fn booleans_are_those_of_yaml_1_1() {
+    for (text, expected) in [("yes", true), ("On", true), ("TRUE", true), ("y", true), ("no", false), ("OFF", false)] {
+        let flags = ["honor_labels", "honor_timestamps", "follow_redirects"].map(|key| format!("{key}: {text}\n"));
+        let keys = flags.concat() + "sample_limit: 1_000";
+        let job = job(&keys).unwrap();
+        let read = (job.honor_labels, job.honor_timestamps, job.http.follow_redirects, job.limits.samples);
+        assert_eq!(read, (expected, expected, expected, 1000), "{text}");
+    }
+    assert!(job("honor_labels: yEs").is_err());
 }
 
 #[test]
@@ -203,6 +227,12 @@ fn defaults_of_rules_may_be_written_out() {
     job(&format!("relabel_configs: [{{action: labelkeep, {rule}}}]")).unwrap();
     let rule = "separator: ';', replacement: '$1', regex: '(.*)', modulus: 0";
     job(&format!("relabel_configs: [{{action: keepequal, source_labels: [a], target_label: b, {rule}}}]")).unwrap();
+}
+
+#[test]
+fn urls_may_become_addresses_by_relabelling() {
+    let probe = "relabel_configs: [{source_labels: [__address__], target_label: __param_target}, {target_label: __address__, replacement: 'probe:9115'}]";
+    job(&format!("static_configs: [{{targets: ['http://a/']}}]\n{probe}")).unwrap();
 }
 
 #[test]

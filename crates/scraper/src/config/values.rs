@@ -28,7 +28,7 @@ const SIZES: [(&str, u64); 9] = [
     ("TIB", 1 << 40),
 ];
 
-/// A text; YAML's whole numbers and booleans are read as what they look like.
+/// A text; whole numbers and booleans of JSON are read as what they look like.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(pub String);
 
@@ -121,7 +121,7 @@ impl Visitor<'_> for TextVisitor {
         Ok(Text(value.to_string()))
     }
 
-    // Whether it was 1.1 or 1.10 is not to be seen any more.
+    // Of JSON: texts of YAML come as they are.
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Text, E> {
         Err(E::custom(format!("{value} is a number, which may be written in several ways: put it in quotes")))
     }
@@ -147,6 +147,43 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Size::parse(&Text::deserialize(deserializer)?.0).map_err(D::Error::custom)
     }
+}
+
+/// A boolean as YAML 1.1 has them, which Prometheus reads: `yes` and `off` are some, too.
+pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let Text(text) = Text::deserialize(deserializer)?;
+    // Each in small letters, in capitals, and with a capital in front.
+    let spelled = |word: &str| {
+        let (first, rest) = text.split_at_checked(1).unwrap_or_default();
+        text == word
+            || text == word.to_uppercase()
+            || (first.to_lowercase() + rest == word && first == first.to_uppercase())
+    };
+    if ["true", "yes", "y", "on"].into_iter().any(spelled) {
+        Ok(true)
+    } else if ["false", "no", "n", "off"].into_iter().any(spelled) {
+        Ok(false)
+    } else {
+        Err(D::Error::custom(format!("{text:?} is neither true nor false")))
+    }
+}
+
+/// The same where it may be missing.
+pub(super) fn some_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    flag(deserializer).map(Some)
+}
+
+/// A whole number that is not negative, or none: `5000`, `5_000`, `0x10`, `0o17`, `0b11`.
+pub(super) fn some_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Text(text) = Text::deserialize(deserializer)?;
+    let plain = text.replace('_', "");
+    let read = match plain.split_at_checked(2) {
+        Some(("0x", digits)) => u64::from_str_radix(digits, 16),
+        Some(("0o", digits)) => u64::from_str_radix(digits, 8),
+        Some(("0b", digits)) => u64::from_str_radix(digits, 2),
+        _ => plain.parse(),
+    };
+    read.map(Some).map_err(|_| D::Error::custom(format!("{text:?} is no whole number that is not negative")))
 }
 
 #[cfg(test)]
