@@ -73,11 +73,11 @@ fn probes() -> Vec<Probe> {
         ("/prometheus/api/v1/parse_query", "/prometheus/api/v1/parse_query?query=1", true),
         ("/prometheus/api/v1/status/buildinfo", "/prometheus/api/v1/status/buildinfo", false),
     ];
-    // Nothing is scraped here, and that is said.
+    // Nothing is scraped here: the lists are empty.
     for path in ["targets", "targets/metadata", "scrape_pools"] {
         for prefix in ["", "/prometheus"] {
             let path: &'static str = format!("{prefix}/api/v1/{path}").leak();
-            probes.push(get(path, path, 404));
+            probes.push(get(path, path, 200));
         }
     }
     for (route, path, forms) in prometheus {

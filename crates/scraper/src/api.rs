@@ -11,7 +11,7 @@ use axum::routing::get;
 use bonghwa_cluster::{ClusterView, seam};
 use bonghwa_model::{TenantId, TenantSet};
 use bonghwa_promql::Matcher;
-use http::{StatusCode, header};
+use http::{StatusCode, Uri, header};
 use serde_json::{Value, json};
 
 use crate::config::Span;
@@ -48,12 +48,22 @@ async fn for_tenant(State(scraper): State<Arc<Scraper>>, request: Request, next:
     if tenants.iter().any(|tenant| *tenant == scraper.tenant) {
         return next.run(request).await;
     }
-    let message =
+    let warning =
         format!("nothing is scraped for the tenant {tenants}: name the one of scrape.tenant in X-Scope-OrgID");
-    error(StatusCode::NOT_FOUND, "not_found", &message)
+    nothing(request.uri(), vec![warning])
 }
 
-/// The same routes on a node that does not: they say who does.
+/// The answer of a path where nothing is scraped.
+fn nothing(uri: &Uri, warnings: Vec<String>) -> Response {
+    let data = match uri.path().rsplit('/').next() {
+        Some("metadata") => json!([]),
+        Some("scrape_pools") => json!({ "scrapePools": [] }),
+        _ => json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} }),
+    };
+    success(&data, warnings)
+}
+
+/// The same routes on a node that does not: they say who does, and are empty where nobody does.
 pub fn elsewhere(view: Arc<ClusterView>) -> Router {
     let mut router = Router::new();
     for prefix in ["", "/prometheus"] {
@@ -64,14 +74,13 @@ pub fn elsewhere(view: Arc<ClusterView>) -> Router {
     router.with_state(view)
 }
 
-async fn not_here(State(view): State<Arc<ClusterView>>) -> Response {
+async fn not_here(State(view): State<Arc<ClusterView>>, uri: Uri) -> Response {
     let catalog = view.current();
     let who: Vec<String> = scrapers(&catalog).map(|node| format!("{} ({})", node.name, node.address)).collect();
-    let message = if who.is_empty() {
-        "nothing is scraped: start a node with --scrape-config FILE".to_owned()
-    } else {
-        format!("this node scrapes nothing: ask the HTTP API of {}", who.join(", "))
-    };
+    if who.is_empty() {
+        return nothing(&uri, Vec::new());
+    }
+    let message = format!("this node scrapes nothing: ask the HTTP API of {}", who.join(", "));
     error(StatusCode::NOT_FOUND, "not_found", &message)
 }
 
