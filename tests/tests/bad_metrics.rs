@@ -78,6 +78,8 @@ async fn times_at_the_edge_get_an_answer() -> Result<()> {
         ("query_range", vec![("query", "up"), ("start", "0"), ("end", "1"), ("step", "-1")], 400),
         ("series", vec![("match[]", "up"), ("start", "-9223372036"), ("end", "9223372036")], 200),
         ("labels", vec![("start", "2"), ("end", "1")], 400),
+        // All time, as Prometheus' clients write it.
+        ("labels", vec![("start", "-292273086-05-16T16:47:06Z"), ("end", "292277025-08-18T07:12:54.999999999Z")], 200),
         ("label/%00/values", vec![], 200),
     ] {
         let (found, answer) = ask(&server, &format!("/api/v1/{path}"), &parameters).await?;

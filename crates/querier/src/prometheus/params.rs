@@ -154,6 +154,12 @@ fn pairs(text: &[u8], place: &str) -> Result<Vec<(String, String)>, ApiError> {
 
 /// Unix seconds with a fraction, or RFC 3339; in milliseconds.
 fn time(text: &str) -> Option<i64> {
+    // What Prometheus' own clients write where they mean all time.
+    match text {
+        "-292273086-05-16T16:47:06Z" => return Some(-WIDEST),
+        "292277025-08-18T07:12:54.999999999Z" => return Some(WIDEST),
+        _ => {}
+    }
     if let Ok(seconds) = text.parse::<f64>() {
         let millis = (seconds * 1e3).round();
         return (millis.is_finite() && millis.abs() <= WIDEST as f64).then_some(millis as i64);
@@ -177,6 +183,9 @@ mod tests {
     fn times() {
         for (text, expected) in [
             ("0", Some(0)),
+            ("-292273086-05-16T16:47:06Z", Some(-WIDEST)),
+            ("292277025-08-18T07:12:54.999999999Z", Some(WIDEST)),
+            ("292277025-08-18T07:12:55Z", None),
             ("1435781430.781", Some(1_435_781_430_781)),
             ("-1.5", Some(-1_500)),
             ("1e3", Some(1_000_000)),
