@@ -452,7 +452,10 @@ async fn stats_are_counted_as_prometheus_counts_them() -> Result<()> {
             ensure!(stats["samples"]["totalQueryableSamples"] == taken.iter().sum::<i64>(), "{query}: {stats}");
             ensure!(caching != "no-store" || taken == [of_a_step; 3], "{query}: {stats}");
             for time in ["evalTotalTime", "queryPreparationTime", "innerEvalTime", "execQueueTime", "execTotalTime"] {
-                ensure!(stats["timings"][time].as_f64().is_some_and(|took| (0.0..60.0).contains(&took)), "{time}: {stats}");
+                ensure!(
+                    stats["timings"][time].as_f64().is_some_and(|took| (0.0..60.0).contains(&took)),
+                    "{time}: {stats}"
+                );
             }
         }
         let (_, few) = ask(&server, "/api/v1/query_range", &[&range[..], &[("stats", "1")]].concat()).await?;
@@ -488,5 +491,19 @@ async fn large_answers_are_compressed_for_who_accepts_it() -> Result<()> {
     // The server's own metrics too; small answers stay as they are.
     ensure!(get("/metrics", "gzip").await?.0.as_deref() == Some("gzip"), "metrics are not compressed");
     ensure!(get("/api/v1/status/buildinfo", "gzip").await?.0.is_none(), "a small answer is compressed");
+    server.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_scraped_lists_are_empty() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    for (path, data) in [
+        ("targets", json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} })),
+        ("targets/metadata", json!([])),
+        ("scrape_pools", json!({ "scrapePools": [] })),
+    ] {
+        let (status, answer) = ask(&server, &format!("/api/v1/{path}"), &[]).await?;
+        ensure!(status == 200 && answer == json!({ "status": "success", "data": data }), "{path}: {status} {answer}");
+    }
     server.stop().await
 }

@@ -460,6 +460,17 @@ async fn the_check_of_the_configuration_names_file_job_and_key() -> Result<()> {
     let good =
         check("rule_files: [a.yml]\nscrape_configs: [{job_name: node, static_configs: [{targets: ['a:1']}]}]").await?;
     ensure!(good.contains("the configuration is good"), "{good}");
+    for (job, said) in [
+        ("honor_labels: yes, relabel_configs: [{source_labels: [x], regex: '/users/{id}/.*', target_label: y}]", ""),
+        ("static_configs: [{targets: ['http://a:1']}]", "\"http://a:1\" is no address: write HOST:PORT"),
+    ] {
+        let answer = check(&format!("scrape_configs: [{{job_name: node, {job}}}]")).await;
+        let error = answer.err().map(|error| format!("{error:#}"));
+        ensure!(
+            error.as_deref().map_or(said.is_empty(), |error| !said.is_empty() && error.contains(said)),
+            "{error:?}"
+        );
+    }
     let broken = check("scrape_configs: [{job_name: node, metric_path: /x}]").await;
     let said = format!("{:#}", broken.err().context("it is good")?);
     ensure!(
