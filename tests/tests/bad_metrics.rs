@@ -357,3 +357,73 @@ async fn histograms_at_the_edge_come_back() -> Result<()> {
     }
     server.stop().await
 }
+
+/// Whatever is acked can be asked for: what no query could show is refused, and what came with it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_query_could_show_is_refused() -> Result<()> {
+    let mut server = On::Local.server().await?;
+    let time = now() - 10_000;
+    let good = Histogram {
+        count_float: Some(1.0),
+        zero_count_float: Some(0.0),
+        schema: -4,
+        positive_spans: vec![Span { offset: 0, length: 1 }],
+        positive_counts: vec![1.0],
+        timestamp: time,
+        ..Default::default()
+    };
+    for (n, (bad, word)) in [
+        (Histogram { schema: -5, ..good.clone() }, "schema is -5"),
+        (Histogram { count_float: Some(f64::INFINITY), ..good.clone() }, "count_float is inf"),
+        (Histogram { zero_threshold: f64::NAN, ..good.clone() }, "zero_threshold is NaN"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let [kept, lost] = ["kept", "lost"].map(|name| format!("{name}_{n}"));
+        let of = |name: &str, histogram: &Histogram| Series {
+            histograms: vec![histogram.clone()],
+            ..series(&[("__name__", name)], vec![])
+        };
+        let (status, said) = write(&server, None, vec![of(&kept, &good), of(&lost, &bad)]).await?;
+        ensure!(status == 400 && said.contains(word), "{word}: {status} {said}");
+        ensure!(instant(&server, &format!("histogram_count({kept})")).await?.len() == 1, "{word}: {kept} is not there");
+        let (_, listed) = ask(&server, "/api/v1/series", &[("match[]", &lost)]).await?;
+        ensure!(listed["data"] == serde_json::json!([]), "{word}: {listed}");
+    }
+
+    let nanos = (time * 1_000_000).to_string();
+    let point = serde_json::json!({ "timeUnixNano": nanos, "asInt": "1" });
+    let keyless = serde_json::json!({
+        "timeUnixNano": nanos, "asInt": "1", "attributes": [{ "key": "", "value": { "stringValue": "x" } }],
+    });
+    let exponential = |scale: i32| {
+        serde_json::json!({ "aggregationTemporality": 2, "dataPoints": [{
+            "timeUnixNano": nanos, "count": "1", "scale": scale, "zeroCount": "1",
+        }] })
+    };
+    let metrics = serde_json::json!([
+        { "name": "fine", "exponentialHistogram": exponential(-4) },
+        { "name": "coarse", "exponentialHistogram": exponential(-5) },
+        { "name": "unspecified", "sum": { "isMonotonic": true, "dataPoints": [point] } },
+        { "name": "温度", "gauge": { "dataPoints": [point] } },
+        { "name": "pair", "gauge": { "dataPoints": [keyless, point] } },
+    ]);
+    let request = serde_json::json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": metrics }] }] });
+    let answer = server.http().post(server.url("/v1/metrics")).json(&request).send().await?;
+    ensure!(answer.status() == 200, "{}", answer.status());
+    let partial = answer.json::<Value>().await?["partialSuccess"].clone();
+    ensure!(partial["rejectedDataPoints"] == "4", "{partial}");
+    let said = partial["errorMessage"].as_str().unwrap_or_default();
+    for word in ["scale is -5", "aggregation_temporality is unspecified", "name is \"温度\"", "without a key"] {
+        ensure!(said.contains(word), "{word}: {said}");
+    }
+    for kept in ["fine", "pair"] {
+        ensure!(instant(&server, &format!("{{__name__=~\"{kept}.*\"}}")).await?.len() == 1, "{kept} is not there");
+    }
+    let (_, names) = ask(&server, "/api/v1/label/__name__/values", &[]).await?;
+    for lost in ["", "coarse", "unspecified_total"] {
+        ensure!(names["data"].as_array().is_some_and(|names| names.iter().all(|name| name != lost)), "{names}");
+    }
+    server.stop().await
+}
