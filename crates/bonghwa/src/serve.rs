@@ -105,12 +105,13 @@ pub async fn serve(config: Config) -> Result<()> {
         router = router.merge(bonghwa_querier::router(Querier {
             engine: engine.clone(),
             meta: node.meta.clone(),
+            ingesters: node.ingesters.clone(),
             view: node.view.clone(),
             stale_after: membership::stale_after(config.cluster.heartbeat.0),
         }));
     }
     if let Some(compactor) = &node.compactor {
-        router = router.merge(bonghwa_compactor::router(compactor.clone()));
+        router = router.merge(bonghwa_compactor::router(compactor.clone(), node.ingesters.clone()));
     }
     router = router.merge(match &node.scraper {
         Some(scraper) => bonghwa_scraper::router(scraper.clone()),

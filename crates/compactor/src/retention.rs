@@ -75,6 +75,7 @@ impl Rule {
     /// The rows that go now.
     pub fn removal(&self, now: i64) -> Removal {
         Removal {
+            id: Removal::OF_ALL,
             selector: self.selector.clone(),
             min_time: i64::MIN,
             max_time: now.saturating_sub(self.keep).saturating_sub(1),

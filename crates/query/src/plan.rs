@@ -37,8 +37,8 @@ pub(crate) struct Source {
 pub(crate) enum Unit {
     /// The rest of a block after pruning.
     Block(Box<PlannedBlock>),
-    /// A tail, and whether it may hold deleted rows.
-    Tail(Arc<Tail>, bool),
+    /// A tail. Whatever is deleted lay in blocks when it was.
+    Tail(Arc<Tail>),
 }
 
 /// A block of which something is left to read.
@@ -60,7 +60,7 @@ enum Rest {
 
 impl PlannedBlock {
     /// A block of which another node says that so many rows, of these times, are left to
-    /// read, and whether deleted ones may be among them. Only its path and its size need be known.
+    /// read, and whether deleted ones may be among them. Only path, size and carried out deletes need be known.
     pub(crate) fn elsewhere(source: Arc<Source>, block: v1::Block, rows: u64, time: (i64, i64), deleted: bool) -> Self {
         let stats = PruneStats { rows_selected: usize::try_from(rows).unwrap_or(usize::MAX), ..Default::default() };
         PlannedBlock { rest: Rest::Elsewhere { source, block: Arc::new(block) }, stats, time, deleted }
@@ -70,6 +70,14 @@ impl PlannedBlock {
     pub(crate) fn object(&self) -> (String, u64) {
         let block = self.block();
         (block.path.clone(), block.bytes)
+    }
+
+    /// Deletes up to this id were carried out on it, or do not concern it.
+    pub(crate) fn deletes_through(&self) -> u64 {
+        match &self.rest {
+            Rest::Planned { reader, .. } => reader.deletes_through(),
+            Rest::Elsewhere { block, .. } => block.deletes_through,
+        }
     }
 
     fn block(&self) -> &v1::Block {
@@ -131,7 +139,7 @@ impl Unit {
     pub(crate) fn time(&self) -> (i64, i64) {
         match self {
             Unit::Block(block) => block.time,
-            Unit::Tail(tail, _) => (tail.rows.min_time, tail.rows.max_time),
+            Unit::Tail(tail) => (tail.rows.min_time, tail.rows.max_time),
         }
     }
 
@@ -139,7 +147,7 @@ impl Unit {
     pub(crate) fn rows(&self) -> u64 {
         match self {
             Unit::Block(block) => block.stats.rows_selected as u64,
-            Unit::Tail(tail, _) => tail.rows.items,
+            Unit::Tail(tail) => tail.rows.items,
         }
     }
 
@@ -147,7 +155,7 @@ impl Unit {
     pub(crate) fn may_hold_deleted(&self) -> bool {
         match self {
             Unit::Block(block) => block.deleted,
-            Unit::Tail(_, deleted) => *deleted,
+            Unit::Tail(_) => false,
         }
     }
 
@@ -155,7 +163,7 @@ impl Unit {
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Unit::Block(block) => block.bytes(),
-            Unit::Tail(tail, _) => tail.rows.items.saturating_mul(TAIL_ROW_BYTES),
+            Unit::Tail(tail) => tail.rows.items.saturating_mul(TAIL_ROW_BYTES),
         }
     }
 }
@@ -245,7 +253,7 @@ pub(crate) async fn plan_with(
     for tail in &view.tails {
         match catalog_prunes(&request.predicate, &tail.rows) {
             Some(_) => pruned.tails_pruned += 1,
-            None => units.push(Arc::new(Unit::Tail(tail.clone(), deleted.may_hold(&tail.rows, 0)))),
+            None => units.push(Arc::new(Unit::Tail(tail.clone()))),
         }
     }
     Ok(TablePlan { signal: view.signal, request, with_deleted, deleted, units, pruned, exact_rows })

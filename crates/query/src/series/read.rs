@@ -179,7 +179,7 @@ impl Reading {
                 block.read(granules, &mut gather).await?;
                 continue;
             }
-            if let Unit::Tail(tail, false) = &**unit {
+            if let Unit::Tail(tail) = &**unit {
                 let series = TailSeries { tail, plan, wanted, within: self.within() };
                 series.read(&mut gather).await?;
                 continue;

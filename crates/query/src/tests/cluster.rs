@@ -226,6 +226,9 @@ impl Fakes {
 
     fn commit(&self, partition: &str, to: u64, block: v1::Block) -> u64 {
         let mut snapshot = self.snapshot.lock().unwrap();
+        // As meta does it: these rows came after all deletes that there are.
+        let deletes_through = snapshot.deletes.iter().map(|delete| delete.id).max().unwrap_or(0);
+        let block = v1::Block { deletes_through, ..block };
         let partition = snapshot.partitions.iter_mut().find(|p| p.name == partition).unwrap();
         partition.watermark = to;
         let change =
