@@ -95,7 +95,7 @@ impl Retention {
     }
 
     /// Rows older than this, nanoseconds, are past every rule; none if some stay for ever.
-    pub(crate) fn longest(&self, tenant: &str, signal: Signal) -> Option<i64> {
+    pub fn longest(&self, tenant: &str, signal: Signal) -> Option<i64> {
         let general = self.general(tenant, signal)?;
         let streams = self.streams(tenant, signal).map(|s| s.keep);
         streams.chain([general]).max().map(nanos)

@@ -46,6 +46,8 @@ pub(crate) struct PlannedBlock {
     rest: Rest,
     stats: PruneStats,
     time: (i64, i64),
+    /// As the catalog says it. Not known where another node planned it.
+    written: u64,
     /// Whether it may hold deleted rows.
     deleted: bool,
 }
@@ -63,7 +65,8 @@ impl PlannedBlock {
     /// read, and whether deleted ones may be among them. Only path, size and carried out deletes need be known.
     pub(crate) fn elsewhere(source: Arc<Source>, block: v1::Block, rows: u64, time: (i64, i64), deleted: bool) -> Self {
         let stats = PruneStats { rows_selected: usize::try_from(rows).unwrap_or(usize::MAX), ..Default::default() };
-        PlannedBlock { rest: Rest::Elsewhere { source, block: Arc::new(block) }, stats, time, deleted }
+        let written = block.written;
+        PlannedBlock { rest: Rest::Elsewhere { source, block: Arc::new(block) }, stats, time, written, deleted }
     }
 
     /// Its path and its size.
@@ -140,6 +143,14 @@ impl Unit {
         match self {
             Unit::Block(block) => block.time,
             Unit::Tail(tail) => (tail.rows.min_time, tail.rows.max_time),
+        }
+    }
+
+    /// Grows from what was written before to what was written after it.
+    pub(crate) fn written(&self) -> u64 {
+        match self {
+            Unit::Block(block) => block.written,
+            Unit::Tail(_) => u64::MAX,
         }
     }
 
@@ -285,7 +296,8 @@ async fn open(
     let reader = BlockReader::open(source.store.clone(), block.block().clone(), &source.footers).await?;
     let pruned = reader.prune(&request.tenant, &request.predicate).await?;
     let (stats, time) = (pruned.stats, (block.rows().min_time, block.rows().max_time));
-    Ok(PlannedBlock { rest: Rest::Planned { reader, rows: Mutex::new(Some(pruned)) }, stats, time, deleted })
+    let (rest, written) = (Rest::Planned { reader, rows: Mutex::new(Some(pruned)) }, block.block().written);
+    Ok(PlannedBlock { rest, stats, time, written, deleted })
 }
 
 enum By {

@@ -300,10 +300,11 @@ impl Part {
 }
 
 /// The units in the order of time, shared out over so many tasks, so that samples of a series come
-/// nearly sorted, and those of one task before those of the next.
+/// nearly sorted, and those of one task before those of the next; those whose times overlap in the order of writing.
 fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Part>> {
     let mut units = plan.units.clone();
     units.sort_by_key(|unit| unit.time());
+    later_last(&mut units);
     let total: u64 = units.iter().map(|unit| unit.rows()).sum();
     let each = (total / tasks.max(1) as u64).max(1);
     let mut shares: Vec<Vec<Part>> = vec![Vec::new()];
@@ -319,6 +320,21 @@ fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Part>> {
         }
     }
     shares
+}
+
+/// Of units in the order of time brings those whose times overlap into the order in which they were written: of two
+/// samples of one time the one that is read last counts.
+fn later_last(units: &mut [Arc<Unit>]) {
+    let (mut first, mut end) = (0, i64::MIN);
+    for at in 0..units.len() {
+        let (min, max) = units[at].time();
+        if min > end {
+            units[first..at].sort_by_key(|unit| unit.written());
+            first = at;
+        }
+        end = end.max(max);
+    }
+    units[first..].sort_by_key(|unit| unit.written());
 }
 
 impl Within<'_> {

@@ -228,7 +228,7 @@ impl Fakes {
         let mut snapshot = self.snapshot.lock().unwrap();
         // As meta does it: these rows came after all deletes that there are.
         let deletes_through = snapshot.deletes.iter().map(|delete| delete.id).max().unwrap_or(0);
-        let block = v1::Block { deletes_through, ..block };
+        let block = v1::Block { deletes_through, written: snapshot.version + 1, ..block };
         let partition = snapshot.partitions.iter_mut().find(|p| p.name == partition).unwrap();
         partition.watermark = to;
         let change =
