@@ -252,9 +252,11 @@ impl Head {
         let to = match state.mode {
             Mode::Following => return None,
             Mode::Loading { .. } => last,
-            Mode::Leading => state.applied,
+            // Of what is applied the last entry may be on its way into `entries`: it is not taken.
+            Mode::Leading => state.visible.max(last),
         };
-        let seals = state.mode == Mode::Leading && state.window.sealed().is_some_and(|s| s > state.watermark);
+        let sealed = state.window.sealed().filter(|_| state.mode == Mode::Leading);
+        let seals = sealed.is_some_and(|sealed| sealed > state.watermark && sealed <= to);
         (!rows.is_empty() || seals).then_some(FlushRange { from: state.watermark, to, rows })
     }
 

@@ -178,6 +178,22 @@ fn a_flush_takes_everything_once_and_older_copies_still_read_it() {
 }
 
 #[test]
+fn a_flush_takes_each_record_once_while_others_are_applied() {
+    const RECORDS: u64 = 2000;
+    let (head, _) = leading(0);
+    let mut flushed = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (1..=RECORDS).for_each(|at| _ = head.apply(at, &payload(at as i64, at % 2 == 0))));
+        while head.watermark() < RECORDS {
+            let Some(range) = head.flush_range(usize::MAX) else { continue };
+            flushed.extend(range.rows.iter().flat_map(|(_, rows)| rows.times().to_vec()));
+            head.mark_flushed(range.to);
+        }
+    });
+    assert_eq!(flushed, (1..=RECORDS as i64).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_flush_takes_no_more_than_it_is_asked_for() {
     let (head, _) = head(0);
     let first = head.flush_range(1).unwrap();
