@@ -351,8 +351,11 @@ impl IngesterClient for FakeIngester {
         let signal = tail.batches[0].signal();
         let columns: Vec<Column> =
             request.columns.into_iter().map(|c| Column::from_proto(signal, c).unwrap()).collect();
-        let batches: Vec<_> =
-            tail.batches.iter().map(|b| Ok(bonghwa_block::to_record_batch(b, &columns).unwrap())).collect();
+        let batches: Vec<_> = tail
+            .batches
+            .iter()
+            .map(|b| Ok(bonghwa_block::to_record_batch(&b.clone().into(), &columns).unwrap()))
+            .collect();
         let left = |left: u64| left.checked_sub(1);
         if self.fakes.tails_to_break.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
             let broken = Err(RpcError::unavailable("the connection broke"));
