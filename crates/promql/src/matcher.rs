@@ -131,6 +131,11 @@ pub(crate) fn anchored(pattern: &str) -> Result<Arc<Pattern>, String> {
     PATTERNS.get(pattern)
 }
 
+/// The same for other places that have Prometheus' regular expressions, such as relabelling.
+pub fn anchored_regex(pattern: &str) -> Result<Regex, String> {
+    anchored(pattern).map(|pattern| pattern.regex.clone())
+}
+
 /// Patterns that are kept compiled: a dashboard asks the same ones again and again, and compiling one takes longer
 /// than a small query.
 #[derive(Default)]

@@ -59,11 +59,6 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The regex that a rule's text stands for: it matches the whole of a value, and `.` a newline.
-    pub fn regex(text: &str) -> Result<Regex, regex::Error> {
-        Regex::new(&format!("^(?s:{text})$"))
-    }
-
     fn value<'v>(&self, labels: &'v Labels<'_>) -> Cow<'v, str> {
         match &self.source_labels[..] {
             [] => Cow::Borrowed(""),

@@ -107,3 +107,23 @@ fn every_action() {
         Some(&[("__address__", "10.0.0.1:9100"), ("__meta_port", "9100")]),
     );
 }
+
+#[test]
+fn regexes_are_those_of_prometheus() {
+    // (regex, value, whether it matches)
+    for (regex, value, matches) in [
+        ("/users/{id}/.*", "/users/{id}/x", true),
+        ("/users/{id}/.*", "/users/7/x", false),
+        ("a{b", "a{b", true),
+        ("a{,3}", "a{,3}", true),
+        ("[[]a", "[a", true),
+        ("[a&&b]+", "a&b", true),
+        (r"\d+", "42", true),
+        (r"\d+", "٤٢", false),
+        (r"\w+", "é", false),
+    ] {
+        let rule = format!("[{{source_labels: [x], regex: '{regex}', target_label: y, replacement: good}}]");
+        let (found, left) = ([("x", value), ("y", "good")], [("x", value)]);
+        check(&rule, &[("x", value)], Some(if matches { &found[..] } else { &left[..] }));
+    }
+}

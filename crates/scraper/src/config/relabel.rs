@@ -1,5 +1,6 @@
 //! `relabel_configs` and `metric_relabel_configs`.
 
+use bonghwa_promql::anchored_regex;
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
@@ -41,7 +42,8 @@ fn rule(section: RuleSection) -> Result<Rule, (&'static str, String)> {
             .map_err(|_| ("action", format!("{name:?} is no action: it is one of {ACTIONS}")))?,
     };
     let text = section.regex.map_or_else(|| "(.*)".to_owned(), |text| text.0);
-    let regex = Rule::regex(&text).map_err(|error| ("regex", format!("{text:?} is no regular expression: {error}")))?;
+    let regex =
+        anchored_regex(&text).map_err(|error| ("regex", format!("{text:?} is no regular expression: {error}")))?;
     // As in Prometheus, it does no harm to write a default out.
     let differs = |given: &Option<Text>, default: &str| given.as_ref().is_some_and(|text| text.0 != default);
     let given = [

@@ -130,6 +130,7 @@ fn mistakes_name_file_job_key_and_remedy() {
         ("bearer_token: a\nbearer_token_file: b", "`authorization`: at most one of"),
         ("tls_config: {cert_file: a}", "`tls_config`: a certificate needs its key"),
         ("relabel_configs: [{regex: '('}]", "`relabel_configs[0].regex`: \"(\" is no regular expression"),
+        ("relabel_configs: [{regex: 'a**'}]", "`relabel_configs[0].regex`: \"a**\" is no regular expression"),
         ("relabel_configs: [{action: replace}]", "`relabel_configs[0].target_label`: it is missing"),
         ("relabel_configs: [{action: move}]", "`relabel_configs[0].action`: \"move\" is no action"),
         (
