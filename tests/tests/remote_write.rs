@@ -310,6 +310,7 @@ async fn each_request_gets_its_answer() -> Result<()> {
         (vec![protobuf, snap], snappy(vec![0; 65 << 20])?, 413, "max_decompressed_bytes"),
         (vec![protobuf, snap, ("x-scope-orgid", "no/such")], body()?, 400, "X-Scope-OrgID"),
         (vec![protobuf, snap], snappy(vec![])?, 204, ""),
+        (vec![protobuf, snap], vec![], 400, "the body is empty: send a message of remote write"),
     ];
     for (headers, body, status, word) in cases {
         let answer = post(&server, PATHS[3], &headers, body).await?;

@@ -444,6 +444,7 @@ impl Config {
         options.decode.max_future_ns = section.max_future.0.as_nanos() as i64;
         let retention = self.retention.retention();
         options.max_age = MaxAge::new(move |tenant, signal| retention.longest(tenant.as_str(), signal));
+        options.decode.names = self.metrics.strategy().unwrap_or_default();
         options.limits = self.limits.options();
         options.heartbeats = self.metrics.push_up.enabled.then_some(self.metrics.push_up.forget_after.0);
         options.span_metrics = self.metrics.span_metrics.options();

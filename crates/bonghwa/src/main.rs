@@ -3,6 +3,7 @@
 mod auth;
 mod cli;
 mod commands;
+mod compression;
 mod config;
 mod identity;
 mod late;

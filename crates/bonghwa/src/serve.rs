@@ -20,6 +20,7 @@ use tonic::transport::server::TcpIncoming;
 use tower::ServiceExt;
 
 use crate::auth::{Gate, Speaks};
+use crate::compression::compressed;
 use crate::config::Config;
 use crate::identity::host_name;
 use crate::membership::{self, Member};
@@ -127,7 +128,7 @@ pub async fn serve(config: Config) -> Result<()> {
         }
     }
     // Set once, here.
-    let _ = api.set(gate.guard(router, Speaks::Http));
+    let _ = api.set(compressed(gate.guard(router, Speaks::Http)));
     tracing::info!("ready");
     telemetry.begin();
 

@@ -89,7 +89,9 @@ pub(crate) fn describe(error: &ReceiveError) -> (StatusCode, Option<Duration>, S
         ReceiveError::Body(BodyError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, None),
         ReceiveError::Body(BodyError::Overloaded) => (StatusCode::SERVICE_UNAVAILABLE, again),
         ReceiveError::Body(BodyError::Slow(_)) => (StatusCode::REQUEST_TIMEOUT, None),
-        ReceiveError::Body(BodyError::Broken(_)) | ReceiveError::Frame(_) => (StatusCode::BAD_REQUEST, None),
+        ReceiveError::Body(BodyError::Broken(_)) | ReceiveError::Empty | ReceiveError::Frame(_) => {
+            (StatusCode::BAD_REQUEST, None)
+        }
         ReceiveError::Wire(wire) => (StatusCode::from_u16(wire.status()).unwrap_or(StatusCode::BAD_REQUEST), None),
         ReceiveError::Limited(limited) => (StatusCode::TOO_MANY_REQUESTS, Some(limited.retry_after)),
         ReceiveError::NoPartition(_) | ReceiveError::Election(_) => (StatusCode::SERVICE_UNAVAILABLE, again),

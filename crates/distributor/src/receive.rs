@@ -156,6 +156,10 @@ pub(crate) enum ReceiveError {
     Wire(#[from] WireError),
     #[error("{}", .0.message)]
     Limited(Limited),
+    #[error(
+        "the body is empty: send a message of remote write compressed with snappy, or see whether a proxy drops bodies"
+    )]
+    Empty,
     #[error("{0}")]
     Frame(String),
     #[error("no partition takes {0} now: the ring has no active one")]
@@ -214,6 +218,10 @@ impl Receiver {
             .await?;
         let (message, compressed) = if request.framed { crate::grpc::unframe(&body)? } else { (&body[..], true) };
         let encoding = if compressed { request.encoding } else { Encoding::Identity };
+        // A message of remote write has bytes even where it has no series: compressed, it begins with its length.
+        if message.is_empty() && matches!(request.message, Message::RemoteWrite(_)) {
+            return Err(ReceiveError::Empty);
+        }
         // Large bodies would keep other requests of this worker waiting; a compressed one may become so.
         let large = message.len() > if encoding == Encoding::Identity { 256 << 10 } else { 32 << 10 };
         let mut decode = || {

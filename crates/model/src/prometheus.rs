@@ -17,7 +17,7 @@
 //! The type of a metric comes late or never, so that it is no part of a series: all floats are of
 //! a gauge, whatever they count, without temporality and not monotonic.
 //!
-//! **Native histograms.** With a schema (-9 to 52) the metric's type is exponential histogram, with
+//! **Native histograms.** With a schema (-4 to 52) the metric's type is exponential histogram, with
 //! custom bounds (schema -53) histogram; `buckets` is the JSON that [`crate::metrics`] documents.
 //! `scale` is the schema. Prometheus' bucket `i` ends at `base^i`, OpenTelemetry's begins there: `offset`
 //! is the first bucket's index less one. Gaps between spans are buckets of 0. What OpenTelemetry has no
@@ -39,6 +39,12 @@ use crate::metrics::{Metric, MetricBatch, MetricRow, MetricType, PointKind};
 
 /// The name of the scope whose series came with Prometheus' labels.
 pub const SCOPE: &str = "io.bonghwa.prometheus";
+
+/// The coarsest schema of native histograms that queries read; finer ones than [`FINEST_SCHEMA`] are merged.
+pub const COARSEST_SCHEMA: i32 = -4;
+
+/// The finest schema that Prometheus shows.
+pub const FINEST_SCHEMA: i32 = 8;
 
 /// The name of the scope of metadata: its rows are no samples, queries of series pass over them.
 pub const METADATA_SCOPE: &str = "io.bonghwa.prometheus.metadata";

@@ -30,6 +30,11 @@ impl Strategy {
         matches!(self, Strategy::UnderscoreEscapingWithSuffixes | Strategy::UnderscoreEscapingWithoutSuffixes)
     }
 
+    /// Whether it leaves something of a metric's name.
+    pub fn can_name(self, metric: &str) -> bool {
+        !self.escapes() || !self.adds_suffixes() || metric.contains(|c: char| c.is_ascii_alphanumeric() || c == ':')
+    }
+
     fn adds_suffixes(self) -> bool {
         matches!(self, Strategy::UnderscoreEscapingWithSuffixes | Strategy::NoUtf8EscapingWithSuffixes)
     }

@@ -58,6 +58,10 @@ pub enum Reason {
     TooDeep,
     /// A metric without a name.
     MissingName,
+    /// A metric whose name has nothing that PromQL can call it by.
+    InvalidName,
+    /// Sums and histograms that do not say since when they count.
+    InvalidTemporality,
     /// A point without a value.
     MissingValue,
     /// A histogram, exponential histogram or summary that contradicts itself.
@@ -84,6 +88,8 @@ impl Reason {
             Reason::LineTooLong => "line_too_long",
             Reason::TooDeep => "too_deep",
             Reason::MissingName => "missing_name",
+            Reason::InvalidName => "invalid_name",
+            Reason::InvalidTemporality => "invalid_temporality",
             Reason::MissingValue => "missing_value",
             Reason::InvalidDistribution => "invalid_distribution",
             Reason::InvalidLabel => "invalid_label",

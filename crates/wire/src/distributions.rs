@@ -2,6 +2,7 @@
 
 use bonghwa_model::json;
 use bonghwa_model::metrics::{MetricRow, PointKind};
+use bonghwa_model::prometheus::COARSEST_SCHEMA;
 
 use crate::cursor::Cursor;
 use crate::decoded::Reason;
@@ -112,6 +113,12 @@ pub(crate) fn exponential<'a>(sink: &mut MetricSink<'a>, bytes: &'a [u8], walk: 
             _ => c.skip()?,
         }
     }
+    // What no query can show is not taken.
+    if scale < COARSEST_SCHEMA {
+        let text = format!("is {scale}, coarser than {COARSEST_SCHEMA}: send a larger scale");
+        return Err(Fault::rejected(Reason::InvalidDistribution, "scale", text));
+    }
+    check_threshold(zero_threshold)?;
     kind(&mut row, sum);
     row.buckets = sink.batch.common.arena.push_with(|out| {
         out.extend_from_slice(b"{\"scale\":");
@@ -239,6 +246,15 @@ pub(crate) fn eights<'a>(c: &mut Cursor<'a>) -> Result<impl Iterator<Item = [u8;
         return Ok(values.iter().copied());
     }
     Err(c.malformed(format!("is a packed list that ends with {} bytes of an 8-byte value", rest.len())))
+}
+
+/// The width of the zero bucket.
+pub(crate) fn check_threshold(value: f64) -> Result<()> {
+    if value >= 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    let text = format!("is {value}: send a number that is not negative, or leave it out");
+    Err(Fault::rejected(Reason::InvalidDistribution, "zero_threshold", text))
 }
 
 #[cold]

@@ -101,7 +101,7 @@ impl<'a> Walk<'a> {
     /// At the start of a request.
     pub fn new(signal: Signal, options: &'a DecodeOptions, strict: bool) -> Self {
         let mut rows = Rows::new(options, strict);
-        rows.cut = signal != Signal::Metrics;
+        rows.labels = signal == Signal::Metrics;
         Walk {
             options,
             rows,

@@ -279,11 +279,26 @@ fn build(header: &Header<'_>, metric_type: MetricType, walk: &Walk<'_>) -> Resul
     if header.name.is_empty() {
         return Err(Fault::rejected(Reason::MissingName, "name", "is missing: name the metric"));
     }
+    // OTLP asks for one where there are sums; without it nobody knows what the values mean.
+    let summed = matches!(metric_type, MetricType::Sum | MetricType::Histogram | MetricType::ExponentialHistogram);
+    if summed && header.temporality == 0 {
+        let field = format!("{}.aggregation_temporality", metric_type.as_str());
+        return Err(Fault::rejected(
+            Reason::InvalidTemporality,
+            field,
+            "is unspecified: send delta (1) or cumulative (2)",
+        ));
+    }
     let text = |bytes, field| utf8(bytes).map(str::to_owned).map_err(|f| f.under(field));
     for (bytes, field) in [(header.name, "name"), (header.unit, "unit"), (header.description, "description")] {
         if bytes.len() > walk.options.max_value_bytes {
             return Err(value_too_long(bytes.len(), walk.options).under(field));
         }
+    }
+    let name = text(header.name, "name")?;
+    if !walk.options.names.can_name(&name) {
+        let text = format!("is {name:?}, of which PromQL has no letter or digit: name the metric with one of ASCII");
+        return Err(Fault::rejected(Reason::InvalidName, "name", text));
     }
     let mut metadata = Entries::default();
     for pair in &header.metadata {
@@ -294,7 +309,7 @@ fn build(header: &Header<'_>, metric_type: MetricType, walk: &Walk<'_>) -> Resul
         json::write_object(&mut json, &metadata.list);
     }
     Ok(Metric {
-        name: text(header.name, "name")?,
+        name,
         unit: text(header.unit, "unit")?,
         description: text(header.description, "description")?,
         metric_type,

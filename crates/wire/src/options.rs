@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bonghwa_model::prometheus_names::Strategy;
+
 /// The labels by which several Prometheus servers that scrape the same tell themselves apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaLabels {
@@ -53,6 +55,8 @@ pub struct DecodeOptions {
     pub max_senders: usize,
     /// Bytes of text that one request unpacks to. More, and the request is refused. Default 256 MiB.
     pub max_text_bytes: usize,
+    /// How metrics are named in queries: one of which nothing would be left is rejected.
+    pub names: Strategy,
     /// Remote write: series that have both labels are of a replica, and lose that one's. Default: none are.
     pub replicas: Option<Arc<ReplicaLabels>>,
 }
@@ -74,6 +78,7 @@ impl Default for DecodeOptions {
             max_entries: 1 << 24,
             max_senders: 100_000,
             max_text_bytes: 256 << 20,
+            names: Strategy::default(),
             replicas: None,
         }
     }

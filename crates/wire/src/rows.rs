@@ -18,8 +18,8 @@ pub(crate) struct Rows<'a> {
     pub options: &'a DecodeOptions,
     /// Check every text at once, instead of all text together at the end (see [`Rows::text`]).
     pub strict: bool,
-    /// Cut values that are too long; otherwise they reject the record.
-    pub cut: bool,
+    /// Attributes are a series' labels: each has a key, and values that are too long are not cut but reject the record.
+    pub labels: bool,
     /// Bytes stand among the text, so that it can't be checked as one.
     pub recheck: bool,
     /// Values cut to `max_value_bytes`.
@@ -49,7 +49,7 @@ impl<'a> Rows<'a> {
         Rows {
             options,
             strict,
-            cut: true,
+            labels: false,
             recheck: false,
             cut_values: 0,
             dropped_ids: 0,
@@ -144,6 +144,10 @@ impl<'a> Rows<'a> {
     }
 
     fn insert(&mut self, key: &'a [u8], common: &mut Common) -> Result<u32> {
+        if key.is_empty() && self.labels {
+            let text = "is an attribute without a key, and would be a label without a name: name it";
+            return Err(any::named(Fault::rejected(Reason::InvalidLabel, "", text), key));
+        }
         if key.len() > self.options.max_key_bytes {
             return Err(any::key_too_long(key, self.options));
         }
@@ -164,7 +168,7 @@ impl<'a> Rows<'a> {
     fn rare(&mut self, value: Any<'_>, common: &mut Common) -> Result<(Kind, u64)> {
         let limit = self.options.max_value_bytes;
         Ok(match value {
-            Any::Str(bytes) | Any::Bytes(bytes) if !self.cut && bytes.len() > limit => {
+            Any::Str(bytes) | Any::Bytes(bytes) if self.labels && bytes.len() > limit => {
                 return Err(any::value_too_long(bytes.len(), self.options));
             }
             Any::Str(text) => {

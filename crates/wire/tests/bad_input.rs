@@ -5,6 +5,7 @@ mod support;
 
 use bonghwa_model::Signal;
 use bonghwa_model::batch::Batch;
+use bonghwa_model::prometheus_names::Strategy;
 use bonghwa_wire::{DecodeOptions, Reason, WireError, decode, decode_json};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -12,8 +13,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value as V};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
-    Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data,
-    number_data_point,
+    ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+    ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
@@ -220,6 +221,11 @@ fn points() {
             Reason::ValueTooLong,
             format!("{at}.attributes[\"a\"] has 70000 bytes"),
         ),
+        (
+            NumberDataPoint { attributes: vec![text("", "x")], ..point(1.0) },
+            Reason::InvalidLabel,
+            format!("{at}.attributes[\"\"] is an attribute without a key"),
+        ),
     ];
     for (bad, reason, sentence) in cases {
         let bytes = metrics(vec![gauge("g", vec![point(1.0), bad, point(2.0)])]);
@@ -233,6 +239,45 @@ fn points() {
         Reason::MissingName,
         "scope_metrics[0].metrics[1].name is missing: name the metric",
     );
+    // It would be a series without a name; but where names are shown as they are.
+    let nameless = metrics(["a", "温度", "b"].map(|name| gauge(name, vec![point(1.0)])).into());
+    loses_the_second(Signal::Metrics, &nameless, Reason::InvalidName, "metrics[1].name is \"温度\", of which PromQL");
+    let as_they_are = DecodeOptions { names: Strategy::NoTranslation, ..options() };
+    assert_eq!(decode(Signal::Metrics, &nameless, &as_they_are).unwrap().batch.rows(), 3);
+}
+
+#[test]
+fn what_does_not_say_since_when_it_counts() {
+    let sum = |aggregation_temporality| {
+        let data_points = vec![point(1.0)];
+        let data = Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic: true });
+        Metric { name: "s".into(), data: Some(data), ..Default::default() }
+    };
+    let sentence = "metrics[1].sum.aggregation_temporality is unspecified: send delta (1) or cumulative (2)";
+    for unspecified in [0, 3] {
+        let bytes = metrics(vec![sum(1), sum(unspecified), sum(2)]);
+        loses_the_second(Signal::Metrics, &bytes, Reason::InvalidTemporality, sentence);
+    }
+}
+
+#[test]
+fn exponential_histograms_that_no_query_could_show() {
+    let point = |scale, zero_threshold| ExponentialHistogramDataPoint {
+        time_unix_nano: NOW,
+        scale,
+        zero_threshold,
+        ..Default::default()
+    };
+    for (bad, sentence) in [
+        (point(-5, 0.0), "exponential_histogram.data_points[1].scale is -5, coarser than -4: send a larger scale"),
+        (point(0, f64::NAN), "data_points[1].zero_threshold is NaN: send a number that is not negative"),
+        (point(0, f64::INFINITY), "zero_threshold is inf"),
+    ] {
+        let data_points = vec![point(-4, 0.0), bad, point(20, 1.0)];
+        let data = Some(Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality: 2 }));
+        let bytes = metrics(vec![Metric { name: "h".into(), data, ..Default::default() }]);
+        loses_the_second(Signal::Metrics, &bytes, Reason::InvalidDistribution, sentence);
+    }
 }
 
 #[test]

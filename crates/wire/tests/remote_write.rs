@@ -418,7 +418,25 @@ fn native_histograms() {
 
 #[test]
 fn bad_histograms() {
-    let cases: [(Series, &str); 15] = [
+    let cases: [(Series, &str); 20] = [
+        // What no query could show.
+        (histogram(|h| h.schema = -5), "histograms[0].schema is -5: send one of -4 to 52, or -53"),
+        (histogram(|h| h.zero_threshold = f64::NAN), "histograms[0].zero_threshold is NaN: send a number"),
+        (histogram(|h| h.zero_threshold = -1.0), "zero_threshold is -1"),
+        (
+            histogram(|h| {
+                floats(h);
+                h.count_float = Some(f64::INFINITY)
+            }),
+            "count_float is inf: a count is a number that is not negative, and has an end",
+        ),
+        (
+            histogram(|h| {
+                floats(h);
+                h.negative_counts[0] = f64::INFINITY
+            }),
+            "negative.counts[0] is inf",
+        ),
         (histogram(|h| h.schema = 53), "histograms[0].schema is 53"),
         (histogram(|h| h.schema = -10), "schema is -10"),
         (histogram(|h| h.positive_deltas = vec![2, 1]), "positive.spans have 3 buckets where 2 counts are sent"),
@@ -436,14 +454,14 @@ fn bad_histograms() {
                 floats(h);
                 h.positive_counts[1] = f64::NAN
             }),
-            "positive.counts[1] makes a count of NaN",
+            "positive.counts[1] is NaN: a count is a number",
         ),
         (
             histogram(|h| {
                 floats(h);
                 h.count_float = Some(-1.0)
             }),
-            "count_float is -1: counts are not negative",
+            "count_float is -1: a count is a number that is not negative",
         ),
         (
             histogram(|h| {

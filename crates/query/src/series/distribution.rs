@@ -1,12 +1,9 @@
 //! Distributions from the JSON in which they are stored: see `bonghwa_model::metrics`, and
 //! `bonghwa_model::prometheus` for what Prometheus adds to it.
 
+use bonghwa_model::prometheus::{COARSEST_SCHEMA, FINEST_SCHEMA};
 use bonghwa_promql::{CUSTOM_BUCKETS, Histogram, ResetHint};
 use serde::{Deserialize, Deserializer};
-
-/// The finest schema that Prometheus knows; finer OpenTelemetry scales are merged down to it.
-const FINEST: i32 = 8;
-const COARSEST: i32 = -4;
 
 /// A histogram with explicit bounds.
 #[derive(Debug, Default, Deserialize)]
@@ -135,13 +132,14 @@ pub(super) fn custom(explicit: &Explicit, count: f64, sum: f64) -> Histogram {
     }
 }
 
-/// An exponential histogram as a native one. None for scales that are coarser than Prometheus has.
+/// An exponential histogram as a native one; finer scales than Prometheus has are merged. None for coarser ones, which
+/// are refused before they are stored.
 pub(super) fn exponential(text: &str, count: f64, sum: f64) -> Option<Histogram> {
     let read: Exponential = serde_json::from_str(text).ok()?;
-    if read.scale < COARSEST {
+    if read.scale < COARSEST_SCHEMA {
         return None;
     }
-    let merge = (read.scale - FINEST).max(0);
+    let merge = (read.scale.saturating_sub(FINEST_SCHEMA)).max(0);
     Some(Histogram {
         schema: read.scale - merge,
         count: read.float_count.unwrap_or(count),

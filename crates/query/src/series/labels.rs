@@ -86,7 +86,7 @@ impl<'a> Labeller<'a> {
             labels.push(("instance".to_owned(), instance));
         }
         let mut info = Pairs::new();
-        for (key, value) in &attributes {
+        for (key, value) in attributes.iter().filter(|(key, _)| !key.is_empty()) {
             let pair = || (names::label_name(key, self.options.strategy), label_value(value));
             if self.options.promote_resource_attributes.contains(key) {
                 labels.push(pair());
@@ -101,7 +101,8 @@ impl<'a> Labeller<'a> {
     /// The labels of a point's attributes, given as JSON.
     pub fn attributes(&self, text: &str) -> Pairs {
         let attributes = json::parse_object(text);
-        let pairs = attributes.iter().map(|(key, value)| {
+        // A label without a name is none.
+        let pairs = attributes.iter().filter(|(key, _)| !key.is_empty()).map(|(key, value)| {
             let name = names::label_name(key, self.options.strategy);
             (name, label_value(value))
         });
@@ -185,7 +186,7 @@ mod tests {
     fn attributes_whose_names_meet_are_joined() {
         let options = MetricsOptions::default();
         let labeller = Labeller::new(&options);
-        let labels = labeller.attributes(r#"{"a.b":"1","a_b":"2","c":true,"d":1.5}"#);
+        let labels = labeller.attributes(r#"{"":"x","a.b":"1","a_b":"2","c":true,"d":1.5}"#);
         assert_eq!(labels, pairs(&[("a_b", "1;2"), ("c", "true"), ("d", "1.5")]));
     }
 }

@@ -2,20 +2,20 @@
 
 use bonghwa_model::json;
 use bonghwa_model::metrics::{MetricRow, MetricType, PointKind};
-use bonghwa_model::prometheus::RESET_HINTS;
+use bonghwa_model::prometheus::{COARSEST_SCHEMA, RESET_HINTS};
 use bonghwa_model::refs::{Arena, Ref};
 
 use super::schema::{histogram, span};
 use crate::cursor::Cursor;
 use crate::decoded::Reason;
-use crate::distributions::{eights, too_many, write_list};
+use crate::distributions::{check_threshold, eights, too_many, write_list};
 use crate::fault::{Fault, Result};
 use crate::schema::packed;
 
 /// The schema that says: the bounds are listed.
 const CUSTOM_BOUNDS: i32 = -53;
-/// The schemas that are exponential, those that Prometheus reserves included.
-const EXPONENTIAL: std::ops::RangeInclusive<i32> = -9..=52;
+/// The schemas that are exponential and that queries read; the finest of them are reserved by Prometheus.
+const EXPONENTIAL: std::ops::RangeInclusive<i32> = COARSEST_SCHEMA..=52;
 
 const NEGATIVE_DELTAS: u32 = packed(histogram::negative_deltas);
 const NEGATIVE_COUNTS: u32 = packed(histogram::negative_counts);
@@ -106,9 +106,8 @@ impl Side {
     }
 
     fn floats(&self) -> Result<&[f64]> {
-        // Not `<`: what is not a number is no count either.
-        match self.counts.iter().position(|count| !matches!(*count, 0.0..)) {
-            Some(at) => Err(negative(format!("counts[{at}]"), self.counts[at])),
+        match self.counts.iter().position(|count| !is_count(*count)) {
+            Some(at) => Err(no_count(format!("counts[{at}]"), self.counts[at])),
             None => Ok(&self.counts),
         }
     }
@@ -221,8 +220,8 @@ impl Histogram {
                     Count::Int(zero) => return Err(mixed("zero_count_int", zero)),
                 };
                 for (field, value) in [("count_float", count), ("zero_count_float", zero)] {
-                    if !matches!(value, 0.0..) {
-                        return Err(invalid(field, format!("is {value}: counts are not negative")));
+                    if !is_count(value) {
+                        return Err(no_count(field, value));
                     }
                 }
                 let sides = self.sides(|side| side.spread(side.floats()?, limit))?;
@@ -273,9 +272,14 @@ impl Histogram {
             return Ok((MetricType::Histogram, buckets));
         }
         if !EXPONENTIAL.contains(&self.schema) {
-            let text = format!("is {}: -9 to 52, and -53 for custom bounds, are known", self.schema);
+            let (coarsest, finest) = (EXPONENTIAL.start(), EXPONENTIAL.end());
+            let text = format!(
+                "is {}: send one of {coarsest} to {finest}, or -53 for custom bounds; coarser ones cannot be shown",
+                self.schema
+            );
             return Err(invalid("schema", text));
         }
+        check_threshold(self.zero_threshold)?;
         let side = |out: &mut Vec<u8>, buckets: &Buckets<T>| {
             // OpenTelemetry's bucket begins where Prometheus' of the same index ends.
             let offset = if buckets.counts.is_empty() { 0 } else { buckets.first - 1 };
@@ -364,6 +368,16 @@ fn invalid(field: impl Into<String>, text: impl Into<String>) -> Box<Fault> {
 #[cold]
 fn negative(field: String, count: impl std::fmt::Display) -> Box<Fault> {
     invalid(field, format!("makes a count of {count}: counts are not negative"))
+}
+
+/// Not `<`: what is not a number is no count either.
+fn is_count(value: f64) -> bool {
+    value >= 0.0 && value.is_finite()
+}
+
+#[cold]
+fn no_count(field: impl Into<String>, value: f64) -> Box<Fault> {
+    invalid(field, format!("is {value}: a count is a number that is not negative, and has an end"))
 }
 
 #[cold]

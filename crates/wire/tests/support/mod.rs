@@ -321,7 +321,9 @@ fn points(metric: &Metric) -> Vec<Point<'_>> {
                     side(p.negative.as_ref()),
                     range(p.min, p.max)
                 );
-                point!(p, &p.exemplars, Some((kind(p.sum), p.count, p.sum.unwrap_or_default(), buckets)))
+                let shown = p.scale >= -4 && p.zero_threshold >= 0.0 && p.zero_threshold.is_finite();
+                let content = (kind(p.sum), p.count, p.sum.unwrap_or_default(), buckets);
+                point!(p, &p.exemplars, shown.then_some(content))
             })
             .collect(),
         Some(Data::Summary(d)) => d
@@ -362,7 +364,9 @@ pub fn metrics(request: &[ResourceMetrics]) -> Expected {
                     };
                     // A number without a value is fine if it says so; a broken histogram never is.
                     let ok = (valid_shape || (stale && number))
-                        && !m.name.is_empty()
+                        && m.name.contains(|c: char| c.is_ascii_alphanumeric() || c == ':')
+                        && (matches!(name, "gauge" | "summary") || matches!(temporality, 1 | 2))
+                        && p.attributes.iter().all(|pair| !pair.key.is_empty())
                         && in_time(p.time)
                         && i64::try_from(p.start).is_ok()
                         && p.exemplars.iter().all(|e| {
@@ -370,7 +374,7 @@ pub fn metrics(request: &[ResourceMetrics]) -> Expected {
                         });
                     let mut row = head(&r.resource, &r.schema_url, &s.scope, &s.schema_url);
                     row.set("metric", format!("{} {} {} {name}", m.name, m.unit, m.description));
-                    row.set("temporality", if (0..=2).contains(&temporality) { temporality } else { 0 });
+                    row.set("temporality", temporality);
                     row.set("monotonic", monotonic);
                     row.set("metadata", &metadata);
                     row.set("time", p.time);

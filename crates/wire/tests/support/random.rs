@@ -237,7 +237,9 @@ fn exponential() -> impl Strategy<Value = ExponentialHistogramDataPoint> {
         of((any::<i32>(), vec(any::<u64>(), 0..5))
             .prop_map(|(offset, bucket_counts)| Buckets { offset, bucket_counts }))
     };
-    let numbers = (any::<(u64, u64, i32)>(), of(float()), of(float()), of(float()), 0..2u32, float());
+    let scale = prop_oneof![8 => -4..21i32, 1 => any::<i32>()];
+    let threshold = prop_oneof![8 => float().prop_map(f64::abs), 1 => float()];
+    let numbers = ((any::<u64>(), any::<u64>(), scale), of(float()), of(float()), of(float()), 0..2u32, threshold);
     (attributes(), (time(), time()), numbers, side(), side(), exemplars()).prop_map(
         |(attributes, times, (n, sum, min, max, flags, zero_threshold), positive, negative, exemplars)| {
             ExponentialHistogramDataPoint {
@@ -275,18 +277,22 @@ fn summary() -> impl Strategy<Value = SummaryDataPoint> {
     )
 }
 
+fn temporality() -> impl Strategy<Value = i32> {
+    prop_oneof![8 => 1..3i32, 1 => -1..4i32]
+}
+
 fn metric() -> impl Strategy<Value = Metric> {
     let data = prop_oneof![
         vec(number(), 0..4).prop_map(|data_points| Data::Gauge(Gauge { data_points })),
-        (vec(number(), 0..4), -1..4i32, any::<bool>()).prop_map(
+        (vec(number(), 0..4), temporality(), any::<bool>()).prop_map(
             |(data_points, aggregation_temporality, is_monotonic)| {
                 Data::Sum(Sum { data_points, aggregation_temporality, is_monotonic })
             }
         ),
-        (vec(histogram(), 0..4), 0..3i32).prop_map(|(data_points, aggregation_temporality)| {
+        (vec(histogram(), 0..4), temporality()).prop_map(|(data_points, aggregation_temporality)| {
             Data::Histogram(Histogram { data_points, aggregation_temporality })
         }),
-        (vec(exponential(), 0..4), 0..3i32).prop_map(|(data_points, aggregation_temporality)| {
+        (vec(exponential(), 0..4), temporality()).prop_map(|(data_points, aggregation_temporality)| {
             Data::ExponentialHistogram(ExponentialHistogram { data_points, aggregation_temporality })
         }),
         vec(summary(), 0..4).prop_map(|data_points| Data::Summary(Summary { data_points })),
