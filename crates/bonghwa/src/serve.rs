@@ -220,7 +220,7 @@ fn listen_grpc(
 async fn dispatch(State(http): State<Arc<OnceLock<Router>>>, request: Request) -> Response {
     match http.get() {
         Some(router) => router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
-        None if request.uri().path() == "/health" => "ok\n".into_response(),
+        None if matches!(request.uri().path(), "/health" | "/-/healthy") => "ok\n".into_response(),
         None => {
             let body = "starting: the logs are being replayed, or the cluster is not complete; /ready turns to 200 \
                         when requests are taken\n";
