@@ -31,7 +31,7 @@ fn probes() -> Vec<Probe> {
     let get = |route, path, good| probe(route, Method::GET, path, "", good);
     let mut probes: Vec<Probe> = ["/health", "/ready", "/version", "/metrics", "/ring", "/config", "/admin/limits"]
         .into_iter()
-        .chain(["/api/echo", "/tempo/api/echo"])
+        .chain(["/-/healthy", "/-/ready", "/api/echo", "/tempo/api/echo"])
         .map(|route| get(route, route, 200))
         .collect();
     probes.extend([

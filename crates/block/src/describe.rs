@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bonghwa_model::attributes::Attributes;
 use bonghwa_model::batch::{Batch, Common};
 use bonghwa_model::refs::Ref;
+use bonghwa_model::thin::{Piece, ThinBatch};
 use bonghwa_model::{Kind, TenantId, Value};
 use bonghwa_protocol::v1;
 use hashbrown::HashMap;
@@ -89,16 +90,48 @@ impl Describer {
             self.min_time = self.min_time.min(*time);
             self.max_time = self.max_time.max(*time);
         }
-        self.add_resources(batch.common());
-        self.add_attributes(batch.common(), batch.attributes());
-    }
-
-    fn add_resources(&mut self, common: &Common) {
+        let (common, attributes) = (batch.common(), batch.attributes());
         let mut rows = vec![0u64; common.resources.len()];
         for (group, range) in common.group_ranges() {
             rows[group.resource as usize] += range.len() as u64;
         }
-        for (resource, rows) in common.resources.iter().zip(rows).filter(|(_, rows)| *rows > 0) {
+        self.add_resources(common, &rows);
+        self.add_attributes(common, attributes, 0..attributes.keys.len());
+    }
+
+    /// Takes in a piece.
+    pub fn add_piece(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Whole(batch) => self.add(batch),
+            Piece::Thin(thin) => self.add_thin(thin),
+        }
+    }
+
+    /// Takes in samples: each counts as the row that tells of its series does.
+    fn add_thin(&mut self, thin: &ThinBatch) {
+        self.items += thin.rows() as u64;
+        let mut told: Vec<Vec<u32>> = vec![Vec::new(); thin.tellers().len()];
+        for sample in 0..thin.rows() {
+            let time = thin.time(sample);
+            self.min_time = self.min_time.min(time);
+            self.max_time = self.max_time.max(time);
+            let (teller, row) = thin.told(sample);
+            told[teller].push(row as u32);
+        }
+        for (teller, rows) in thin.tellers().iter().zip(&told) {
+            let (common, attributes) = (teller.common(), teller.attributes());
+            let mut resources = vec![0u64; common.resources.len()];
+            for row in rows {
+                let group = common.groups.partition_point(|group| group.end <= *row);
+                resources[common.groups[group].resource as usize] += 1;
+            }
+            self.add_resources(common, &resources);
+            self.add_attributes(common, attributes, rows.iter().flat_map(|row| attributes.range(*row as usize)));
+        }
+    }
+
+    fn add_resources(&mut self, common: &Common, rows: &[u64]) {
+        for (resource, rows) in common.resources.iter().zip(rows.iter().copied()).filter(|(_, rows)| *rows > 0) {
             if self.services.len() <= MAX_SERVICES && !self.services.contains(&resource.service_name) {
                 self.services.insert(resource.service_name.clone());
             }
@@ -114,14 +147,15 @@ impl Describer {
         }
     }
 
-    fn add_attributes(&mut self, common: &Common, attributes: &Attributes) {
+    fn add_attributes(&mut self, common: &Common, attributes: &Attributes, entries: impl Iterator<Item = usize>) {
         let mut stats = vec![KeyStats::default(); common.keys.names().len()];
-        for ((key, kind), bits) in attributes.keys.iter().zip(&attributes.kinds).zip(&attributes.values) {
-            let Some(stats) = stats.get_mut(*key as usize) else { continue };
+        for entry in entries {
+            let (kind, bits) = (attributes.kinds[entry], attributes.values[entry]);
+            let Some(stats) = stats.get_mut(attributes.keys[entry] as usize) else { continue };
             stats.rows += 1;
-            stats.kinds |= 1 << (*kind & 31);
-            stats.bytes += if *kind == Kind::Str as u8 { 1 + u64::from(Ref(*bits).0 as u32) } else { 8 };
-            stats.nan |= *kind == Kind::Double as u8 && f64::from_bits(*bits).is_nan();
+            stats.kinds |= 1 << (kind & 31);
+            stats.bytes += if kind == Kind::Str as u8 { 1 + u64::from(Ref(bits).0 as u32) } else { 8 };
+            stats.nan |= kind == Kind::Double as u8 && f64::from_bits(bits).is_nan();
         }
         for (key, stats) in common.keys.names().iter().zip(&stats).filter(|(_, s)| s.rows > 0) {
             self.record.entry_ref(key.as_str()).or_default().merge(stats);

@@ -30,7 +30,7 @@ pub use column::{
 };
 pub use describe::{Describer, describe};
 pub use error::BlockError;
-pub use index::tokens;
+pub use index::{tokens, tokens_of_part};
 pub use inspect::{ColumnInspection, Inspection, RowGroupInspection, TenantInspection, inspect};
 pub use memory::to_record_batch;
 pub use merge::{BlockOrigin, Chunk, Merge, MergeOptions, MergeWriter, Survey, Window, WindowRows};

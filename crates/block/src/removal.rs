@@ -14,6 +14,9 @@ use crate::column::{AttributeScope, Column, ValueType, time_column};
 /// Rows of a tenant that are to go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Removal {
+    /// Of a delete: its id. It concerns blocks on which deletes up to an earlier one were carried out. Else
+    /// [`Removal::OF_ALL`].
+    pub id: u64,
     /// Which of them.
     pub selector: v1::Selector,
     /// Unix nanoseconds, inclusive; of spans the start counts.
@@ -25,10 +28,14 @@ pub struct Removal {
 }
 
 impl Removal {
+    /// The id of what concerns all blocks.
+    pub const OF_ALL: u64 = u64::MAX;
+
     /// What a delete takes out.
     pub fn of_delete(delete: &v1::Delete) -> Self {
         let selector = delete.selector.clone().unwrap_or_default();
-        Removal { selector, min_time: delete.min_time, max_time: delete.max_time, unless: Vec::new() }
+        let v1::Delete { id, min_time, max_time, .. } = *delete;
+        Removal { id, selector, min_time, max_time, unless: Vec::new() }
     }
 
     /// Whether some of these rows may have to go, by what the catalog says of them.
@@ -75,10 +82,11 @@ impl Removals {
         &self.columns
     }
 
-    /// Which rows stay, by the columns asked for.
-    pub fn stays(&self, columns: &[ArrayRef], rows: usize) -> Result<BooleanArray, BlockError> {
+    /// Which rows of a block stay, by the columns asked for. Deletes up to an id were carried out on the block, or do
+    /// not concern it.
+    pub fn stays(&self, columns: &[ArrayRef], rows: usize, carried_out: u64) -> Result<BooleanArray, BlockError> {
         let mut stays = vec![true; rows];
-        for removal in &self.removals {
+        for removal in self.removals.iter().filter(|removal| removal.id > carried_out) {
             let mut goes = vec![true; rows];
             let times = self.find(columns, &Column::Base(time_column(self.signal)))?;
             let times = times.as_primitive_opt::<TimestampNanosecondType>().ok_or_else(|| wrong("time"))?;
@@ -96,9 +104,9 @@ impl Removals {
 
     /// The rows of a batch that stay. Its last columns must be those asked for, which are
     /// cut off.
-    pub fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch, BlockError> {
+    pub fn apply(&self, batch: &RecordBatch, carried_out: u64) -> Result<RecordBatch, BlockError> {
         let own = batch.num_columns().saturating_sub(self.columns.len());
-        let stays = self.stays(&batch.columns()[own..], batch.num_rows())?;
+        let stays = self.stays(&batch.columns()[own..], batch.num_rows(), carried_out)?;
         let shown = batch.project(&(0..own).collect::<Vec<_>>()).map_err(|e| BlockError::damaged("", e))?;
         arrow_select::filter::filter_record_batch(&shown, &stays).map_err(|e| BlockError::damaged("", e))
     }
@@ -224,9 +232,9 @@ mod tests {
             ("severity", v1::Selector { min_severity: 9, ..selector() }, (1, 4), "12"),
             ("both", v1::Selector { body_contains: "secret".into(), service: "b".into(), ..selector() }, (1, 4), "123"),
         ] {
-            let removal = Removal { selector, min_time: times.0, max_time: times.1, unless: Vec::new() };
+            let removal = Removal { id: 1, selector, min_time: times.0, max_time: times.1, unless: Vec::new() };
             let removals = Removals::new(Signal::Logs, vec![removal]);
-            let stays = removals.stays(&columns(&removals), 4).unwrap();
+            let stays = removals.stays(&columns(&removals), 4, 0).unwrap();
             let left: String = (0..4).filter(|row| stays.value(*row)).map(|row| (row + 1).to_string()).collect();
             assert_eq!(left, expected, "{what}");
         }
@@ -235,12 +243,12 @@ mod tests {
     #[test]
     fn series_go_by_their_identity() {
         let selector = v1::Selector::of_series([7, 1 << 100]);
-        let removal = Removal { selector, min_time: 0, max_time: 3, unless: Vec::new() };
+        let removal = Removal { id: 1, selector, min_time: 0, max_time: 3, unless: Vec::new() };
         let removals = Removals::new(Signal::Metrics, vec![removal]);
         let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3, 4]).with_timezone("UTC"));
         let ids = [7u128, 8, 1 << 100, 7].map(|id| format!("{id:032x}"));
         let ids: ArrayRef = Arc::new(StringArray::from(ids.to_vec()));
-        let stays = removals.stays(&[times, ids], 4).unwrap();
+        let stays = removals.stays(&[times, ids], 4, 0).unwrap();
         assert_eq!(stays, BooleanArray::from(vec![false, true, false, true]));
     }
 
@@ -248,11 +256,27 @@ mod tests {
     fn what_is_spared_stays() {
         let service = |name: &str| v1::Selector { service: name.to_owned(), ..Default::default() };
         let unless = vec![service("audit"), service("b")];
-        let removal = Removal { selector: v1::Selector::default(), min_time: 0, max_time: 3, unless };
+        let removal = Removal { id: 1, selector: v1::Selector::default(), min_time: 0, max_time: 3, unless };
         let removals = Removals::new(Signal::Logs, vec![removal]);
         let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3, 4]).with_timezone("UTC"));
         let services: ArrayRef = Arc::new(StringArray::from(vec!["a", "audit", "b", "a"]));
-        let stays = removals.stays(&[times, services], 4).unwrap();
+        let stays = removals.stays(&[times, services], 4, 0).unwrap();
         assert_eq!(stays, BooleanArray::from(vec![false, true, true, true]));
+    }
+
+    #[test]
+    fn a_delete_concerns_only_blocks_on_which_it_was_not_carried_out() {
+        let of = |id: u64, min_time, max_time| {
+            let delete = v1::Delete { id, min_time, max_time, ..Default::default() };
+            Removal::of_delete(&delete)
+        };
+        let rule = Removal { id: Removal::OF_ALL, ..of(0, 4, 4) };
+        let removals = Removals::new(Signal::Logs, vec![of(1, 1, 1), of(2, 2, 2), rule]);
+        let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3, 4]).with_timezone("UTC"));
+        for (carried_out, expected) in [(0, "3"), (1, "13"), (2, "123")] {
+            let stays = removals.stays(std::slice::from_ref(&times), 4, carried_out).unwrap();
+            let left: String = (0..4).filter(|row| stays.value(*row)).map(|row| (row + 1).to_string()).collect();
+            assert_eq!(left, expected, "{carried_out}");
+        }
     }
 }

@@ -1,8 +1,7 @@
-//! Which series batches in memory have, and where the points of each are: whoever asks for few of them does not look
+//! Which series pieces in memory have, and where the points of each are: whoever asks for few of them does not look
 //! at the others.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
@@ -10,6 +9,7 @@ use arrow_select::interleave::interleave;
 use bonghwa_model::Signal;
 use bonghwa_model::batch::Batch;
 use bonghwa_model::metrics::MetricBatch;
+use bonghwa_model::thin::Piece;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -40,14 +40,14 @@ const BATCH_SAMPLES: usize = 64 * 1024;
 /// What a series takes beside its points and what it says of itself, in bytes.
 const SERIES_BYTES: usize = 160;
 
-/// Series of one tenant's batches, which came at positions of a log.
+/// Series of one tenant's pieces, which came at positions of a log.
 pub struct SeriesIndex {
-    /// Batches up to this position are not in it.
+    /// Pieces up to this position are not in it.
     after: u64,
-    batches: VecDeque<(u64, Arc<Batch>)>,
-    /// The number of the first batch.
+    pieces: VecDeque<(u64, Piece)>,
+    /// The number of the first piece.
     first: u32,
-    /// What batches up to this position had was taken in.
+    /// What pieces up to this position had was taken in.
     through: u64,
     series: Vec<Indexed>,
     by_id: HashMap<[u64; 2], u32, FixedState>,
@@ -61,13 +61,13 @@ pub struct SeriesIndex {
 struct Indexed {
     /// Where it is in what is told: the batch and its row.
     told: (usize, usize),
-    /// By number of the batch, and row there.
+    /// By number of the piece, and row there.
     points: Vec<(u32, u32)>,
 }
 
 /// Which series, and what of them.
 pub struct SeriesRequest<'a> {
-    /// Of batches after the first position, up to the second one.
+    /// Of pieces after the first position, up to the second one.
     pub positions: (u64, u64),
     /// Unix nanoseconds, both inclusive; series that have nothing of this time are left out, and other samples.
     pub time: (i64, i64),
@@ -82,11 +82,11 @@ pub struct SeriesRequest<'a> {
 }
 
 impl SeriesIndex {
-    /// An index of batches after a position.
+    /// An index of pieces after a position.
     pub fn new(after: u64) -> Self {
         SeriesIndex {
             after,
-            batches: VecDeque::new(),
+            pieces: VecDeque::new(),
             first: 0,
             through: after,
             series: Vec::new(),
@@ -98,7 +98,7 @@ impl SeriesIndex {
         }
     }
 
-    /// The position up to which batches are not in it, or not any more.
+    /// The position up to which pieces are not in it, or not any more.
     pub fn after(&self) -> u64 {
         self.after
     }
@@ -108,41 +108,54 @@ impl SeriesIndex {
         self.through = self.through.max(position);
     }
 
-    /// The position up to which batches were taken in.
+    /// The position up to which pieces were taken in.
     pub fn through(&self) -> u64 {
         self.through
     }
 
-    /// Takes in a batch that came after all others. One that cannot be read changes nothing.
-    pub fn push(&mut self, position: u64, batch: Arc<Batch>) -> Result<(), BlockError> {
+    /// Takes in a piece that came after all others. One that cannot be read changes nothing.
+    pub fn push(&mut self, position: u64, piece: impl Into<Piece>) -> Result<(), BlockError> {
+        let piece = piece.into();
         self.passed(position);
-        let Batch::Metrics(metrics) = &*batch else {
-            return Err(BlockError::Request(format!("a batch of {} has no series", batch.signal())));
+        let batches: Vec<&MetricBatch> = piece.batches().iter().map(|b| metrics(b)).collect::<Result<_, _>>()?;
+        // The batch and the row that tell of each row's series.
+        let told: Vec<(usize, usize)> = match &piece {
+            Piece::Whole(_) => (0..piece.rows()).map(|row| (0, row)).collect(),
+            Piece::Thin(thin) => (0..thin.rows()).map(|sample| thin.told(sample)).collect(),
         };
-        let new: Vec<u32> = {
+        let mut new: Vec<(usize, usize)> = {
             let mut seen = HashMap::with_hasher(FixedState::default());
-            let is_new = |row: &u32| {
-                let id = metrics.series[*row as usize];
+            let is_new = |(batch, row): &(usize, usize)| {
+                let id = batches[*batch].series[*row];
                 !self.by_id.contains_key(&id) && seen.insert(id, ()).is_none()
             };
-            (0..metrics.series.len() as u32).filter(is_new).collect()
+            told.iter().copied().filter(is_new).collect()
         };
-        if !new.is_empty() {
-            let (told, order) = show_series(&batch, &new, &TOLD.map(Column::Base))?;
-            for (at, row) in order.into_iter().enumerate() {
-                self.add(metrics, row as usize, (self.told.len(), at))?;
-            }
-            self.told_bytes += told.get_array_memory_size();
-            self.told.push(told);
+        new.sort_unstable();
+        for of_batch in new.chunk_by(|one, other| one.0 == other.0) {
+            let rows: Vec<u32> = of_batch.iter().map(|(_, row)| *row as u32).collect();
+            self.tell(&piece.batches()[of_batch[0].0], &rows)?;
         }
-        let number = self.first + self.batches.len() as u32;
-        for (row, id) in metrics.series.iter().enumerate() {
-            if let Some(series) = self.by_id.get(id).and_then(|at| self.series.get_mut(*at as usize)) {
-                series.points.push((number, row as u32));
+        let number = self.first + self.pieces.len() as u32;
+        for (at, (batch, row)) in (0..).zip(&told) {
+            let id = &batches[*batch].series[*row];
+            if let Some(series) = self.by_id.get(id).and_then(|series| self.series.get_mut(*series as usize)) {
+                series.points.push((number, at));
             }
         }
-        self.points += metrics.series.len();
-        self.batches.push_back((position, batch));
+        self.points += told.len();
+        self.pieces.push_back((position, piece));
+        Ok(())
+    }
+
+    /// Takes in what rows of a batch, whose numbers are sorted, tell of new series.
+    fn tell(&mut self, batch: &Batch, rows: &[u32]) -> Result<(), BlockError> {
+        let (told, order) = show_series(batch, rows, &TOLD.map(Column::Base))?;
+        for (at, row) in order.into_iter().enumerate() {
+            self.add(metrics(batch)?, row as usize, (self.told.len(), at))?;
+        }
+        self.told_bytes += told.get_array_memory_size();
+        self.told.push(told);
         Ok(())
     }
 
@@ -157,20 +170,20 @@ impl SeriesIndex {
         Ok(())
     }
 
-    /// Forgets batches up to a position.
+    /// Forgets pieces up to a position.
     pub fn forget(&mut self, through: u64) -> Result<(), BlockError> {
         self.after = self.after.max(through);
         self.passed(through);
-        let count = self.batches.partition_point(|(position, _)| *position <= through);
+        let count = self.pieces.partition_point(|(position, _)| *position <= through);
         if count == 0 {
             return Ok(());
         }
-        self.batches.drain(..count);
+        self.pieces.drain(..count);
         self.first += count as u32;
         let mut ended = 0;
         self.points = 0;
         for series in &mut self.series {
-            let gone = series.points.partition_point(|(batch, _)| *batch < self.first);
+            let gone = series.points.partition_point(|(piece, _)| *piece < self.first);
             series.points.drain(..gone);
             self.points += series.points.len();
             ended += usize::from(series.points.is_empty());
@@ -179,12 +192,12 @@ impl SeriesIndex {
         if ended * 2 > self.series.len() {
             let left = std::mem::replace(self, SeriesIndex::new(self.after));
             self.passed(left.through);
-            left.batches.into_iter().try_for_each(|(position, batch)| self.push(position, batch))?;
+            left.pieces.into_iter().try_for_each(|(position, piece)| self.push(position, piece))?;
         }
         Ok(())
     }
 
-    /// Bytes in memory, roughly, without the batches.
+    /// Bytes in memory, roughly, without the pieces.
     pub fn bytes(&self) -> usize {
         self.points * size_of::<(u32, u32)>() + self.series.len() * SERIES_BYTES + self.told_bytes
     }
@@ -192,24 +205,33 @@ impl SeriesIndex {
     /// The series that are asked for, a row each.
     pub fn read(&self, request: &SeriesRequest<'_>) -> Result<Vec<RecordBatch>, BlockError> {
         let (after, through) = request.positions;
-        let number = |position| self.first + self.batches.partition_point(|(p, _)| *p <= position) as u32;
+        let number = |position| self.first + self.pieces.partition_point(|(p, _)| *p <= position) as u32;
         let numbers = number(after)..number(through);
-        let batches = self.batches.iter().map(|(_, batch)| match &**batch {
-            Batch::Metrics(metrics) => Ok(metrics),
-            other => Err(BlockError::Request(format!("a batch of {} has no series", other.signal()))),
+        // Of a sample that came without its series, a point has all there is.
+        let nothing = MetricBatch::default();
+        let batches = self.pieces.iter().map(|(_, piece)| match piece {
+            Piece::Whole(batch) => metrics(batch),
+            Piece::Thin(_) => Ok(&nothing),
         });
         let batches: Vec<&MetricBatch> = batches.collect::<Result<_, _>>()?;
         let lists = request.columns.iter().any(|column| matches!(column, Column::List(_)));
         let (mut points, mut starts, mut told) = (Vec::new(), vec![0], Vec::new());
         for series in self.wanted(request)? {
             let series = &self.series[series as usize];
-            let from = series.points.partition_point(|(batch, _)| *batch < numbers.start);
-            let to = series.points.partition_point(|(batch, _)| *batch < numbers.end);
-            let mut of_series = series.points[from..to.max(from)].iter().filter_map(|(batch, row)| {
-                let batch = batch - self.first;
-                let metrics = batches[batch as usize];
-                let in_time = (request.time.0..=request.time.1).contains(&metrics.time[*row as usize]);
-                in_time.then(|| Point::new(metrics, Row { batch, row: *row, resource: 0, scope: 0 }))
+            let from = series.points.partition_point(|(piece, _)| *piece < numbers.start);
+            let to = series.points.partition_point(|(piece, _)| *piece < numbers.end);
+            let mut of_series = series.points[from..to.max(from)].iter().filter_map(|(piece, at)| {
+                let batch = piece - self.first;
+                let row = Row { batch, row: *at, resource: 0, scope: 0 };
+                let at = *at as usize;
+                let is_in_time = |time: i64| (request.time.0..=request.time.1).contains(&time);
+                match &self.pieces[batch as usize].1 {
+                    Piece::Whole(_) => {
+                        let metrics = batches[batch as usize];
+                        is_in_time(metrics.time[at]).then(|| Point::new(metrics, row))
+                    }
+                    Piece::Thin(thin) => is_in_time(thin.time(at)).then(|| Point::thin(thin, at, row)),
+                }
             });
             if !lists {
                 told.extend(of_series.next().map(|_| series.told));
@@ -280,6 +302,13 @@ impl SeriesIndex {
         let shown: Vec<ArrayRef> = columns.iter().map(build).collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(told.len()));
         RecordBatch::try_new_with_options(schema(Signal::Metrics, columns), shown, &options).map_err(BlockError::write)
+    }
+}
+
+fn metrics(batch: &Batch) -> Result<&MetricBatch, BlockError> {
+    match batch {
+        Batch::Metrics(metrics) => Ok(metrics),
+        other => Err(BlockError::Request(format!("a batch of {} has no series", other.signal()))),
     }
 }
 

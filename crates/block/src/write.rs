@@ -1,16 +1,15 @@
-//! Writing one object from the batches of a log range.
+//! Writing one object from the batches of a log range, or what a head kept of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use bonghwa_model::batch::Batch;
+use bonghwa_model::thin::Piece;
 use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::v1;
 use bytes::Bytes;
 use prost::Message;
 
 use crate::BlockError;
-use crate::describe::{Describer, describe};
+use crate::describe::Describer;
 use crate::encode::FileEncoder;
 use crate::index::{DIRECTORY_KEY, Directory, IndexBuilder, Pointer, RowGroupIndex, VERSION, VERSION_KEY};
 use crate::layout::{Layout, Order};
@@ -63,7 +62,7 @@ pub struct EncodedBlock {
     pub bytes: Bytes,
 }
 
-/// Writes one L0 object from the batches of a log range, in the order of the log.
+/// Writes one L0 object from the batches of a log range, or what a head kept of them, in the order of the log.
 ///
 /// Rows are sorted by tenant, service and time; metric points by tenant, name, series
 /// and time, a row per series. Row groups never mix tenants. Positions `from < p <= to`
@@ -75,7 +74,7 @@ pub fn write_l0(
     from: u64,
     to: u64,
     path: String,
-    batches: &[(TenantId, Arc<Batch>)],
+    pieces: &[(TenantId, impl Into<Piece> + Clone)],
     options: &WriteOptions,
 ) -> Result<EncodedBlock, BlockError> {
     let block = v1::Block {
@@ -88,31 +87,32 @@ pub fn write_l0(
         to,
         ..Default::default()
     };
-    write(signal, block, batches, options).map_err(|error| error.at(path))
+    let pieces: Vec<(&TenantId, Piece)> = pieces.iter().map(|(tenant, piece)| (tenant, piece.clone().into())).collect();
+    write(signal, block, &pieces, options).map_err(|error| error.at(path))
 }
 
 fn write(
     signal: Signal,
     mut block: v1::Block,
-    batches: &[(TenantId, Arc<Batch>)],
+    pieces: &[(&TenantId, Piece)],
     options: &WriteOptions,
 ) -> Result<EncodedBlock, BlockError> {
-    let input = Input::new(signal, batches.iter().map(|(_, batch)| &**batch).collect())?;
+    let (input, numbers) = Input::of_pieces(signal, pieces.iter().map(|(_, piece)| piece))?;
     let mut tenants: BTreeMap<&TenantId, (Vec<u32>, Describer)> = BTreeMap::new();
-    for (index, (tenant, batch)) in batches.iter().enumerate().filter(|(_, (_, batch))| batch.rows() > 0) {
-        let (indexes, describer) = tenants.entry(tenant).or_default();
-        indexes.push(index as u32);
-        describer.add(batch);
+    for ((tenant, piece), number) in pieces.iter().zip(numbers).filter(|((_, piece), _)| piece.rows() > 0) {
+        let (numbers, describer) = tenants.entry(tenant).or_default();
+        numbers.push(number);
+        describer.add_piece(piece);
     }
-    let mut all = describe(std::iter::empty());
+    let mut all = Describer::default();
     tenants.values().for_each(|(_, describer)| all.merge(describer));
     let layout = Layout::choose(signal, &all);
     let mut writer = BlockWriter::new(layout.clone(), Order::of_flush(signal), options)?;
     let builder = Builder::new(&input, &layout, &|_| true);
-    for (tenant, (indexes, describer)) in tenants {
+    for (tenant, (numbers, describer)) in tenants {
         let mut rows = describer.finish(tenant);
         let first = writer.row_groups();
-        rows.rows = writer.tenant(tenant, &input, &builder, &indexes)?;
+        rows.rows = writer.tenant(tenant, &input, &builder, &numbers)?;
         rows.row_groups = (first..writer.row_groups()).collect();
         block.tenants.push(rows);
     }

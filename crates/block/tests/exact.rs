@@ -29,7 +29,8 @@ fn block_equals_tail(signal: Signal, seed: u64) {
         for tenant in tenants(&batches) {
             let columns = support::columns(signal, &mut rng);
             let mine = batches.iter().filter(|(t, _)| *t == tenant);
-            let tail: Vec<_> = mine.map(|(_, batch)| to_record_batch(batch, &columns).unwrap()).collect();
+            let tail: Vec<_> =
+                mine.map(|(_, batch)| to_record_batch(&batch.clone().into(), &columns).unwrap()).collect();
             let (read, stats) = support::scan(&store, &block, &tenant, &columns, Predicate::default()).await;
             for batch in read.iter().chain(&tail) {
                 assert_eq!(batch.schema(), bonghwa_block::schema(signal, &columns));

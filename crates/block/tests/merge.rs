@@ -218,7 +218,7 @@ fn random_removal(signal: Signal, rng: &mut StdRng) -> Removal {
     let unless = if rng.random_bool(0.3) { vec![random_selector(rng)] } else { vec![] };
     let start = 1_700_000_000 * SECOND + rng.random_range(0..1000) * SECOND;
     let (min_time, max_time) = *[(i64::MIN, i64::MAX), (start, i64::MAX), (0, start)].choose(rng).unwrap();
-    Removal { selector, min_time, max_time, unless }
+    Removal { id: Removal::OF_ALL, selector, min_time, max_time, unless }
 }
 
 /// What a merge takes out is what a query no longer shows.
@@ -234,7 +234,7 @@ async fn removals_take_out_what_queries_hide(signal: Signal, seed: u64) -> u64 {
         for block in &world.blocks {
             let asked: Vec<Column> = columns.iter().chain(removals.columns()).cloned().collect();
             for batch in world.scan(block, &tenant, &asked).await {
-                shown.push(removals.apply(&batch).unwrap());
+                shown.push(removals.apply(&batch, 0).unwrap());
             }
         }
         let options = random_options(&mut rng);

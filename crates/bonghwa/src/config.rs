@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bonghwa_block::CacheOptions;
-use bonghwa_distributor::ReplicaOptions;
+use bonghwa_distributor::{MaxAge, ReplicaOptions};
 use bonghwa_ingester::IngesterOptions;
 use bonghwa_meta::{ControlOptions, MetaOptions, PlacementOptions};
 use bonghwa_protocol::TlsFiles;
@@ -442,6 +442,8 @@ impl Config {
         options.decode.max_attributes_per_record = section.max_attributes;
         options.decode.max_depth = section.max_depth;
         options.decode.max_future_ns = section.max_future.0.as_nanos() as i64;
+        let retention = self.retention.retention();
+        options.max_age = MaxAge::new(move |tenant, signal| retention.longest(tenant.as_str(), signal));
         options.decode.names = self.metrics.strategy().unwrap_or_default();
         options.limits = self.limits.options();
         options.heartbeats = self.metrics.push_up.enabled.then_some(self.metrics.push_up.forget_after.0);

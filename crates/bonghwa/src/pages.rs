@@ -35,6 +35,9 @@ pub fn router(node: Arc<Node>, config: &Config) -> Router {
     Router::new()
         .route("/ready", get(|| async { "ready\n" }))
         .route("/health", get(|| async { "ok\n" }))
+        // By these names Prometheus is asked.
+        .route("/-/ready", get(|| async { "ready\n" }))
+        .route("/-/healthy", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics))
         .route("/config", get(move || async move { ([(header::CONTENT_TYPE, "text/yaml")], yaml) }))
         .route("/version", get(|| async { axum::Json(json!({ "version": env!("CARGO_PKG_VERSION") })) }))

@@ -106,12 +106,13 @@ pub async fn serve(config: Config) -> Result<()> {
         router = router.merge(bonghwa_querier::router(Querier {
             engine: engine.clone(),
             meta: node.meta.clone(),
+            ingesters: node.ingesters.clone(),
             view: node.view.clone(),
             stale_after: membership::stale_after(config.cluster.heartbeat.0),
         }));
     }
     if let Some(compactor) = &node.compactor {
-        router = router.merge(bonghwa_compactor::router(compactor.clone()));
+        router = router.merge(bonghwa_compactor::router(compactor.clone(), node.ingesters.clone()));
     }
     router = router.merge(match &node.scraper {
         Some(scraper) => bonghwa_scraper::router(scraper.clone()),
@@ -219,7 +220,7 @@ fn listen_grpc(
 async fn dispatch(State(http): State<Arc<OnceLock<Router>>>, request: Request) -> Response {
     match http.get() {
         Some(router) => router.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
-        None if request.uri().path() == "/health" => "ok\n".into_response(),
+        None if matches!(request.uri().path(), "/health" | "/-/healthy") => "ok\n".into_response(),
         None => {
             let body = "starting: the logs are being replayed, or the cluster is not complete; /ready turns to 200 \
                         when requests are taken\n";

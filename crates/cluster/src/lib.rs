@@ -7,6 +7,7 @@
 
 mod backoff;
 mod catalog;
+mod deletes;
 mod directory;
 mod error;
 mod follow;
@@ -19,6 +20,7 @@ mod view;
 pub use backoff::Backoff;
 pub use bonghwa_seam as seam;
 pub use catalog::Catalog;
+pub use deletes::create_delete;
 pub use directory::{ClusterDirectory, Connect, Directory, connect_ingester};
 pub use error::ClusterError;
 pub use follow::Follower;

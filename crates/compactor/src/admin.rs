@@ -8,24 +8,27 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use bonghwa_cluster::seam;
+use bonghwa_cluster::{create_delete, seam};
 use bonghwa_model::{Signal, TenantId};
-use bonghwa_protocol::v1;
 use bonghwa_protocol::v1::command::Kind;
 use bonghwa_protocol::v1::command_result::Outcome;
+use bonghwa_protocol::{IngesterClient, v1};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::lease::Commands;
+use crate::lease::{Commands, unless_rejected};
 use crate::{Compactor, CompactorError};
 
 /// `POST /admin/compact`, and `/admin/deletes`: `POST` makes one, `GET` lists those that
 /// are not carried out yet, `DELETE /admin/deletes/ID` takes one back. Who may call them
 /// is for whoever mounts the router to say.
-pub fn router(compactor: Arc<Compactor>) -> Router {
+pub fn router(compactor: Arc<Compactor>, ingesters: Arc<dyn IngesterClient>) -> Router {
     Router::new()
         .route("/admin/compact", post(compact))
-        .route("/admin/deletes", get(list).post(create))
+        .route(
+            "/admin/deletes",
+            get(list).post(move |compactor, headers, body| create(compactor, ingesters, headers, body)),
+        )
         .route("/admin/deletes/{id}", delete(remove))
         .with_state(compactor)
 }
@@ -140,6 +143,7 @@ async fn list(State(compactor): State<Arc<Compactor>>) -> Response {
 
 async fn create(
     State(compactor): State<Arc<Compactor>>,
+    ingesters: Arc<dyn IngesterClient>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
@@ -147,8 +151,9 @@ async fn create(
         bad(format!("the body is no delete such as {{\"signal\": \"logs\", \"service\": \"a\"}}: {error}"))
     })?;
     let delete = text.into_delete(&headers, seam::unix_nanos())?;
-    let command = Kind::CreateDelete(v1::CreateDelete { delete: Some(delete) });
-    let result = run(compactor.commands(), command).await?;
+    let commands = compactor.commands();
+    let made = create_delete(&commands.view, &*ingesters, &*commands.meta, delete).await;
+    let result = followed(commands, made.map(unless_rejected).map_err(CompactorError::from)).await?;
     match result.outcome {
         Some(Outcome::Delete(delete)) => Ok((StatusCode::CREATED, Json(DeleteText::from(&delete))).into_response()),
         _ => {
@@ -164,9 +169,17 @@ async fn remove(State(compactor): State<Arc<Compactor>>, Path(id): Path<u64>) ->
 
 /// Runs a command and waits until this node sees what it did.
 async fn run(commands: &Commands, kind: Kind) -> Result<v1::CommandResult, ApiError> {
+    followed(commands, commands.run(kind).await).await
+}
+
+/// Waits until this node sees what a command did.
+async fn followed(
+    commands: &Commands,
+    ran: Result<Result<v1::CommandResult, v1::Rejection>, CompactorError>,
+) -> Result<v1::CommandResult, ApiError> {
     let unavailable =
         |error: CompactorError| ApiError { status: StatusCode::SERVICE_UNAVAILABLE, message: error.to_string() };
-    match commands.run(kind).await.map_err(unavailable)? {
+    match ran.map_err(unavailable)? {
         Ok(result) => {
             commands.follow(result.version).await.map_err(unavailable)?;
             Ok(result)

@@ -74,7 +74,7 @@ impl Compactor {
             }
         }
         let (commands, storage, options) = (&self.commands, &self.storage, &self.options);
-        let closed = deletes::close(commands, options, now).await;
+        let closed = deletes::close(commands).await;
         report.deletes_closed = counted(&mut report, "closing deletes", closed);
         let collected = garbage::collect(commands, storage, options, now).await;
         report.garbage_deleted = counted(&mut report, "deleting replaced objects", collected);

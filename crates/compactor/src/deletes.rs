@@ -3,19 +3,16 @@
 use bonghwa_protocol::v1;
 use bonghwa_protocol::v1::command::Kind;
 
+use crate::CompactorError;
 use crate::lease::Commands;
-use crate::options::nanos;
 use crate::plan::may_hold;
-use crate::{CompactorError, CompactorOptions};
 
-/// Closes the deletes whose rows no block holds any more. Until they are old enough they
-/// stay, because logs may hold rows that are not in a block yet. How many.
-pub(crate) async fn close(commands: &Commands, options: &CompactorOptions, now: i64) -> Result<u64, CompactorError> {
+/// Closes the deletes whose rows no block holds any more; what is in no block yet came after them. How many.
+pub(crate) async fn close(commands: &Commands) -> Result<u64, CompactorError> {
     let catalog = commands.view.current();
     let mut closed = 0;
     for delete in catalog.deletes() {
-        let settled = delete.created_at.saturating_add(nanos(options.delete_settle)) <= now;
-        if !settled || catalog.blocks().any(|block| may_hold(block, delete)) {
+        if catalog.blocks().any(|block| may_hold(block, delete)) {
             continue;
         }
         match commands.run(Kind::RemoveDelete(v1::RemoveDelete { id: delete.id })).await? {

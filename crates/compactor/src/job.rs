@@ -156,7 +156,8 @@ impl Worker<'_> {
         Removals::new(job.signal, all.filter(|removal| rows.iter().any(|rows| removal.may_match(rows))).collect())
     }
 
-    /// Opens the blocks; those that fit into memory together are read at once.
+    /// Opens the blocks, the one that was written last at the end: of samples of one time it has the one that counts.
+    /// Those that fit into memory together are read at once.
     async fn open(&self, job: &Job) -> Result<Vec<Arc<BlockReader>>, CompactorError> {
         let bytes: u64 = job.blocks.iter().map(|block| block.bytes).sum();
         let store = if bytes <= self.options.object_memory() as u64 {
@@ -167,7 +168,9 @@ impl Worker<'_> {
         // Footers are held by their readers, and each is read once.
         let footers = FooterCache::new(0);
         let mut readers = Vec::with_capacity(job.blocks.len());
-        for block in &job.blocks {
+        let mut blocks: Vec<&Arc<v1::Block>> = job.blocks.iter().collect();
+        blocks.sort_by_key(|block| (block.written, block.to));
+        for block in blocks {
             readers.push(Arc::new(BlockReader::open(store.clone(), block.clone(), &footers).await?));
         }
         Ok(readers)

@@ -22,14 +22,18 @@ pub(crate) struct Commands {
     pub node: u64,
 }
 
+/// What a command led to, or why meta refused it.
+pub(crate) fn unless_rejected(mut result: v1::CommandResult) -> Result<v1::CommandResult, v1::Rejection> {
+    match result.outcome.take() {
+        Some(Outcome::Rejection(rejection)) => Err(rejection),
+        outcome => Ok(v1::CommandResult { outcome, ..result }),
+    }
+}
+
 impl Commands {
     /// Runs a command. None in the answer where it was refused.
     pub async fn run(&self, kind: Kind) -> Result<Result<v1::CommandResult, v1::Rejection>, CompactorError> {
-        let mut result = self.meta.execute(v1::Command { kind: Some(kind) }).await?;
-        Ok(match result.outcome.take() {
-            Some(Outcome::Rejection(rejection)) => Err(rejection),
-            outcome => Ok(v1::CommandResult { outcome, ..result }),
-        })
+        Ok(unless_rejected(self.meta.execute(v1::Command { kind: Some(kind) }).await?))
     }
 
     /// Takes a lease. The catalog returned is not older than the moment at which it was

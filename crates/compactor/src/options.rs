@@ -32,9 +32,6 @@ pub struct CompactorOptions {
     pub orphan_age: Duration,
     /// Time between two searches for such objects: each lists the store.
     pub orphan_interval: Duration,
-    /// A delete is closed when no block holds its rows any more, but not before this time
-    /// has passed since it was made: longer than a record stays in a log.
-    pub delete_settle: Duration,
     /// How long rows are kept.
     pub retention: Retention,
     /// How blocks are written.
@@ -55,7 +52,6 @@ impl Default for CompactorOptions {
             grace: Duration::from_secs(15 * 60),
             orphan_age: hours(24),
             orphan_interval: hours(1),
-            delete_settle: hours(1),
             retention: Retention::default(),
             write: WriteOptions::default(),
         }

@@ -75,6 +75,7 @@ impl Rule {
     /// The rows that go now.
     pub fn removal(&self, now: i64) -> Removal {
         Removal {
+            id: Removal::OF_ALL,
             selector: self.selector.clone(),
             min_time: i64::MIN,
             max_time: now.saturating_sub(self.keep).saturating_sub(1),
@@ -94,7 +95,7 @@ impl Retention {
     }
 
     /// Rows older than this, nanoseconds, are past every rule; none if some stay for ever.
-    pub(crate) fn longest(&self, tenant: &str, signal: Signal) -> Option<i64> {
+    pub fn longest(&self, tenant: &str, signal: Signal) -> Option<i64> {
         let general = self.general(tenant, signal)?;
         let streams = self.streams(tenant, signal).map(|s| s.keep);
         streams.chain([general]).max().map(nanos)

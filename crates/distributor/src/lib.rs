@@ -19,6 +19,6 @@ mod span_metrics;
 
 pub use limits::{Rate, SignalLimits, TenantLimits};
 pub use local::{Taken, WriteError};
-pub use receive::{Options, Receiver};
+pub use receive::{MaxAge, Options, Receiver};
 pub use replicas::ReplicaOptions;
 pub use span_metrics::{OPERATION_SERIES, SpanMetricsOptions};

@@ -1,5 +1,6 @@
 //! One export request, whatever protocol it came by: admitted, decoded, split, appended.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct Options {
     pub widths: ShardWidthOptions,
     /// What a record may look like.
     pub decode: DecodeOptions,
+    /// How old a record may be.
+    pub max_age: MaxAge,
     /// How one of several Prometheus servers that scrape the same is told and elected.
     pub replicas: ReplicaOptions,
     /// Instances that push metrics by OTLP get heartbeats, `up`, where the newest point is not older than this. None:
@@ -64,10 +67,35 @@ impl Default for Options {
             limits: TenantLimits::default(),
             widths: ShardWidthOptions::default(),
             decode: DecodeOptions::default(),
+            max_age: MaxAge::default(),
             replicas: ReplicaOptions::default(),
             heartbeats: Some(Duration::from_secs(3600)),
             span_metrics: None,
         }
+    }
+}
+
+/// How old a record of a tenant and signal may be when it comes, nanoseconds: compaction would drop it, as it is past
+/// its retention. None: any age.
+#[derive(Clone)]
+pub struct MaxAge(Arc<dyn Fn(&TenantId, Signal) -> Option<i64> + Send + Sync>);
+
+impl MaxAge {
+    /// By this function.
+    pub fn new(of: impl Fn(&TenantId, Signal) -> Option<i64> + Send + Sync + 'static) -> Self {
+        MaxAge(Arc::new(of))
+    }
+}
+
+impl Default for MaxAge {
+    fn default() -> Self {
+        MaxAge::new(|_, _| None)
+    }
+}
+
+impl fmt::Debug for MaxAge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MaxAge")
     }
 }
 
@@ -208,7 +236,8 @@ impl Receiver {
                 .with_label_values(&[&self.labels.of(&tenant), signal.as_str()])
                 .inc_by(message.len() as u64);
             let replicas = self.accepts_replicas(&tenant).then(|| self.options.replicas.labels.clone());
-            let options = DecodeOptions { now_ns: seam::unix_nanos(), replicas, ..self.options.decode.clone() };
+            let (now_ns, max_age_ns) = (seam::unix_nanos(), (self.options.max_age.0)(&tenant, signal));
+            let options = DecodeOptions { now_ns, max_age_ns, replicas, ..self.options.decode.clone() };
             let name = request_name(&tenant, signal, key.as_deref().unwrap_or(&message));
             let mut received = request.message.decode(signal, &message, &options)?;
             received.metadata.retain(|metadata| self.described.is_new(&tenant, metadata, seam::now()));

@@ -56,7 +56,7 @@ impl Flusher {
         }
         let Some(range) = partition.head.flush_range(partition.flush_limit()) else { return Ok(None) };
         let (from, to) = (range.from, range.to);
-        if range.rows.is_empty() {
+        if range.kept.is_empty() {
             self.commit(partition, None, from, to).await?;
             self.flushed(partition, to).await?;
             return Ok(None);
@@ -68,7 +68,7 @@ impl Flusher {
         let block_path = path.clone();
         let block_error =
             |message: String| IngesterError::Block { partition: partition.name.clone(), path: path.clone(), message };
-        let encoded = seam::blocking(move || write_l0(signal, &name, from, to, block_path, &range.rows, &options))
+        let encoded = seam::blocking(move || write_l0(signal, &name, from, to, block_path, &range.kept, &options))
             .await
             .ok_or_else(|| block_error("the writer panicked or the process stops".to_owned()))?
             .map_err(|e| block_error(e.to_string()))?;

@@ -13,6 +13,7 @@ use bonghwa_cluster::seam::{self, Instant};
 use bonghwa_model::TenantId;
 use bonghwa_model::batch::Batch;
 use bonghwa_model::codec::{self, CodecError};
+use bonghwa_model::thin::Piece;
 use bonghwa_protocol::BatchId;
 use bonghwa_replog::{Payload, Snapshot, StateMachine};
 use bytes::{BufMut, Bytes};
@@ -24,9 +25,12 @@ use crate::window::{Fate, Window};
 use crate::{frame, metrics};
 
 mod derived;
+mod known;
 
 use derived::Derived;
 pub(crate) use derived::SeriesError;
+pub(crate) use known::Kept;
+use known::{Generation, Known};
 
 /// A batch and whose it is.
 pub(crate) type Rows = (TenantId, Arc<Batch>);
@@ -68,8 +72,10 @@ pub(crate) enum TailError {
 struct Entry {
     position: u64,
     arrived: Instant,
-    rows: Vec<Rows>,
+    kept: Vec<Kept>,
     bytes: usize,
+    /// Entries from here on are what it needs: they tell of its series.
+    needs: u64,
 }
 
 struct State {
@@ -85,6 +91,8 @@ struct State {
     watermark: u64,
     /// Applied up to here.
     applied: u64,
+    /// New samples do without what entries from here on tell of their series.
+    told_since: u64,
     /// What was applied up to here is in `entries`, if this node leads.
     visible: u64,
     /// The log may have nothing up to here any more: it was trimmed past the last flushed record,
@@ -103,7 +111,7 @@ struct State {
 pub(crate) struct FlushRange {
     pub from: u64,
     pub to: u64,
-    pub rows: Vec<Rows>,
+    pub kept: Vec<Kept>,
 }
 
 pub(crate) struct Head {
@@ -111,15 +119,23 @@ pub(crate) struct Head {
     memory: Arc<HeadMemory>,
     state: Mutex<State>,
     derived: Mutex<Derived>,
+    /// Locked while `state` is, and never the other way round.
+    known: Mutex<Known>,
 }
 
-/// Entries of a tenant.
-struct Kept {
+/// Rows of a tenant beyond a position.
+struct Beyond {
     /// Those up to here were let go of.
     after: u64,
     /// Those up to here are in.
     through: u64,
-    batches: Vec<(u64, Arc<Batch>)>,
+    pieces: Vec<(u64, Piece)>,
+}
+
+impl State {
+    fn generation(&self) -> Generation {
+        Generation { epoch: self.epoch, since: self.told_since }
+    }
 }
 
 impl Head {
@@ -132,6 +148,7 @@ impl Head {
             kept_from: watermark,
             watermark,
             applied: 0,
+            told_since: watermark + 1,
             visible: 0,
             covered: 0,
             unflushed_bytes: 0,
@@ -139,7 +156,7 @@ impl Head {
             window: Window::default(),
             newer: None,
         };
-        Head { partition, memory, state: Mutex::new(state), derived: Mutex::default() }
+        Head { partition, memory, state: Mutex::new(state), derived: Mutex::default(), known: Mutex::default() }
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -188,13 +205,27 @@ impl Head {
         state.kept_from = state.watermark;
         state.unflushed_bytes = 0;
         state.flushed.clear();
+        self.forget_series(state);
         self.derived.lock().begin(state.epoch);
         self.memory.sub(bytes);
     }
 
+    /// From now on entries tell of their series again.
+    fn forget_series(&self, state: &mut State) {
+        state.told_since = state.entries.back().map_or(0, |last| last.position).max(state.watermark) + 1;
+        self.forget_known();
+    }
+
     /// Puts in an entry that was read from the log while loading, unless it is in or flushed.
     pub(crate) fn load(&self, position: u64, bytes: &Bytes) {
-        let epoch = self.state.lock().epoch;
+        let generation = {
+            let state = self.state.lock();
+            let wanted = matches!(state.mode, Mode::Loading { next } if position >= next);
+            if !wanted {
+                return;
+            }
+            state.generation()
+        };
         let rows = match self.read(position, bytes) {
             Some(Frame::Batches(batches)) => {
                 let skipped = self.state.lock().window.skipped(position).to_vec();
@@ -202,15 +233,16 @@ impl Head {
             }
             Some(Frame::Seal) | None => Vec::new(),
         };
+        let kept = self.thin(generation, &rows);
         let mut state = self.state.lock();
-        if state.epoch != epoch {
+        if state.epoch != generation.epoch {
             return;
         }
         if let Mode::Loading { next } = &mut state.mode
             && position >= *next
         {
             *next = position + 1;
-            self.insert(&mut state, position, rows);
+            self.insert(&mut state, position, rows, (generation, kept));
         }
     }
 
@@ -236,26 +268,35 @@ impl Head {
 
     /// What is applied and not flushed, oldest first, up to about so many bytes; `None` if
     /// there is nothing. A range without rows ends at the entry that sealed the partition.
+    /// What comes behind it tells of its series again.
     pub(crate) fn flush_range(&self, about: usize) -> Option<FlushRange> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        let range = self.range(&state, about)?;
+        self.forget_series(&mut state);
+        Some(range)
+    }
+
+    fn range(&self, state: &State, about: usize) -> Option<FlushRange> {
         let first = state.entries.partition_point(|e| e.position <= state.watermark);
-        let mut rows: Vec<Rows> = Vec::new();
+        let mut kept: Vec<Kept> = Vec::new();
         let (mut bytes, mut last) = (0, state.watermark);
         for entry in state.entries.range(first..) {
             if bytes >= about {
-                return Some(FlushRange { from: state.watermark, to: last, rows });
+                return Some(FlushRange { from: state.watermark, to: last, kept });
             }
-            rows.extend(entry.rows.iter().cloned());
+            kept.extend(entry.kept.iter().cloned());
             bytes += entry.bytes;
             last = entry.position;
         }
         let to = match state.mode {
             Mode::Following => return None,
             Mode::Loading { .. } => last,
-            Mode::Leading => state.applied,
+            // Of what is applied the last entry may be on its way into `entries`: it is not taken.
+            Mode::Leading => state.visible.max(last),
         };
-        let seals = state.mode == Mode::Leading && state.window.sealed().is_some_and(|s| s > state.watermark);
-        (!rows.is_empty() || seals).then_some(FlushRange { from: state.watermark, to, rows })
+        let sealed = state.window.sealed().filter(|_| state.mode == Mode::Leading);
+        let seals = sealed.is_some_and(|sealed| sealed > state.watermark && sealed <= to);
+        (!kept.is_empty() || seals).then_some(FlushRange { from: state.watermark, to, kept })
     }
 
     /// Why an entry cannot be read that a newer Bonghwa wrote. A flush would pass over it, and
@@ -292,6 +333,10 @@ impl Head {
             }
             Mode::Following => state.kept_from = to,
         }
+        // Another leader flushed: what it took goes.
+        if to >= state.told_since {
+            self.forget_series(&mut state);
+        }
     }
 
     /// Forgets flushed entries: those flushed before `before`, or all of them if memory is short.
@@ -314,7 +359,12 @@ impl Head {
                 upto
             }
         };
-        let end = state.entries.partition_point(|e| e.position <= upto);
+        let mut end = state.entries.partition_point(|e| e.position <= upto);
+        if end > 0 {
+            // What tells of the series of entries that stay, stays with them.
+            let needed = state.entries.range(end..).map(|e| e.needs).min().unwrap_or(u64::MAX);
+            end = end.min(state.entries.partition_point(|e| e.position < needed));
+        }
         let released: Vec<Entry> = state.entries.drain(..end).collect();
         state.kept_from = state.kept_from.max(upto);
         let kept_from = state.kept_from;
@@ -325,8 +375,8 @@ impl Head {
         }
     }
 
-    /// The tenant's batches with positions in `watermark < p <= through`.
-    pub(crate) fn tail(&self, tenant: &TenantId, watermark: u64, through: u64) -> Result<Vec<Arc<Batch>>, TailError> {
+    /// The tenant's rows with positions in `watermark < p <= through`.
+    pub(crate) fn tail(&self, tenant: &TenantId, watermark: u64, through: u64) -> Result<Vec<Piece>, TailError> {
         let state = self.state.lock();
         if state.mode != Mode::Leading {
             return Err(TailError::NotLoaded);
@@ -336,12 +386,12 @@ impl Head {
         }
         let first = state.entries.partition_point(|e| e.position <= watermark);
         let end = state.entries.partition_point(|e| e.position <= through);
-        let rows = state.entries.range(first..end.max(first)).flat_map(|e| &e.rows);
-        Ok(rows.filter(|(t, _)| t == tenant).map(|(_, batch)| batch.clone()).collect())
+        let kept = state.entries.range(first..end.max(first)).flat_map(|e| &e.kept);
+        Ok(kept.filter(|(t, _)| t == tenant).map(|(_, piece)| piece.clone()).collect())
     }
 
-    /// The tenant's batches after a position, of the head as it was since an epoch began.
-    fn kept(&self, tenant: &TenantId, epoch: u64, from: u64) -> Result<Kept, TailError> {
+    /// The tenant's rows beyond a position, of the head as it was since an epoch began.
+    fn beyond(&self, tenant: &TenantId, epoch: u64, from: u64) -> Result<Beyond, TailError> {
         let state = self.state.lock();
         if state.mode != Mode::Leading || state.epoch != epoch {
             return Err(TailError::NotLoaded);
@@ -349,18 +399,28 @@ impl Head {
         let first = state.entries.partition_point(|e| e.position <= from);
         let end = state.entries.partition_point(|e| e.position <= state.visible);
         let of_entry = |entry: &Entry| {
-            let rows = entry.rows.iter().filter(|(t, _)| t == tenant);
-            rows.map(|(_, batch)| (entry.position, batch.clone())).collect::<Vec<_>>()
+            let kept = entry.kept.iter().filter(|(t, _)| t == tenant);
+            kept.map(|(_, piece)| (entry.position, piece.clone())).collect::<Vec<_>>()
         };
-        let batches = state.entries.range(first..end.max(first)).flat_map(of_entry).collect();
-        Ok(Kept { after: state.kept_from, through: state.visible, batches })
+        let pieces = state.entries.range(first..end.max(first)).flat_map(of_entry).collect();
+        Ok(Beyond { after: state.kept_from, through: state.visible, pieces })
     }
 
-    fn insert(&self, state: &mut State, position: u64, rows: Vec<Rows>) {
-        let bytes = rows.iter().map(|(_, batch)| batch.heap_bytes()).sum();
+    /// Adds the rows of an entry, and what was made of them for a generation.
+    fn insert(&self, state: &mut State, position: u64, rows: Vec<Rows>, (generation, thin): (Generation, Vec<Kept>)) {
+        let kept: Vec<Kept> = match generation == state.generation() {
+            true => thin,
+            // A flush took meanwhile what told of its series.
+            false => rows.into_iter().map(|(tenant, batch)| (tenant, batch.into())).collect(),
+        };
+        let needs = match kept.iter().any(|(_, piece)| matches!(piece, Piece::Thin(_))) {
+            true => generation.since,
+            false => position,
+        };
+        let bytes = kept.iter().map(|(_, piece)| piece.heap_bytes()).sum();
         self.memory.add(bytes);
         state.unflushed_bytes += bytes;
-        state.entries.push_back(Entry { position, arrived: seam::now(), rows, bytes });
+        state.entries.push_back(Entry { position, arrived: seam::now(), kept, bytes, needs });
     }
 
     /// The frame of an entry; an unreadable one is told of and has none.
@@ -415,7 +475,7 @@ impl Head {
             Some(_) => None,
             None => self.read(position, &payload.bytes),
         };
-        let (fates, epoch) = {
+        let (fates, generation) = {
             let mut state = self.state.lock();
             state.applied = state.applied.max(position);
             let fates = match (staged, &frame) {
@@ -430,7 +490,7 @@ impl Head {
             if state.mode != Mode::Leading || position <= state.watermark {
                 return answer(position, &fates);
             }
-            (fates, state.epoch)
+            (fates, state.generation())
         };
         let stored = |at: u32| fates[at as usize] == Fate::Stored;
         let rows = match (staged, frame) {
@@ -441,9 +501,10 @@ impl Head {
             (None, Some(Frame::Batches(batches))) => self.decode(position, batches, stored),
             (None, _) => Vec::new(),
         };
+        let kept = self.thin(generation, &rows);
         let mut state = self.state.lock();
-        if state.epoch == epoch && state.mode == Mode::Leading {
-            self.insert(&mut state, position, rows);
+        if state.epoch == generation.epoch && state.mode == Mode::Leading {
+            self.insert(&mut state, position, rows, (generation, kept));
         }
         answer(position, &fates)
     }

@@ -63,11 +63,13 @@ impl State {
                 count(&left)
             )));
         }
+        let written = removed.iter().filter_map(|path| self.catalog.block(path)).map(|block| block.written).max();
+        let as_late = |block: &v1::Block| v1::Block { written: written.unwrap_or(0), ..block.clone() };
         let garbage = removed.iter().map(|path| v1::Garbage { path: path.clone(), removed_at: *removed_at });
         let change = v1::Change {
             garbage: garbage.collect(),
             removed_blocks: removed.clone(),
-            blocks: added.clone(),
+            blocks: added.iter().map(as_late).collect(),
             ..Default::default()
         };
         Ok(Done { change: Some(change), outcome: None })
@@ -76,7 +78,10 @@ impl State {
     /// Whether the catalog is as the command would leave it.
     fn is_done(&self, command: &v1::CommitCompaction) -> bool {
         command.removed.iter().all(|path| self.catalog.is_garbage(path))
-            && command.added.iter().all(|block| self.catalog.block(&block.path).is_some_and(|there| **there == *block))
+            && command.added.iter().all(|block| {
+                let same = |there: &v1::Block| *there == v1::Block { written: there.written, ..block.clone() };
+                self.catalog.block(&block.path).is_some_and(|there| same(there))
+            })
     }
 
     /// What must hold of any fresh block of a compaction.

@@ -49,7 +49,11 @@ impl State {
         }
         partition.watermark = *to;
         self.last_flush.insert(name.clone(), flush);
-        let change = v1::Change { partitions: vec![partition.clone()], blocks: blocks.clone(), ..Default::default() };
+        // Deletes that are open concern what lay in blocks when they were made: these rows came later, or were not known.
+        let (deletes_through, written) = (self.last_delete, self.catalog.version().saturating_add(1));
+        let of_later = |block: &v1::Block| v1::Block { deletes_through, written, ..block.clone() };
+        let blocks = blocks.iter().map(of_later).collect();
+        let change = v1::Change { partitions: vec![partition.clone()], blocks, ..Default::default() };
         Ok(Done::partition(partition, Some(change)))
     }
 

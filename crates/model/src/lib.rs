@@ -15,6 +15,8 @@ pub mod prometheus_names;
 pub mod refs;
 pub mod spans;
 mod tenant;
+pub mod thin;
+pub mod told;
 mod value;
 
 pub use labels::TenantLabels;

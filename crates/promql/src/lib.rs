@@ -34,5 +34,5 @@ pub use eval::{
 };
 pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, Incompatible, Joined, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
-pub use matcher::{MatchOp, Matcher, anchored_regex};
+pub use matcher::{MatchOp, Matcher, ValuePart, anchored_regex};
 pub use syntax::Query;

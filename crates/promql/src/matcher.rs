@@ -81,10 +81,38 @@ impl Matcher {
         }
     }
 
+    /// What each value that fulfils it has: all parts of one of these lists. None where the value may be anything.
+    pub fn parts(&self) -> Option<Vec<Vec<ValuePart<'_>>>> {
+        let whole = |text| vec![ValuePart { text, starts: true, ends: true }];
+        match self.op {
+            MatchOp::Equal => Some(vec![whole(self.value.as_str())]),
+            MatchOp::Regex => match self.pattern.as_ref()?.plain.as_ref()? {
+                Plain::OneOf(values) => Some(values.iter().map(|value| whole(value.as_str())).collect()),
+                Plain::Around { prefix, suffix, .. } => Some(vec![vec![
+                    ValuePart { text: prefix, starts: true, ends: false },
+                    ValuePart { text: suffix, starts: false, ends: true },
+                ]]),
+                Plain::Within { text, .. } => Some(vec![vec![ValuePart { text, starts: false, ends: false }]]),
+            },
+            MatchOp::NotEqual | MatchOp::NotRegex => None,
+        }
+    }
+
     /// Whether asking it takes longer than looking up what it said.
     pub fn is_costly(&self) -> bool {
         self.pattern.as_ref().is_some_and(|pattern| pattern.plain.is_none())
     }
+}
+
+/// A part of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValuePart<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// Whether the value starts with it.
+    pub starts: bool,
+    /// Whether the value ends with it.
+    pub ends: bool,
 }
 
 impl Pattern {

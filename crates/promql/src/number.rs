@@ -1,6 +1,10 @@
 //! Numbers and times as Prometheus writes them.
 
 use std::fmt::Write;
+use std::ops::Range;
+
+/// Where the shortest digits are written without an exponent by `ryu`, too, which is faster.
+const PLAIN: Range<f64> = 1e-4..1e15;
 
 /// A value as Prometheus has it in labels and scalars: Go's `strconv.FormatFloat(v, 'f', -1, 64)`, `+Inf`, `-Inf`, `NaN`.
 pub fn format(value: f64) -> String {
@@ -13,18 +17,20 @@ pub fn format(value: f64) -> String {
 pub fn push(out: &mut String, value: f64) {
     let whole = value as i64;
     let is_whole = whole as f64 == value && whole.unsigned_abs() < 1 << 53;
-    // Writing into a String cannot fail.
-    let _ = if is_whole && (whole != 0 || value.is_sign_positive()) {
+    if is_whole && (whole != 0 || value.is_sign_positive()) {
         // As most values are: an integer's digits are found sooner.
-        write!(out, "{whole}")
+        out.push_str(itoa::Buffer::new().format(whole));
+    } else if PLAIN.contains(&value.abs()) {
+        out.push_str(ryu::Buffer::new().format_finite(value));
     } else if value.is_finite() {
-        // Rust writes the shortest digits that read back, without an exponent, as Go's 'f' -1 does.
-        write!(out, "{value}")
+        // Rust writes the shortest digits that read back, without an exponent, as Go's 'f' -1 does. Writing into a
+        // String cannot fail.
+        let _ = write!(out, "{value}");
     } else if value.is_nan() {
-        out.write_str("NaN")
+        out.push_str("NaN");
     } else {
-        out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
-    };
+        out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+    }
 }
 
 /// A sample's value as Prometheus' JSON has it: as [`format()`] does, but with an exponent below 1e-6 and from 1e21 on.
@@ -74,8 +80,11 @@ pub fn push_seconds(out: &mut String, ms: i64) {
         out.push('-');
     }
     let (whole, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
-    // Writing into a String cannot fail.
-    let _ = if rest == 0 { write!(out, "{whole}") } else { write!(out, "{whole}.{rest:03}") };
+    out.push_str(itoa::Buffer::new().format(whole));
+    if rest != 0 {
+        // Writing into a String cannot fail.
+        let _ = write!(out, ".{rest:03}");
+    }
     while rest != 0 && out.ends_with('0') {
         out.pop();
     }
@@ -102,6 +111,8 @@ pub fn format_time(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -128,7 +139,22 @@ mod tests {
         for (value, expected) in samples.into_iter().chain([(1.5e-7, "1.5e-07"), (0.0, "0"), (f64::INFINITY, "+Inf")]) {
             assert_eq!(format_sample(value), expected);
         }
-        assert_eq!(format_seconds(1_500), "1.5");
-        assert_eq!(format_seconds(-1_000), "-1");
+        let seconds =
+            [(1_500, "1.5"), (-1_000, "-1"), (-1_050, "-1.05"), (10, "0.01"), (i64::MIN, "-9223372036854775.808")];
+        for (ms, expected) in seconds {
+            assert_eq!(format_seconds(ms), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn digits_are_the_shortest_that_read_back(bits in any::<u64>(), short in -1e6f64..1e6, places in 0..9) {
+            let scale = 10f64.powi(places);
+            for value in [f64::from_bits(bits), short, (short * scale).trunc() / scale, 1e-4, 1e15, 1e15 + 0.5] {
+                if value.is_finite() {
+                    prop_assert_eq!(format(value), std::format!("{}", value));
+                }
+            }
+        }
     }
 }

@@ -31,6 +31,8 @@ fn escape(rest: &mut Peekable<Chars>, out: &mut String) {
         }
         // Outside of brackets only; inside it is an error of both.
         Some(c @ ('b' | 'B')) => out.push_str(&format!("(?-u:\\{c})")),
+        // Themselves, and no ends of words.
+        Some(c @ ('<' | '>')) => out.push(c),
         Some(c) => match ascii(c) {
             Some(class) => out.push_str(class),
             None => out.extend(['\\', c]),
@@ -57,25 +59,47 @@ fn class(rest: &mut Peekable<Chars>, out: &mut String) {
     if let Some(not) = rest.next_if_eq(&'^') {
         out.push(not);
     }
+    // Whether a range may begin with what came before.
+    let mut begins = false;
     // At the beginning it is itself.
     if rest.next_if_eq(&']').is_some() {
         out.push_str("\\]");
+        begins = true;
     }
     while let Some(c) = rest.next() {
-        match c {
-            ']' => {
-                out.push(']');
-                return;
+        if c == '-' && begins && rest.peek().is_some_and(|next| *next != ']') {
+            out.push('-');
+            begins = false;
+            if let Some(end) = rest.next() {
+                in_class(end, rest, out);
             }
-            '\\' if !matches!(rest.peek(), Some('b' | 'B')) => escape(rest, out),
-            // `[:alpha:]` is the same to both.
-            '[' if rest.peek() == Some(&':') => {
-                out.push('[');
-                through(']', rest, out);
-            }
-            '[' | '&' | '~' => out.extend(['\\', c]),
-            _ => out.push(c),
+            continue;
         }
+        if c == ']' {
+            out.push(']');
+            return;
+        }
+        // `\d` and `[:alpha:]` are no characters.
+        begins = match (c, rest.peek()) {
+            ('\\', Some(next)) => !matches!(next, 'd' | 'D' | 's' | 'S' | 'w' | 'W' | 'p' | 'P'),
+            ('[', next) => next != Some(&':'),
+            _ => true,
+        };
+        in_class(c, rest, out);
+    }
+}
+
+/// A character within brackets, and what belongs to it.
+fn in_class(c: char, rest: &mut Peekable<Chars>, out: &mut String) {
+    match c {
+        '\\' if !matches!(rest.peek(), Some('b' | 'B')) => escape(rest, out),
+        // `[:alpha:]` is the same to both.
+        '[' if rest.peek() == Some(&':') => {
+            out.push('[');
+            through(']', rest, out);
+        }
+        '[' | '&' | '~' | '-' => out.extend(['\\', c]),
+        _ => out.push(c),
     }
 }
 
@@ -160,6 +184,21 @@ mod tests {
             ("[]a]+", "]a", true),
             ("[[:alpha:]_]+", "ab_", true),
             (r"a\Bb", "ab", true),
+            ("[+--]+", "+,-", true),
+            ("[+--]", ".", false),
+            ("[!--]", "%", true),
+            ("[--a]", "A", true),
+            ("[--a]", "b", false),
+            ("[a-]+", "a-", true),
+            ("[-a]+", "a-", true),
+            ("[^-a]", "-", false),
+            ("[a-z-9]+", "b-9", true),
+            ("[a-z-9]", ".", false),
+            (r"[\d-z]+", "7-z", true),
+            (r"[\--a]", "A", true),
+            ("[a-c]", "b", true),
+            (r"\<nil\>", "<nil>", true),
+            (r"\<nil\>", "nil", false),
         ];
         for (pattern, value, expected) in cases {
             let regex = anchored(pattern).map_err(|error| format!("{pattern}: {error}"))?;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use bonghwa_cluster::ClusterView;
-use bonghwa_protocol::MetaClient;
+use bonghwa_protocol::{IngesterClient, MetaClient};
 use bonghwa_query::Engine;
 
 /// What the routes stand on.
@@ -32,6 +32,8 @@ pub struct Querier {
     pub engine: Arc<Engine>,
     /// Takes deletes.
     pub meta: Arc<dyn MetaClient>,
+    /// All ingesters: what is deleted is flushed first.
+    pub ingesters: Arc<dyn IngesterClient>,
     /// The copy of the catalog that the engine plans on.
     pub view: Arc<ClusterView>,
     /// Answers from a copy older than this say that they are partial.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use bonghwa_cluster::{Catalog, ClusterView, Directory, seam};
-use bonghwa_protocol::{IngesterClient, MetaClient, RpcError, RpcErrorKind, v1};
+use bonghwa_cluster::{Catalog, ClusterDirectory, ClusterView, Directory, connect_ingester, seam};
+use bonghwa_protocol::{IngesterClient, MetaClient, RemoteOptions, RpcError, RpcErrorKind, v1};
 use bonghwa_query::{Engine, EngineOptions};
 use futures::stream::BoxStream;
 use http::{Request, Response, StatusCode};
@@ -55,7 +55,12 @@ async fn send_with(view: Arc<ClusterView>, directory: Arc<dyn Directory>, reques
     let options = EngineOptions { timeout: Duration::from_millis(800), target_partitions: 2, ..Default::default() };
     let engine = Arc::new(Engine::new(view.clone(), directory, Arc::new(InMemory::new()), options));
     let meta = Arc::new(Silent);
-    crate::router(crate::Querier { engine, meta, view, stale_after: STALE_AFTER }).oneshot(request).await.unwrap()
+    let connect = connect_ingester(RemoteOptions::default());
+    let ingesters = ClusterDirectory::new(view.clone(), None, connect).leaders();
+    crate::router(crate::Querier { engine, meta, ingesters, view, stale_after: STALE_AFTER })
+        .oneshot(request)
+        .await
+        .unwrap()
 }
 
 async fn sql(query: &str, accept: &str) -> (StatusCode, String, Vec<u8>) {

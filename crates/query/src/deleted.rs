@@ -1,4 +1,5 @@
-//! Deletes that are open: their rows are passed over until compaction has taken them out.
+//! Deletes that are open: their rows are passed over until compaction has taken them out. They lie in blocks that the
+//! catalog had when the delete was made: what came later, or lies in a tail, is no row of it.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use bonghwa_protocol::v1;
 
 use crate::view::View;
 
-/// What must be passed over in those blocks and tails that may hold deleted rows.
+/// What must be passed over in those blocks that may hold deleted rows.
 pub(crate) struct Deleted {
     deletes: Vec<(Arc<v1::Delete>, Removal)>,
     pub(crate) removals: Removals,
@@ -40,7 +41,6 @@ impl Deleted {
     /// Whether some row in view may be deleted.
     pub(crate) fn any(&self, view: &View) -> bool {
         view.blocks.iter().any(|block| self.may_hold(block.rows(), block.block().deletes_through))
-            || view.tails.iter().any(|tail| self.may_hold(&tail.rows, 0))
     }
 
     /// A request that also gives what tells deleted rows from others.

@@ -37,8 +37,8 @@ pub(crate) struct Source {
 pub(crate) enum Unit {
     /// The rest of a block after pruning.
     Block(Box<PlannedBlock>),
-    /// A tail, and whether it may hold deleted rows.
-    Tail(Arc<Tail>, bool),
+    /// A tail. Whatever is deleted lay in blocks when it was.
+    Tail(Arc<Tail>),
 }
 
 /// A block of which something is left to read.
@@ -46,6 +46,8 @@ pub(crate) struct PlannedBlock {
     rest: Rest,
     stats: PruneStats,
     time: (i64, i64),
+    /// As the catalog says it. Not known where another node planned it.
+    written: u64,
     /// Whether it may hold deleted rows.
     deleted: bool,
 }
@@ -60,16 +62,25 @@ enum Rest {
 
 impl PlannedBlock {
     /// A block of which another node says that so many rows, of these times, are left to
-    /// read, and whether deleted ones may be among them. Only its path and its size need be known.
+    /// read, and whether deleted ones may be among them. Only path, size and carried out deletes need be known.
     pub(crate) fn elsewhere(source: Arc<Source>, block: v1::Block, rows: u64, time: (i64, i64), deleted: bool) -> Self {
         let stats = PruneStats { rows_selected: usize::try_from(rows).unwrap_or(usize::MAX), ..Default::default() };
-        PlannedBlock { rest: Rest::Elsewhere { source, block: Arc::new(block) }, stats, time, deleted }
+        let written = block.written;
+        PlannedBlock { rest: Rest::Elsewhere { source, block: Arc::new(block) }, stats, time, written, deleted }
     }
 
     /// Its path and its size.
     pub(crate) fn object(&self) -> (String, u64) {
         let block = self.block();
         (block.path.clone(), block.bytes)
+    }
+
+    /// Deletes up to this id were carried out on it, or do not concern it.
+    pub(crate) fn deletes_through(&self) -> u64 {
+        match &self.rest {
+            Rest::Planned { reader, .. } => reader.deletes_through(),
+            Rest::Elsewhere { block, .. } => block.deletes_through,
+        }
     }
 
     fn block(&self) -> &v1::Block {
@@ -131,7 +142,15 @@ impl Unit {
     pub(crate) fn time(&self) -> (i64, i64) {
         match self {
             Unit::Block(block) => block.time,
-            Unit::Tail(tail, _) => (tail.rows.min_time, tail.rows.max_time),
+            Unit::Tail(tail) => (tail.rows.min_time, tail.rows.max_time),
+        }
+    }
+
+    /// Grows from what was written before to what was written after it.
+    pub(crate) fn written(&self) -> u64 {
+        match self {
+            Unit::Block(block) => block.written,
+            Unit::Tail(_) => u64::MAX,
         }
     }
 
@@ -139,7 +158,7 @@ impl Unit {
     pub(crate) fn rows(&self) -> u64 {
         match self {
             Unit::Block(block) => block.stats.rows_selected as u64,
-            Unit::Tail(tail, _) => tail.rows.items,
+            Unit::Tail(tail) => tail.rows.items,
         }
     }
 
@@ -147,7 +166,7 @@ impl Unit {
     pub(crate) fn may_hold_deleted(&self) -> bool {
         match self {
             Unit::Block(block) => block.deleted,
-            Unit::Tail(_, deleted) => *deleted,
+            Unit::Tail(_) => false,
         }
     }
 
@@ -155,7 +174,7 @@ impl Unit {
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Unit::Block(block) => block.bytes(),
-            Unit::Tail(tail, _) => tail.rows.items.saturating_mul(TAIL_ROW_BYTES),
+            Unit::Tail(tail) => tail.rows.items.saturating_mul(TAIL_ROW_BYTES),
         }
     }
 }
@@ -245,7 +264,7 @@ pub(crate) async fn plan_with(
     for tail in &view.tails {
         match catalog_prunes(&request.predicate, &tail.rows) {
             Some(_) => pruned.tails_pruned += 1,
-            None => units.push(Arc::new(Unit::Tail(tail.clone(), deleted.may_hold(&tail.rows, 0)))),
+            None => units.push(Arc::new(Unit::Tail(tail.clone()))),
         }
     }
     Ok(TablePlan { signal: view.signal, request, with_deleted, deleted, units, pruned, exact_rows })
@@ -277,7 +296,8 @@ async fn open(
     let reader = BlockReader::open(source.store.clone(), block.block().clone(), &source.footers).await?;
     let pruned = reader.prune(&request.tenant, &request.predicate).await?;
     let (stats, time) = (pruned.stats, (block.rows().min_time, block.rows().max_time));
-    Ok(PlannedBlock { rest: Rest::Planned { reader, rows: Mutex::new(Some(pruned)) }, stats, time, deleted })
+    let (rest, written) = (Rest::Planned { reader, rows: Mutex::new(Some(pruned)) }, block.block().written);
+    Ok(PlannedBlock { rest, stats, time, written, deleted })
 }
 
 enum By {

@@ -286,14 +286,14 @@ fn read(
 
 /// The rows of a unit, without deleted ones.
 pub(crate) async fn open(plan: &Arc<TablePlan>, unit: &Unit) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let deleted = unit.may_hold_deleted();
-    let batches = rows(plan, unit, if deleted { &plan.with_deleted } else { &plan.request }).await?;
-    if !deleted {
-        return Ok(batches);
-    }
-    let plan = plan.clone();
+    let block = match unit {
+        Unit::Block(block) if unit.may_hold_deleted() => block,
+        _ => return rows(plan, unit, &plan.request).await,
+    };
+    let batches = rows(plan, unit, &plan.with_deleted).await?;
+    let (plan, carried_out) = (plan.clone(), block.deletes_through());
     let seen = batches.and_then(move |batch| {
-        let seen = plan.deleted.removals.apply(&batch).map_err(|error| QueryError::from(error).into());
+        let seen = plan.deleted.removals.apply(&batch, carried_out).map_err(|error| QueryError::from(error).into());
         futures::future::ready(seen)
     });
     Ok(seen.boxed())
@@ -305,7 +305,7 @@ async fn rows(plan: &TablePlan, unit: &Unit, request: &ScanRequest) -> Result<Bo
             let batches = block.scan(request).await?;
             Ok(batches.map_err(|error| QueryError::from(error).into()).boxed())
         }
-        Unit::Tail(tail, _) => {
+        Unit::Tail(tail) => {
             let request = v1::TailRequest {
                 partition: tail.partition.clone(),
                 tenant: request.tenant.as_str().to_owned(),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bonghwa_seam as seam;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, RaftError};
 use openraft::metrics::WaitError;
-use openraft::{RaftMetrics, ReadPolicy, ServerState};
+use openraft::{RaftMetrics, ServerState};
 use tokio::sync::Semaphore;
 
 use crate::group_log::GroupLog;
@@ -19,18 +19,14 @@ use crate::machine::{Applier, Machine};
 use crate::raft_types::{Content, Fatal, Node, TypeConfig};
 use crate::{Error, HostOptions, NodeId, Payload, Store};
 
+mod leadership;
+
 pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;
 type Metrics = RaftMetrics<TypeConfig>;
-
-/// How long a leader that shuts down waits for another node to take over.
-const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// How long an append waits before a core that refused is asked again: first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-
-/// A member that lacks no more entries than this can take over at once.
-const CAUGHT_UP: u64 = 16;
 
 /// What an append returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,53 +193,6 @@ impl Group {
         self.applier.watermark()
     }
 
-    /// Who leads, as far as this node knows.
-    pub fn leader(&self) -> Option<NodeId> {
-        self.raft.server_metrics().borrow_watched().current_leader
-    }
-
-    /// Whether this node leads, as far as it knows. Only an append proves it.
-    pub fn is_leader(&self) -> bool {
-        self.leader() == Some(self.node) && self.log.failure().is_none()
-    }
-
-    /// Confirms with a quorum that this node leads, and waits until everything that was acknowledged
-    /// before the call, by whichever leader, is applied here. A leader that was deposed without
-    /// knowing it finds out.
-    pub async fn confirm_leader(&self) -> Result<(), Error> {
-        if let Some(error) = self.log.failure() {
-            return Err(error);
-        }
-        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex);
-        match seam::timeout(self.leader_wait, confirmed).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
-                let leader = forward.leader_id.filter(|leader| *leader != self.node);
-                let addr = forward.leader_node.map(|node| node.addr).unwrap_or_default();
-                Err(Error::NotLeader { group: self.name().to_owned(), leader: leader.map(|id| (id, addr)) })
-            }
-            // A quorum that is away may have elected another.
-            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) => {
-                Err(Error::NotLeader { group: self.name().to_owned(), leader: None })
-            }
-            Ok(Err(RaftError::Fatal(e))) => Err(self.fatal(e)),
-            Err(_) => Err(self.timeout("an answer of the quorum", self.leader_wait)),
-        }
-    }
-
-    /// Waits until someone leads.
-    pub async fn wait_leader(&self, timeout: Duration) -> Result<NodeId, Error> {
-        let metrics = self.wait(Some(timeout), "an election", |m| m.current_leader.is_some()).await?;
-        // The condition above holds for these metrics.
-        Ok(metrics.current_leader.unwrap_or(self.node))
-    }
-
-    /// Waits until the leader is another than `seen`, and returns it: `None` while nobody leads.
-    pub async fn leader_changed(&self, seen: Option<NodeId>) -> Result<Option<NodeId>, Error> {
-        let metrics = self.wait(None, "a change of the leader", |m| m.current_leader != seen).await?;
-        Ok(metrics.current_leader)
-    }
-
     /// Waits until all entries that were committed before the start are applied. On a follower:
     /// those that its own log held at the start.
     pub async fn wait_replayed(&self) -> Result<(), Error> {
@@ -274,11 +223,18 @@ impl Group {
         if let Some(known) = self.log.failure() {
             return known;
         }
+        let mut metrics = self.raft.server_metrics();
+        let core = async { while metrics.changed().await.is_ok() {} };
         tokio::select! {
             () = stored => self.fatal(Fatal::Stopped),
-            // Only a running state that is an error ends this wait.
-            ended = self.wait(None, "a failure", |_| false) => ended.err().unwrap_or_else(|| self.fatal(Fatal::Stopped)),
+            () = core => self.ended(),
         }
+    }
+
+    /// Why the core of the group, which has ended, did.
+    fn ended(&self) -> Error {
+        let state = self.raft.metrics().borrow_watched().running_state.clone();
+        self.fatal(state.err().unwrap_or(Fatal::Stopped))
     }
 
     /// The group's figures.
@@ -422,39 +378,6 @@ impl Group {
                 let addr = metrics.membership_config.get_node(&leader).map(|node| node.addr.clone());
                 Err(not_leader(Some((leader, addr.unwrap_or_default()))))
             }
-        }
-    }
-
-    /// Lets a member lead that has all of the log, or nearly; does nothing where this node does not
-    /// lead or the member is behind. Writes pause for milliseconds.
-    pub async fn hand_over_to(&self, node: NodeId) -> Result<(), Error> {
-        let ready = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            let has = metrics.replication.iter().flatten().find(|(id, _)| **id == node).and_then(|(_, id)| *id);
-            let last = metrics.last_log_index.unwrap_or(0);
-            metrics.state == ServerState::Leader && has.is_some_and(|id| id.index + CAUGHT_UP >= last)
-        };
-        if ready && node != self.node {
-            self.raft.trigger().transfer_leader(node).await.map_err(|e| self.fatal(e))?;
-        }
-        Ok(())
-    }
-
-    /// Lets the follower that has most of the log lead, so that writes pause for milliseconds.
-    async fn hand_over(&self) {
-        let target = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            let members = metrics.replication.iter().flatten();
-            let others = members.filter(|(node, _)| **node != self.node && metrics.state == ServerState::Leader);
-            others.max_by_key(|(_, id)| id.map(|id| id.index)).map(|(node, _)| *node)
-        };
-        let Some(target) = target else { return };
-        if self.raft.trigger().transfer_leader(target).await.is_ok()
-            && let Err(error) = self.wait(Some(HAND_OVER), "a hand-over", |m| m.state != ServerState::Leader).await
-        {
-            tracing::info!(group = %self.name(), %error, "nobody took over; the others will elect a leader");
         }
     }
 

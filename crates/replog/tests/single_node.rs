@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bonghwa_replog::{Error, Host, HostOptions, LocalTransport, Payload};
 use bytes::Bytes;
-use kit::{Disk, Ledger, Recorder, alone, eventually, open, single};
+use kit::{Disk, Ledger, Recorder, alone, eventually, open, patiently, single};
 
 on_both_disks!(
     append_read_trim_restart,
@@ -19,6 +19,7 @@ on_both_disks!(
     many_groups_share_syncs,
     groups_are_dropped_with_all_they_have,
     a_group_of_one_leads_at_once,
+    a_group_of_one_confirms_what_it_has_applied,
     options_that_cannot_work_are_named,
 );
 
@@ -206,6 +207,37 @@ async fn a_group_of_one_leads_at_once(disk: fn() -> Disk) {
         let host = Host::new(1, store, LocalTransport::alone(), options.clone());
         let group = open(&host, alone("logs-0"), Recorder::new()).await;
         assert!(group.is_leader());
+        host.shutdown().await.unwrap();
+    }
+}
+
+/// Right after a start, too, when what was acked before it is being applied again.
+async fn a_group_of_one_confirms_what_it_has_applied(disk: fn() -> Disk) {
+    let disk = disk();
+    let mut acked = Vec::new();
+    for start in 0..4 {
+        let host = single(&disk);
+        let state = Recorder::new();
+        let group = host.open_group(alone("logs-0"), state.clone()).await.unwrap();
+        let confirmed = async {
+            // Until it leads, it says that it does not.
+            while let Err(error) = group.confirm_leader().await {
+                assert!(matches!(error, Error::NotLeader { .. }), "{error}");
+                tokio::task::yield_now().await;
+            }
+        };
+        patiently(confirmed).await;
+        assert_eq!(state.texts(), acked);
+        for i in 0..200 {
+            let text = format!("{start}: {i}");
+            group.append(Payload::new(text.clone())).await.unwrap();
+            acked.push(text);
+            group.confirm_leader().await.unwrap();
+            assert_eq!(state.texts().last(), acked.last());
+        }
+        group.shutdown().await.unwrap();
+        let closed = group.confirm_leader().await.unwrap_err();
+        assert!(matches!(closed, Error::ShutDown { .. }), "{closed}");
         host.shutdown().await.unwrap();
     }
 }

@@ -2,7 +2,8 @@
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use bonghwa_model::Signal;
+use arrow_array::types::{Float64Type, Int64Type};
+use bonghwa_model::{Signal, Value, json};
 
 use super::tokens::{each_hash, hash_trace_id};
 use super::{FilterEntry, FilterKind, RowGroupIndex, filter, is_indexed};
@@ -12,6 +13,9 @@ use crate::physical::{DictValues, Keys, NULL, PhysicalColumn, Texts};
 
 /// Hashes seen lately: most tokens of a granule repeat, and this is cheaper than a set.
 const RECENT: usize = 1 << 13;
+
+/// Granules of series from which on a row group has a filter: the labels of fewer are read as fast.
+const LEAST_GRANULES: usize = 16;
 
 /// The hashes of one granule, hardly any of them twice.
 struct Hashes {
@@ -56,10 +60,13 @@ impl IndexBuilder {
     pub fn row_group(&mut self, layout: &Layout, columns: &[PhysicalColumn], offset: u64) -> (RowGroupIndex, Vec<u8>) {
         let mut index = RowGroupIndex::default();
         let mut bytes = Vec::new();
-        if layout.signal == Signal::Metrics {
-            return (index, bytes);
-        }
-        for kind in [FilterKind::Tokens, FilterKind::TraceIds] {
+        let rows = columns.first().map_or(0, PhysicalColumn::rows);
+        let kinds: &[FilterKind] = match layout.signal {
+            Signal::Metrics if rows < LEAST_GRANULES * self.granule_rows => &[],
+            Signal::Metrics => &[FilterKind::Tokens],
+            Signal::Logs | Signal::Traces => &[FilterKind::Tokens, FilterKind::TraceIds],
+        };
+        for kind in kinds.iter().copied() {
             let granules = match kind {
                 FilterKind::Tokens => self.tokens(layout, columns),
                 _ => self.trace_ids(layout, columns),
@@ -98,6 +105,9 @@ impl IndexBuilder {
                         each_hash(text, |hash| hashes.add(hash));
                     }
                 });
+                if layout.signal == Signal::Metrics {
+                    each_other(column, rows.clone(), |text| each_hash(text, |hash| hashes.add(hash)));
+                }
             }
             granules.push(self.hashes.take());
         }
@@ -158,6 +168,36 @@ fn each_text(
             }
         }
         PhysicalColumn::Dict { .. } => {}
+    }
+}
+
+/// Calls `found` with the JSON of each number or boolean of some rows.
+fn each_other(column: &PhysicalColumn, rows: std::ops::Range<usize>, mut found: impl FnMut(&[u8])) {
+    let mut text = Vec::new();
+    let mut tell = |value: Option<Value>| {
+        if let Some(value) = value {
+            text.clear();
+            json::write_value(&mut text, &value);
+            found(&text);
+        }
+    };
+    match column {
+        PhysicalColumn::Dict { keys, values: DictValues::Int64(values) } => {
+            rows.for_each(|row| tell(values.get(keys.get(row) as usize).map(|value| Value::Int(*value))));
+        }
+        PhysicalColumn::Dict { keys, values: DictValues::Double(values) } => {
+            rows.for_each(|row| tell(values.get(keys.get(row) as usize).map(|value| Value::Double(*value))));
+        }
+        PhysicalColumn::Dict { .. } => {}
+        PhysicalColumn::Plain(array) => {
+            if let Some(values) = array.as_primitive_opt::<Int64Type>() {
+                rows.for_each(|row| tell(values.is_valid(row).then(|| Value::Int(values.value(row)))));
+            } else if let Some(values) = array.as_primitive_opt::<Float64Type>() {
+                rows.for_each(|row| tell(values.is_valid(row).then(|| Value::Double(values.value(row)))));
+            } else if let Some(values) = array.as_boolean_opt() {
+                rows.for_each(|row| tell(values.is_valid(row).then(|| Value::Bool(values.value(row)))));
+            }
+        }
     }
 }
 

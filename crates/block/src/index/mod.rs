@@ -16,8 +16,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) use build::IndexBuilder;
 pub(crate) use filter::{LINE, candidates, line_of};
-pub use tokens::tokens;
 pub(crate) use tokens::{hash_token, hash_trace_id};
+pub use tokens::{tokens, tokens_of_part};
 
 use crate::BlockError;
 use crate::layout::Owner;
@@ -126,12 +126,13 @@ impl Pointer {
     }
 }
 
-/// Whether the tokens of a text column are in the token filter.
+/// Whether the tokens of a text column are in the token filter. Of metrics those of other columns are, too: labels
+/// are texts, whatever they were made of.
 pub(crate) fn is_indexed(signal: Signal, column: &str) -> bool {
     let fixed = match signal {
         Signal::Logs => matches!(column, "body" | "service_name" | "severity_text" | "event_name"),
         Signal::Traces => matches!(column, "name" | "service_name" | "status_message" | "events"),
-        Signal::Metrics => return false,
+        Signal::Metrics => column == "service_name",
     };
     fixed || [Owner::Resource, Owner::Record].iter().any(|o| column == o.rest() || column.starts_with(o.prefix()))
 }

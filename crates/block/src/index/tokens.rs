@@ -6,7 +6,17 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 ///
 /// Letters and digits are those of Unicode. Case is kept: `Error` and `error` differ.
 pub fn tokens(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !(c == '_' || c.is_alphanumeric())).filter(|token| !token.is_empty())
+    text.split(|c: char| !is_in_token(c)).filter(|token| !token.is_empty())
+}
+
+/// The tokens that a text surely has of which this is a part: whether the text starts, and ends, where the part does.
+pub fn tokens_of_part(part: &str, starts: bool, ends: bool) -> impl Iterator<Item = &str> {
+    let part = if starts { part } else { part.trim_start_matches(is_in_token) };
+    tokens(if ends { part } else { part.trim_end_matches(is_in_token) })
+}
+
+fn is_in_token(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
 }
 
 const fn ascii_table() -> [bool; 256] {
@@ -74,6 +84,20 @@ mod tests {
             each_hash(text.as_bytes(), |hash| hashes.push(hash));
             let expected: Vec<u64> = expected.iter().map(|t| hash_token(t.as_bytes())).collect();
             assert_eq!(hashes, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_has_tokens_that_end_within_it() {
+        for (part, starts, ends, expected) in [
+            ("web-1", true, true, &["web", "1"][..]),
+            ("web-1", false, true, &["1"]),
+            ("web-1", true, false, &["web"]),
+            ("-a-", false, false, &["a"]),
+            ("web", false, true, &[]),
+            ("", false, false, &[]),
+        ] {
+            assert_eq!(tokens_of_part(part, starts, ends).collect::<Vec<_>>(), expected, "{part} {starts} {ends}");
         }
     }
 }

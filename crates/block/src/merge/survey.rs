@@ -129,6 +129,7 @@ pub(super) struct View<'a> {
     merge: &'a Merge,
     mapping: Mapping,
     keys: BTreeSet<usize>,
+    carried_out: u64,
 }
 
 impl<'a> View<'a> {
@@ -137,7 +138,7 @@ impl<'a> View<'a> {
         // Text of every type that a value may have: what is promoted is found as such.
         let mapping = Mapping::new(layout, merge.removals.columns(), &|_, _| true).map_err(|e| e.at(&block.path))?;
         let keys = key_columns(layout.signal).iter().filter_map(|name| layout.index(name)).collect();
-        Ok(View { merge, mapping, keys })
+        Ok(View { merge, mapping, keys, carried_out: block.deletes_through() })
     }
 
     /// These physical columns, and those that keys and removals need.
@@ -151,7 +152,7 @@ impl<'a> View<'a> {
             return Ok(vec![true; items]);
         }
         let shown = self.mapping.apply(arrays, &(i64::MIN..=i64::MAX))?;
-        let stays = self.merge.removals.stays(shown.columns(), items)?;
+        let stays = self.merge.removals.stays(shown.columns(), items, self.carried_out)?;
         Ok((0..items).map(|item| stays.value(item)).collect())
     }
 }

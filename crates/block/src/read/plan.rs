@@ -212,7 +212,7 @@ impl BlockReader {
         for comparison in &predicate.comparisons {
             let resolved = Resolved::new(layout, &comparison.column, &rest_holds);
             if let (Op::Eq, Scalar::String(text)) = (comparison.op, &comparison.value)
-                && resolved.is_indexed(layout.signal, |column| is_indexed(layout.signal, column))
+                && resolved.is_indexed(|column| is_indexed(layout.signal, column))
             {
                 wanted.extend(tokens(text).map(|t| hash_token(t.as_bytes())));
             }
@@ -220,13 +220,13 @@ impl BlockReader {
         }
         stats.row_groups_by_statistics = self.drop_granules(&mut row_groups, &tests);
         if let Some(ids) = &predicate.trace_ids {
-            let hashes: Vec<u64> = ids.iter().map(|id| hash_trace_id(id)).collect();
-            stats.row_groups_by_trace_id = self.filter(&mut row_groups, FilterKind::TraceIds, &hashes, false).await?;
+            let hashes: Vec<Vec<u64>> = ids.iter().map(|id| vec![hash_trace_id(id)]).collect();
+            stats.row_groups_by_trace_id = self.filter(&mut row_groups, FilterKind::TraceIds, &hashes).await?;
         }
         wanted.sort_unstable();
         wanted.dedup();
         if !wanted.is_empty() {
-            stats.row_groups_by_tokens = self.filter(&mut row_groups, FilterKind::Tokens, &wanted, true).await?;
+            stats.row_groups_by_tokens = self.filter(&mut row_groups, FilterKind::Tokens, &[wanted]).await?;
         }
         for row_group in &row_groups {
             stats.granules_kept += row_group.granules.iter().filter(|kept| **kept).count();
@@ -301,14 +301,13 @@ impl BlockReader {
         before - row_groups.len()
     }
 
-    /// Drops granules that a filter rules out: those that miss one of the hashes (`all`),
-    /// or those that miss all of them. Returns how many row groups went.
+    /// Drops granules that a filter rules out: those that miss a hash of each of these lists. Returns how many
+    /// row groups went.
     async fn filter(
         &self,
         row_groups: &mut Vec<PlannedRowGroup>,
         kind: FilterKind,
-        hashes: &[u64],
-        all: bool,
+        any: &[Vec<u64>],
     ) -> Result<usize, BlockError> {
         let before = row_groups.len();
         let mut ranges = Vec::new();
@@ -321,7 +320,7 @@ impl BlockReader {
         };
         for entry in row_groups.iter().filter_map(entry_of) {
             let line = u64::from(entry.granules) * LINE as u64;
-            ranges.extend(hashes.iter().map(|hash| {
+            ranges.extend(any.iter().flatten().map(|hash| {
                 let start = entry.offset + u64::from(line_of(*hash, entry.lines)) * line;
                 start..start + line
             }));
@@ -331,16 +330,46 @@ impl BlockReader {
             if entry_of(row_group).is_none() {
                 return true;
             }
-            let mut kept = vec![all; row_group.granules.len()];
-            for (hash, line) in hashes.iter().zip(lines.by_ref()) {
-                for (kept, candidate) in kept.iter_mut().zip(candidates(*hash, &line)) {
-                    *kept = if all { *kept && candidate } else { *kept || candidate };
+            let mut kept = vec![false; row_group.granules.len()];
+            for all in any {
+                let mut holds = vec![true; kept.len()];
+                for (hash, line) in all.iter().zip(lines.by_ref()) {
+                    holds.iter_mut().zip(candidates(*hash, &line)).for_each(|(holds, candidate)| *holds &= candidate);
                 }
+                kept.iter_mut().zip(holds).for_each(|(kept, holds)| *kept |= holds);
             }
             row_group.granules.iter_mut().zip(kept).for_each(|(granule, kept)| *granule &= kept);
             row_group.any()
         });
         Ok(before - row_groups.len())
+    }
+
+    /// Of granules, in the order of rows, those of which some row may have all tokens of one of these lists in its
+    /// attributes and its resource's. Of metrics numbers and booleans have tokens too, those of their JSON.
+    pub async fn granules_with(
+        &self,
+        granules: Vec<RowRange>,
+        any: &[Vec<String>],
+    ) -> Result<Vec<RowRange>, BlockError> {
+        let granule_rows = self.footer.directory.granule_rows.max(1) as usize;
+        let mut row_groups: Vec<PlannedRowGroup> = Vec::new();
+        for granule in &granules {
+            let index = granule.row_group;
+            if row_groups.last().is_none_or(|last| last.index != index) {
+                let rows = self.footer.metadata().row_group(index).num_rows() as usize;
+                let granules = vec![false; rows.div_ceil(granule_rows)];
+                row_groups.push(PlannedRowGroup { index, rows, granules, picked: None });
+            }
+            let kept = row_groups.last_mut().and_then(|last| last.granules.get_mut(granule.rows.start / granule_rows));
+            kept.into_iter().for_each(|kept| *kept = true);
+        }
+        let hashes = any.iter().map(|all| all.iter().map(|token| hash_token(token.as_bytes())).collect());
+        self.filter(&mut row_groups, FilterKind::Tokens, &hashes.collect::<Vec<_>>()).await?;
+        let kept = |granule: &RowRange| {
+            let row_group = row_groups.binary_search_by_key(&granule.row_group, |row_group| row_group.index);
+            row_group.is_ok_and(|at| row_groups[at].granules[granule.rows.start / granule_rows])
+        };
+        Ok(granules.into_iter().filter(kept).collect())
     }
 }
 

@@ -95,10 +95,10 @@ impl Resolved {
     }
 
     /// Whether the tokens of every value are in the token filter.
-    pub fn is_indexed(&self, signal: Signal, indexed: impl Fn(&str) -> bool) -> bool {
+    pub fn is_indexed(&self, indexed: impl Fn(&str) -> bool) -> bool {
         match self {
             Resolved::Column(name) => indexed(name),
-            Resolved::Places { indexed } => *indexed && signal != Signal::Metrics,
+            Resolved::Places { indexed } => *indexed,
             Resolved::Nowhere | Resolved::Derived => false,
         }
     }

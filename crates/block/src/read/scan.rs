@@ -36,6 +36,7 @@ pub struct BlockReader {
     store: Arc<dyn ObjectStore>,
     pub(crate) path: Path,
     pub(crate) footer: Arc<Footer>,
+    deletes_through: u64,
 }
 
 impl BlockReader {
@@ -47,12 +48,17 @@ impl BlockReader {
     ) -> Result<Self, BlockError> {
         let path = parse_path(&block.path)?;
         let footer = footers.get(&store, &block.path, block.bytes).await?;
-        Ok(BlockReader { store, path, footer })
+        Ok(BlockReader { store, path, footer, deletes_through: block.deletes_through })
     }
 
     /// The block's description, from its footer.
     pub fn block(&self) -> &v1::Block {
         &self.footer.block
+    }
+
+    /// Deletes up to this id were carried out on the block, or do not concern it, as the catalog says.
+    pub fn deletes_through(&self) -> u64 {
+        self.deletes_through
     }
 
     /// Reads ranges of the object.

@@ -2,9 +2,11 @@
 //! resources, scopes and metrics, numbered over all of them.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use bonghwa_model::batch::{Batch, Resource, Scope};
 use bonghwa_model::metrics::Metric;
+use bonghwa_model::thin::{Piece, ThinBatch};
 use bonghwa_model::{Value, json};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -37,9 +39,19 @@ struct Identity {
     attributes: Vec<u8>,
 }
 
+/// Thin batches are numbered from here on.
+const THIN: u32 = 1 << 31;
+
+/// A thin batch, and the numbers of its tellers.
+struct Thin<'a> {
+    batch: &'a ThinBatch,
+    tellers: Vec<u32>,
+}
+
 /// Batches, and the numbers of what their rows refer to.
 pub(crate) struct Input<'a> {
     pub batches: Vec<&'a Batch>,
+    thin: Vec<Thin<'a>>,
     /// Attribute keys; per batch and key of the batch: the number here.
     pub keys: Vec<&'a str>,
     pub key_ids: Vec<Vec<u32>>,
@@ -56,6 +68,7 @@ impl<'a> Input<'a> {
     pub fn new(signal: Signal, batches: Vec<&'a Batch>) -> Result<Self, BlockError> {
         let mut input = Input {
             batches: Vec::new(),
+            thin: Vec::new(),
             keys: Vec::new(),
             key_ids: Vec::new(),
             resources: Vec::new(),
@@ -92,6 +105,46 @@ impl<'a> Input<'a> {
         }
         input.batches = batches;
         Ok(input)
+    }
+
+    /// The batches of pieces, and their tellers; the answer has the number of each piece.
+    pub fn of_pieces(signal: Signal, pieces: impl Iterator<Item = &'a Piece>) -> Result<(Self, Vec<u32>), BlockError> {
+        let (mut batches, mut thin): (Vec<&'a Batch>, Vec<Thin<'a>>) = Default::default();
+        let mut known: HashMap<*const Batch, u32, FixedState> = HashMap::default();
+        let mut number = |batch: &'a Arc<Batch>| {
+            *known.entry(Arc::as_ptr(batch)).or_insert_with(|| {
+                batches.push(batch);
+                batches.len() as u32 - 1
+            })
+        };
+        let numbers = pieces.map(|piece| match piece {
+            Piece::Whole(batch) => number(batch),
+            Piece::Thin(batch) => {
+                thin.push(Thin { batch, tellers: batch.tellers().iter().map(&mut number).collect() });
+                THIN + thin.len() as u32 - 1
+            }
+        });
+        let numbers = numbers.collect();
+        Ok((Input { thin, ..Input::new(signal, batches)? }, numbers))
+    }
+
+    /// The thin batch of a number, if it is one's.
+    #[inline]
+    pub fn thin(&self, number: u32) -> Option<&'a ThinBatch> {
+        number.checked_sub(THIN).map(|at| self.thin[at as usize].batch)
+    }
+
+    /// The batch and the row that tell of the series of a row: mostly itself.
+    #[inline]
+    pub fn told(&self, number: u32, row: u32) -> (u32, u32) {
+        match number.checked_sub(THIN) {
+            None => (number, row),
+            Some(at) => {
+                let thin = &self.thin[at as usize];
+                let (teller, row) = thin.batch.told(row as usize);
+                (thin.tellers[teller], row as u32)
+            }
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::column::{LISTS, time_type};
 use crate::intern::TextBuilder;
 use crate::physical::{PhysicalColumn, finish_nulls};
 
-/// The points of some series, and the batches that they came in, by the numbers that points' rows have.
+/// The points of some series, and the batches that hold what else there is of them, by the numbers that points' rows have.
 pub(crate) struct Samples<'a> {
     pub batches: Vec<&'a MetricBatch>,
     pub series: SeriesSlice<'a>,
@@ -113,10 +113,10 @@ impl<'a> Samples<'a> {
         let mut valid = BooleanBufferBuilder::new(self.series.len());
         let text = |point: &Point| {
             let (b, i) = self.batch(point);
-            b.common.arena.bytes(get(b, i))
+            if point.texts { b.common.arena.bytes(get(b, i)) } else { b"" }
         };
         for series in self.series.iter() {
-            let any = series.iter().any(|point| point.texts && !text(point).is_empty());
+            let any = series.iter().any(|point| !text(point).is_empty());
             if any {
                 for point in series {
                     match text(point) {

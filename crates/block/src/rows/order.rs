@@ -4,7 +4,7 @@ use bonghwa_model::batch::Batch;
 
 use super::Input;
 
-/// A row: where it lies, and whose it is (numbers of [`Input`]).
+/// A row: where it lies, in a batch or a thin one, and whose it is (numbers of [`Input`]).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     pub batch: u32,
@@ -16,11 +16,28 @@ pub(crate) struct Row {
 /// All rows of these batches as they came.
 pub(crate) fn in_batch_order<'a>(input: &'a Input<'_>, batches: &'a [u32]) -> impl Iterator<Item = Row> + Clone + 'a {
     batches.iter().flat_map(|&batch| {
-        let (resources, scopes) = (&input.resource_ids[batch as usize], &input.scope_ids[batch as usize]);
-        input.batches[batch as usize].common().group_ranges().flat_map(move |(group, range)| {
-            let (resource, scope) = (resources[group.resource as usize], scopes[group.scope as usize]);
-            range.map(move |row| Row { batch, row: row as u32, resource, scope })
-        })
+        let thin = input.thin(batch).map(|thin| thin_rows(input, batch, thin.rows() as u32));
+        let whole = thin.is_none().then(|| rows(input, batch));
+        whole.into_iter().flatten().chain(thin.into_iter().flatten())
+    })
+}
+
+fn rows<'a>(input: &'a Input<'_>, batch: u32) -> impl Iterator<Item = Row> + Clone + 'a {
+    let (resources, scopes) = (&input.resource_ids[batch as usize], &input.scope_ids[batch as usize]);
+    input.batches[batch as usize].common().group_ranges().flat_map(move |(group, range)| {
+        let (resource, scope) = (resources[group.resource as usize], scopes[group.scope as usize]);
+        range.map(move |row| Row { batch, row: row as u32, resource, scope })
+    })
+}
+
+fn thin_rows<'a>(input: &'a Input<'_>, batch: u32, rows: u32) -> impl Iterator<Item = Row> + Clone + 'a {
+    (0..rows).map(move |row| {
+        let (teller, told) = input.told(batch, row);
+        let groups = &input.batches[teller as usize].common().groups;
+        let group = groups[groups.partition_point(|group| group.end <= told)];
+        let resource = input.resource_ids[teller as usize][group.resource as usize];
+        let scope = input.scope_ids[teller as usize][group.scope as usize];
+        Row { batch, row, resource, scope }
     })
 }
 

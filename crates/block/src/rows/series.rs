@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bonghwa_model::batch::Batch;
 use bonghwa_model::metrics::{MetricBatch, PointKind};
+use bonghwa_model::thin::ThinBatch;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
@@ -28,6 +29,7 @@ pub(crate) struct Point {
     pub time: i64,
     pub start_time: i64,
     pub value: u64,
+    /// Of a thin one, the row that tells of its series.
     pub row: Row,
     pub flags: u32,
     pub kind: PointKind,
@@ -49,6 +51,20 @@ impl Point {
         }
     }
 
+    /// A sample, and the row that tells of its series.
+    pub fn thin(thin: &ThinBatch, sample: usize, row: Row) -> Self {
+        let (teller, told) = thin.told(sample);
+        Point {
+            time: thin.time(sample),
+            start_time: thin.start_time(sample),
+            value: thin.value(sample),
+            row,
+            flags: 0,
+            kind: PointKind::from_u8(thin.teller(teller).point_kind[told]).unwrap_or(PointKind::None),
+            texts: false,
+        }
+    }
+
     /// Whether it holds a count.
     pub fn is_distribution(&self) -> bool {
         matches!(self.kind, PointKind::Distribution | PointKind::DistributionWithoutSum)
@@ -58,6 +74,7 @@ impl Point {
 /// Where the points of each series lie. Points themselves are six times as large: they are made of a part of the
 /// series at a time.
 pub(crate) struct Ordered<'a> {
+    input: &'a Input<'a>,
     batches: Vec<&'a MetricBatch>,
     /// Batch and row, series by series, as they came.
     places: Vec<(u32, u32)>,
@@ -83,7 +100,7 @@ pub(crate) struct SeriesSlice<'a> {
 
 impl<'a> Ordered<'a> {
     /// Orders points, which come as they arrived.
-    pub fn new(input: &Input<'a>, rows: impl Iterator<Item = Row> + Clone) -> Result<Self, BlockError> {
+    pub fn new(input: &'a Input<'a>, rows: impl Iterator<Item = Row> + Clone) -> Result<Self, BlockError> {
         let batches: Vec<&MetricBatch> =
             input.batches.iter().map(|b| of_signal!(b, Metrics)).collect::<Result<_, BlockError>>()?;
         let mut seen = Seen::default();
@@ -113,7 +130,7 @@ impl<'a> Ordered<'a> {
                 *place += 1;
             }
         });
-        Ok(Ordered { batches, places, starts, owners })
+        Ok(Ordered { input, batches, places, starts, owners })
     }
 
     /// All series in parts of about so many points and at most so many series; a series is never cut.
@@ -139,9 +156,13 @@ impl<'a> Ordered<'a> {
             self.starts[series.start..=series.end].windows(2).zip(&self.owners[series.clone()])
         {
             let places = &self.places[bounds[0] as usize..bounds[1] as usize];
-            points.extend(places.iter().map(|(batch, row)| {
-                let row = Row { batch: *batch, row: *row, resource: *resource, scope: *scope };
-                Point::new(self.batches[*batch as usize], row)
+            points.extend(places.iter().map(|(number, at)| {
+                let (batch, row) = self.input.told(*number, *at);
+                let row = Row { batch, row, resource: *resource, scope: *scope };
+                match self.input.thin(*number) {
+                    Some(thin) => Point::thin(thin, *at as usize, row),
+                    None => Point::new(self.batches[batch as usize], row),
+                }
             }));
         }
         let starts = self.starts[series.start..=series.end].iter().map(|at| (at - start) as usize).collect();
@@ -150,9 +171,10 @@ impl<'a> Ordered<'a> {
 }
 
 fn key(input: &Input<'_>, batches: &[&MetricBatch], row: &Row) -> SeriesKey {
-    let batch = batches[row.batch as usize];
-    let metric = input.metric_ids[row.batch as usize][batch.metric[row.row as usize] as usize];
-    (batch.series[row.row as usize], metric, row.resource, row.scope)
+    let (number, row_there) = input.told(row.batch, row.row);
+    let batch = batches[number as usize];
+    let metric = input.metric_ids[number as usize][batch.metric[row_there as usize] as usize];
+    (batch.series[row_there as usize], metric, row.resource, row.scope)
 }
 
 /// The series that came so far, numbered as they came first.

@@ -37,6 +37,8 @@ impl Needs {
 pub const ROUTES: &[(&str, Needs)] = &[
     ("/health", Needs::Nothing),
     ("/ready", Needs::Nothing),
+    ("/-/healthy", Needs::Nothing),
+    ("/-/ready", Needs::Nothing),
     ("/version", Needs::Nothing),
     ("/metrics", Needs::Overview),
     ("/ring", Needs::Overview),

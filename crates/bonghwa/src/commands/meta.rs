@@ -121,6 +121,8 @@ mod tests {
     use std::cell::Cell;
 
     use bonghwa_block::WriteOptions;
+    use bonghwa_model::TenantId;
+    use bonghwa_model::thin::Piece;
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
 
@@ -138,8 +140,8 @@ mod tests {
 
     /// A block without records.
     fn block(path: &str) -> Vec<u8> {
-        let options = WriteOptions::default();
-        bonghwa_block::write_l0(Signal::Logs, "logs-0001", 0, 1, path.into(), &[], &options).unwrap().bytes.to_vec()
+        let (nothing, options): (&[(TenantId, Piece)], _) = (&[], WriteOptions::default());
+        bonghwa_block::write_l0(Signal::Logs, "logs-0001", 0, 1, path.into(), nothing, &options).unwrap().bytes.to_vec()
     }
 
     /// The block as a later version would write it.

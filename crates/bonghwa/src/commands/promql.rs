@@ -22,6 +22,7 @@ const WIDTH: usize = 60;
 #[derive(Args)]
 pub struct PromqlArgs {
     /// For example: `sum by (job) (rate(http_requests_total[5m]))`
+    #[arg(allow_hyphen_values = true)]
     query: String,
     /// When: Unix seconds, RFC 3339, `now`, or `now-1h` [default: now].
     #[arg(long, conflicts_with_all = ["start", "end", "step"])]

@@ -129,7 +129,8 @@ impl Compaction {
 }
 
 impl Keep {
-    fn retention(&self) -> Retention {
+    /// How long rows are kept.
+    pub fn retention(&self) -> Retention {
         let some = |time: Time| (!time.0.is_zero()).then_some(time.0);
         let KeepSignals { logs, metrics, traces } = self.default;
         let default = SignalRetention { logs: some(logs), metrics: some(metrics), traces: some(traces) };

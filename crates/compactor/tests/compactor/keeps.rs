@@ -93,15 +93,43 @@ proptest! {
             }
             let seen = world.seen().await;
             let report = without_errors(compactor.run_once(now).await);
-            assert_eq!(report.deletes_closed, 0, "logs may still hold such rows");
+            assert!(report.deletes_closed > 0 && world.catalog().deletes().next().is_none(), "seed {seed}");
             assert_eq!(report.items_dropped, (before - seen.len()) as u64, "seed {seed}");
             assert_eq!(world.seen().await, seen, "seed {seed}");
             let later = without_errors(compactor.run_once(now + 2 * HOUR).await);
-            assert!(later.deletes_closed > 0 && world.catalog().deletes().next().is_none());
             assert_eq!(later.jobs, 0, "seed {seed}: {later:?}");
             assert_eq!(world.seen().await, seen, "seed {seed}: nothing comes back");
         });
     }
+}
+
+/// What comes after a delete stays, though it is merged with what the delete takes out.
+#[test]
+fn rows_that_come_after_a_delete_stay() {
+    run(async {
+        let mut rng = StdRng::seed_from_u64(7);
+        let mut world = World::new().await;
+        let batches = support::batches(Signal::Logs, &mut rng);
+        world.flush(Signal::Logs, &batches, &Default::default()).await;
+        let of = |tenant: &str| v1::Delete {
+            tenant: tenant.into(),
+            signal: v1::Signal::from(Signal::Logs).into(),
+            min_time: i64::MIN,
+            max_time: i64::MAX,
+            ..Default::default()
+        };
+        let all = world.seen().await;
+        for tenant in ["default", "team-a", "Team-B"] {
+            world.delete(of(tenant)).await;
+        }
+        assert_eq!(world.seen().await, [""; 0]);
+        world.flush(Signal::Logs, &batches, &Default::default()).await;
+        assert_eq!(world.seen().await, all, "the same once more");
+        let compactor = world.compactor("n1", CompactorOptions { eager_blocks: 1, ..CompactorOptions::default() });
+        let report = without_errors(compactor.run_once(seam::unix_nanos()).await);
+        assert_eq!((report.items_dropped, report.deletes_closed), (all.len() as u64, 3), "{report:?}");
+        assert_eq!(world.seen().await, all);
+    });
 }
 
 fn random_delete(rng: &mut StdRng, now: i64) -> v1::Delete {

@@ -111,7 +111,8 @@ impl World {
                 let reader = BlockReader::open(store.clone(), Arc::new(block.clone()), &footers).await.unwrap();
                 let plan = reader.plan(&request).await.unwrap();
                 let batches: Vec<_> = reader.scan(plan).try_collect().await.unwrap();
-                let seen: Vec<_> = batches.iter().map(|batch| removals.apply(batch).unwrap()).collect();
+                let seen: Vec<_> =
+                    batches.iter().map(|batch| removals.apply(batch, block.deletes_through).unwrap()).collect();
                 rows.extend(support::rows(&seen).into_iter().map(|row| format!("{signal} {}: {row}", tenant.tenant)));
             }
         }

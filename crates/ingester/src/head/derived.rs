@@ -83,11 +83,11 @@ impl Head {
         if described.after != watermark {
             *described = Described { after: watermark, through: watermark, describer: Describer::default() };
         }
-        let kept = self.kept(tenant, derived.epoch, described.through)?;
+        let kept = self.beyond(tenant, derived.epoch, described.through)?;
         if watermark < kept.after {
             return Err(TailError::Stale);
         }
-        kept.batches.iter().for_each(|(_, batch)| described.describer.add(batch));
+        kept.pieces.iter().for_each(|(_, piece)| described.describer.add_piece(piece));
         described.through = described.through.max(kept.through);
         let through = described.through;
         let rows = (described.describer.items() > 0).then(|| described.describer.clone().finish(tenant));
@@ -121,12 +121,12 @@ impl Head {
         let mut indexed = derived.series.write();
         let mut index = match indexed.index.take() {
             Some(index) => index,
-            None => SeriesIndex::new(self.kept(tenant, derived.epoch, u64::MAX)?.after),
+            None => SeriesIndex::new(self.beyond(tenant, derived.epoch, u64::MAX)?.after),
         };
-        let kept = self.kept(tenant, derived.epoch, index.through())?;
+        let kept = self.beyond(tenant, derived.epoch, index.through())?;
         index.forget(kept.after)?;
-        for (position, batch) in kept.batches {
-            index.push(position, batch)?;
+        for (position, piece) in kept.pieces {
+            index.push(position, piece)?;
         }
         index.passed(kept.through);
         indexed.reserved = Some(self.memory.reserve(index.bytes()));

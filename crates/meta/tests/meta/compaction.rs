@@ -133,6 +133,18 @@ fn deletes_have_numbers_of_their_own() {
 }
 
 #[test]
+fn blocks_that_come_after_a_delete_are_none_of_its() {
+    let mut state = flushed();
+    let before: Vec<_> = state.catalog().blocks().map(|block| block.path.clone()).collect();
+    let delete = v1::Delete { tenant: "a".into(), signal: v1::Signal::Logs.into(), max_time: 9, ..Default::default() };
+    accept(&mut state, Kind::CreateDelete(v1::CreateDelete { delete: Some(delete) }));
+    accept(&mut state, flush(LOGS, 9, 12, vec![block("later", LOGS, 9, 12)]));
+    for block in state.catalog().blocks() {
+        assert_eq!(block.deletes_through, u64::from(!before.contains(&block.path)), "{}", block.path);
+    }
+}
+
+#[test]
 fn watchers_see_deletes_and_garbage() {
     let mut state = flushed();
     let mut copy = bonghwa_cluster::Follower::new(std::sync::Arc::new(state.catalog().clone()));

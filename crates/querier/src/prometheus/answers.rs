@@ -15,6 +15,8 @@ use crate::partial::Partial;
 
 /// Values of an answer that is written where the request is served; to write more would keep others waiting.
 const FEW: usize = 4096;
+/// Bytes of a value with its time, roughly.
+const VALUE_BYTES: usize = 32;
 /// Annotations of each kind that are shown, as many as Prometheus shows.
 const MOST_ANNOTATIONS: usize = 10;
 /// How the body of an answer begins.
@@ -102,7 +104,8 @@ pub(crate) async fn query(answer: Answer, shape: Shape, partial: &Partial) -> Re
         series
     };
     let body = written(values, move || {
-        let mut body = format!(r#"{START}{{"resultType":"{}","result":"#, kind(&answer.value));
+        let mut body = String::with_capacity(START.len() + (values + 8) * VALUE_BYTES);
+        body += &format!(r#"{START}{{"resultType":"{}","result":"#, kind(&answer.value));
         value(&mut body, &answer.value, shape.time, shown);
         if let Some(told) = shape.stats {
             body += &format!(r#","stats":{}"#, stats(&answer.stats, told));

@@ -6,9 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bonghwa_cluster::create_delete;
 use bonghwa_model::{Signal, TenantId};
 use bonghwa_protocol::v1;
-use bonghwa_protocol::v1::command::Kind;
 use bonghwa_protocol::v1::command_result::Outcome;
 use bonghwa_query::SeriesQuery;
 use http::{Request, StatusCode};
@@ -25,6 +25,7 @@ const FOLLOW: Duration = Duration::from_secs(30);
 pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
     let params = Params::read(request).await?;
     let tenants = request::tenants(&params.headers)?;
+    let tenant = tenants.only().map_err(|error| invalid("X-Scope-OrgID", error.to_string()))?;
     let matchers = params.matchers()?;
     if matchers.is_empty() {
         return Err(invalid("match[]", "no match[] parameter provided".to_owned()));
@@ -35,9 +36,7 @@ pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body
     if range.1 < range.0 {
         return Err(invalid("start", "it lies in the future, where nothing is to delete".to_owned()));
     }
-    for tenant in tenants.iter() {
-        of_tenant(&querier, tenant, SeriesQuery { matchers: matchers.clone(), range }, created).await?;
-    }
+    of_tenant(&querier, tenant, SeriesQuery { matchers: matchers.clone(), range }, created).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -74,8 +73,8 @@ async fn create(querier: &Querier, delete: v1::Delete) -> Result<(), ApiError> {
     let unavailable = |message: String| {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", format!("{message}: try again"))
     };
-    let command = v1::Command { kind: Some(Kind::CreateDelete(v1::CreateDelete { delete: Some(delete) })) };
-    let result = querier.meta.execute(command).await.map_err(|error| unavailable(error.to_string()))?;
+    let created = create_delete(&querier.view, &*querier.ingesters, &*querier.meta, delete).await;
+    let result = created.map_err(|error| unavailable(error.to_string()))?;
     if let Some(Outcome::Rejection(rejection)) = result.outcome {
         let status = match rejection.reason() {
             v1::RejectionReason::Conflict => StatusCode::CONFLICT,

@@ -10,6 +10,8 @@ use http::{HeaderMap, Request, StatusCode, header};
 
 use crate::error::ApiError;
 
+/// The media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 /// The largest form.
 const MOST_BYTES: usize = 4 << 20;
 /// The widest time, so that arithmetic with it stays in range: Prometheus' own bounds.
@@ -27,15 +29,18 @@ impl Params {
     /// Reads a request.
     pub(crate) async fn read(request: Request<Body>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let mut pairs = pairs(parts.uri.query().unwrap_or_default().as_bytes(), "the URL")?;
+        let mut pairs = Vec::new();
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if content_type.is_some_and(|media| media.starts_with("application/x-www-form-urlencoded")) {
+        let is_form = |media: &str| media.get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM));
+        if content_type.is_some_and(is_form) {
             let body = to_bytes(body, MOST_BYTES).await.map_err(|error| {
                 let message = format!("the form cannot be read, or has more than {} MiB: {error}", MOST_BYTES >> 20);
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "bad_data", message)
             })?;
-            pairs.extend(self::pairs(&body, "the form")?);
+            pairs = self::pairs(&body, "the form")?;
         }
+        // What is in both is taken from the form, as Prometheus does.
+        pairs.extend(self::pairs(parts.uri.query().unwrap_or_default().as_bytes(), "the URL")?);
         Ok(Params { pairs, headers: parts.headers })
     }
 

@@ -129,15 +129,15 @@ impl ScanCodec {
     fn read_unit(&self, unit: v1::ScanUnit, source: &Arc<Source>) -> Result<Arc<Unit>> {
         let v1::ScanUnit { min_time, max_time, rows, unit, deleted } = unit;
         let unit = match unit {
-            Some(v1::scan_unit::Unit::Block(v1::ScanBlock { path, bytes })) => {
-                let block = v1::Block { path, bytes, ..Default::default() };
+            Some(v1::scan_unit::Unit::Block(v1::ScanBlock { path, bytes, deletes_through })) => {
+                let block = v1::Block { path, bytes, deletes_through, ..Default::default() };
                 let time = (min_time, max_time);
                 Unit::Block(Box::new(PlannedBlock::elsewhere(source.clone(), block, rows, time, deleted)))
             }
             Some(v1::scan_unit::Unit::Tail(v1::ScanTail { partition, watermark, through })) => {
                 let leader = self.directory.leader_of(&partition).map_err(|error| Told(QueryError::from(error)))?;
                 let rows = v1::TenantRows { items: rows, min_time, max_time, ..Default::default() };
-                Unit::Tail(Arc::new(Tail { partition, watermark, through, rows, leader }), deleted)
+                Unit::Tail(Arc::new(Tail { partition, watermark, through, rows, leader }))
             }
             None => return Err(unreadable("it names something to read that is neither block nor tail").into()),
         };
@@ -161,9 +161,10 @@ fn write_partition(units: &[Arc<Unit>]) -> v1::ScanPartition {
         let of_unit = match &**unit {
             Unit::Block(block) => {
                 let (path, bytes) = block.object();
-                v1::scan_unit::Unit::Block(v1::ScanBlock { path, bytes })
+                let deletes_through = block.deletes_through();
+                v1::scan_unit::Unit::Block(v1::ScanBlock { path, bytes, deletes_through })
             }
-            Unit::Tail(tail, _) => {
+            Unit::Tail(tail) => {
                 let (partition, watermark, through) = (tail.partition.clone(), tail.watermark, tail.through);
                 v1::scan_unit::Unit::Tail(v1::ScanTail { partition, watermark, through })
             }

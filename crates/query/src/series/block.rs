@@ -19,6 +19,8 @@ use crate::QueryError;
 
 /// Granules whose names are looked at together.
 const GRANULES_BY_NAME: usize = 256;
+/// Granules of which no labels are kept whose labels are read without asking filters.
+const FEW_GRANULES: usize = 4;
 /// Granules whose rows are looked at together: what a read holds of labels that are not kept.
 const GRANULES: usize = 16;
 /// Samples between two looks at what was gathered.
@@ -42,7 +44,7 @@ impl Block<'_> {
             Some(names) => Some(self.named(&path, granules, &names, gather.cache()).await?),
             None => None,
         };
-        let granules = named.as_deref().unwrap_or(granules);
+        let granules = self.filtered(&path, named.as_deref().unwrap_or(granules), gather.cache()).await?;
         for granules in granules.chunks(GRANULES) {
             if self.within.has_enough() {
                 break;
@@ -73,6 +75,28 @@ impl Block<'_> {
             let named = granules.iter().zip(&names).filter(|(_, names)| names.as_ref().is_some_and(may_be));
             left.extend(named.map(|(granule, _)| granule.clone()));
         }
+        Ok(left)
+    }
+
+    /// Without those granules of which no labels are kept, and filters tell that nothing in them is wanted.
+    async fn filtered(
+        &self,
+        path: &Arc<str>,
+        granules: &[RowRange],
+        cache: OfTenant<'_>,
+    ) -> Result<Vec<RowRange>, QueryError> {
+        let kept = cache.has_rows(path, granules);
+        if kept.iter().filter(|kept| !**kept).count() <= FEW_GRANULES {
+            return Ok(granules.to_vec());
+        }
+        let of =
+            |which: bool| granules.iter().zip(&kept).filter(move |(_, kept)| **kept == which).map(|(g, _)| g.clone());
+        let mut unknown: Vec<RowRange> = of(false).collect();
+        for any in self.wanted.tokens() {
+            unknown = self.reader.granules_with(unknown, &any).await?;
+        }
+        let mut left: Vec<RowRange> = of(true).chain(unknown).collect();
+        left.sort_by_key(|granule| (granule.row_group, granule.rows.start));
         Ok(left)
     }
 

@@ -138,6 +138,14 @@ impl OfTenant<'_> {
         known
     }
 
+    /// Of which of these granules of a block the rows are known.
+    pub fn has_rows(&self, block: &Arc<str>, granules: &[RowRange]) -> Vec<bool> {
+        self.cache.change(|kept| {
+            let has = granules.iter().map(|granule| kept.rows.has(&Place::new(block, granule)));
+            has.collect()
+        })
+    }
+
     /// Keeps the rows of a granule.
     pub fn keep_rows(&self, block: &Arc<str>, granule: &RowRange, rows: Rows) {
         let bytes = ENTRY_BYTES + block.len() + rows.bytes();
@@ -208,6 +216,10 @@ impl<K: Eq + Hash, V: Clone> Shelf<K, V> {
         self.old_bytes -= bytes;
         self.insert(key, value.clone(), bytes);
         Some((value, true))
+    }
+
+    fn has(&self, key: &K) -> bool {
+        self.young.contains_key(key) || self.old.contains_key(key)
     }
 
     fn insert(&mut self, key: K, value: V, bytes: usize) {

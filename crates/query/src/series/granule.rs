@@ -12,8 +12,8 @@ use super::conditions::Conditions;
 
 /// Labels by which rows are found, at most; others are looked up in each row.
 const MOST_LABELS: usize = 32;
-/// What the name of a distribution's part may end in, and that of a number.
-const SUFFIXES: [&str; 4] = ["", "_bucket", "_count", "_sum"];
+/// What the name of a distribution's part may end in.
+const SUFFIXES: [&str; 3] = ["_bucket", "_count", "_sum"];
 
 /// The rows of a granule, in their order.
 pub(super) struct Granule {
@@ -33,6 +33,8 @@ struct Label {
     ends: Vec<u32>,
     /// By row: one more than the number of its value; 0 where it has none. Rows at the end that have none may lack.
     values: Vec<u32>,
+    /// All rows have a value.
+    all: bool,
 }
 
 impl Granule {
@@ -63,7 +65,10 @@ impl Granule {
             }
             let named = name == METRIC_NAME;
             let mut holds = |value: &str| match named {
-                true => SUFFIXES.iter().any(|suffix| conditions.holds(at, &format!("{value}{suffix}"))),
+                true => {
+                    conditions.holds(at, value)
+                        || SUFFIXES.iter().any(|suffix| conditions.holds(at, &format!("{value}{suffix}")))
+                }
                 false => conditions.holds(at, value),
             };
             match self.labels.iter().find(|label| label.name == name) {
@@ -103,13 +108,14 @@ fn labels(rows: &[Known]) -> (Vec<Label>, bool) {
             label.values.push(number);
         }
     }
-    labels.iter_mut().for_each(Label::shrink);
+    labels.iter_mut().for_each(|label| label.finish(rows.len()));
     (labels, more)
 }
 
 impl Label {
-    /// Gives back what is not needed.
-    fn shrink(&mut self) {
+    /// Of so many rows it has all values now.
+    fn finish(&mut self, rows: usize) {
+        self.all = self.values.len() == rows && !self.values.contains(&0);
         self.texts.shrink_to_fit();
         self.ends.shrink_to_fit();
         self.values.shrink_to_fit();
@@ -125,14 +131,21 @@ impl Label {
     /// Leaves only those rows whose value holds.
     fn select(&self, holds: &mut impl FnMut(&str) -> bool, rows: &mut [bool]) {
         let mut said = Vec::with_capacity(self.ends.len() + 1);
-        said.push(holds(""));
+        said.push(!self.all && holds(""));
         let mut start = 0;
         for end in &self.ends {
             said.push(holds(&self.texts[start..*end as usize]));
             start = *end as usize;
         }
+        let mut selected = (0u32..).zip(&said).filter(|(_, says)| **says).map(|(value, _)| value);
         let (with, without) = rows.split_at_mut(self.values.len().min(rows.len()));
-        with.iter_mut().zip(&self.values).for_each(|(row, value)| *row &= said[*value as usize]);
+        let with = with.iter_mut().zip(&self.values);
+        match (selected.next(), selected.next()) {
+            (Some(_), _) if self.all && said[1..].iter().all(|says| *says) => {}
+            // Looking for one number is faster than looking each up.
+            (Some(one), None) => with.for_each(|(row, value)| *row &= *value == one),
+            _ => with.for_each(|(row, value)| *row &= said[*value as usize]),
+        }
         without.iter_mut().for_each(|row| *row &= said[0]);
     }
 }

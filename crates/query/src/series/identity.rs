@@ -111,9 +111,13 @@ impl<'a> IdentityReader<'a> {
         if !is_heartbeat {
             pairs.extend(self.labeller.scope(scope, columns.scope_version.value(row)));
         }
-        // What identifies the target wins over an attribute of the same name.
         let resource = self.labeller.resource(columns.resource.value(row), columns.service_name.value(row));
-        pairs.extend(resource.labels.iter().cloned());
+        for (name, value) in &resource.labels {
+            // What identifies the target wins over an attribute of the same name, and that over what is promoted.
+            if matches!(name.as_str(), "job" | "instance") || !pairs.iter().any(|(known, _)| known == name) {
+                pairs.push((name.clone(), value.clone()));
+            }
+        }
         (pairs, resource.target.clone().filter(|_| !is_heartbeat))
     }
 

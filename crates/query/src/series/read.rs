@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bonghwa_block::{Column, Predicate, RowRange};
+use bonghwa_block::{Column, Predicate, RowRange, tokens_of_part};
 use bonghwa_cluster::seam;
-use bonghwa_promql::{Labels, METRIC_NAME, MatchOp, Matcher};
+use bonghwa_promql::{Labels, METRIC_NAME, MatchOp, Matcher, ValuePart};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 
@@ -27,6 +27,11 @@ use crate::{QueryError, SeriesLimits, scan};
 const SAMPLE_BYTES: u64 = 16;
 /// Bytes of a series in memory without its samples, roughly.
 const SERIES_BYTES: u64 = 512;
+
+/// Labels that are not made of attributes alone.
+const FROM_ELSEWHERE: [&str; 5] = [METRIC_NAME, "le", "quantile", "otel_scope_name", "otel_scope_version"];
+/// Values of a choice by which filters are asked, at most.
+const MOST_VALUES: usize = 16;
 
 /// Rows between two looks at what was gathered.
 pub(super) const ROWS: usize = 1024;
@@ -74,6 +79,20 @@ impl Wanted {
     /// The one name that matchers ask for. `target_info` is made of all metrics.
     pub(super) fn metric_names(&self) -> Option<Vec<String>> {
         self.equal(METRIC_NAME).filter(|name| *name != TARGET_INFO).map(|name| vec![name.to_owned()])
+    }
+
+    /// What the attributes of a wanted series and its resource have, by matcher: all tokens of one of these lists.
+    pub(super) fn tokens(&self) -> Vec<Vec<Vec<String>>> {
+        let told = self.matchers.iter().filter(|matcher| !FROM_ELSEWHERE.contains(&matcher.name.as_str()));
+        let tokens = told.filter_map(|matcher| {
+            let of_value = |parts: Vec<ValuePart<'_>>| {
+                let tokens = parts.into_iter().flat_map(|part| tokens_of_part(part.text, part.starts, part.ends));
+                tokens.map(str::to_owned).collect::<Vec<_>>()
+            };
+            let any: Vec<Vec<String>> = matcher.parts()?.into_iter().map(of_value).collect();
+            (any.len() <= MOST_VALUES && any.iter().all(|all| !all.is_empty())).then_some(any)
+        });
+        tokens.collect()
     }
 
     /// Services whose series can have the job that matchers ask for: `namespace/name` is that of `name`,
@@ -160,7 +179,7 @@ impl Reading {
                 block.read(granules, &mut gather).await?;
                 continue;
             }
-            if let Unit::Tail(tail, false) = &**unit {
+            if let Unit::Tail(tail) = &**unit {
                 let series = TailSeries { tail, plan, wanted, within: self.within() };
                 series.read(&mut gather).await?;
                 continue;
@@ -215,7 +234,7 @@ async fn gathered(
     let time = heartbeats.map_or(wanted.range, |heartbeats| heartbeats.range());
     let plan = Arc::new(plan(source, view, columns, wanted.predicate_of(time)).await?);
     let mut shares = by_time(&plan, reading.bounds.tasks);
-    if reading.bounds.tasks == 1 {
+    if shares.len() == 1 {
         let parts = shares.pop().unwrap_or_default();
         return reading.parts(source, &plan, &parts, wanted).await;
     }
@@ -281,10 +300,11 @@ impl Part {
 }
 
 /// The units in the order of time, shared out over so many tasks, so that samples of a series come
-/// nearly sorted, and those of one task before those of the next.
+/// nearly sorted, and those of one task before those of the next; those whose times overlap in the order of writing.
 fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Part>> {
     let mut units = plan.units.clone();
     units.sort_by_key(|unit| unit.time());
+    later_last(&mut units);
     let total: u64 = units.iter().map(|unit| unit.rows()).sum();
     let each = (total / tasks.max(1) as u64).max(1);
     let mut shares: Vec<Vec<Part>> = vec![Vec::new()];
@@ -300,6 +320,21 @@ fn by_time(plan: &TablePlan, tasks: usize) -> Vec<Vec<Part>> {
         }
     }
     shares
+}
+
+/// Of units in the order of time brings those whose times overlap into the order in which they were written: of two
+/// samples of one time the one that is read last counts.
+fn later_last(units: &mut [Arc<Unit>]) {
+    let (mut first, mut end) = (0, i64::MIN);
+    for at in 0..units.len() {
+        let (min, max) = units[at].time();
+        if min > end {
+            units[first..at].sort_by_key(|unit| unit.written());
+            first = at;
+        }
+        end = end.max(max);
+    }
+    units[first..].sort_by_key(|unit| unit.written());
 }
 
 impl Within<'_> {

@@ -226,6 +226,9 @@ impl Fakes {
 
     fn commit(&self, partition: &str, to: u64, block: v1::Block) -> u64 {
         let mut snapshot = self.snapshot.lock().unwrap();
+        // As meta does it: these rows came after all deletes that there are.
+        let deletes_through = snapshot.deletes.iter().map(|delete| delete.id).max().unwrap_or(0);
+        let block = v1::Block { deletes_through, written: snapshot.version + 1, ..block };
         let partition = snapshot.partitions.iter_mut().find(|p| p.name == partition).unwrap();
         partition.watermark = to;
         let change =
@@ -348,8 +351,11 @@ impl IngesterClient for FakeIngester {
         let signal = tail.batches[0].signal();
         let columns: Vec<Column> =
             request.columns.into_iter().map(|c| Column::from_proto(signal, c).unwrap()).collect();
-        let batches: Vec<_> =
-            tail.batches.iter().map(|b| Ok(bonghwa_block::to_record_batch(b, &columns).unwrap())).collect();
+        let batches: Vec<_> = tail
+            .batches
+            .iter()
+            .map(|b| Ok(bonghwa_block::to_record_batch(&b.clone().into(), &columns).unwrap()))
+            .collect();
         let left = |left: u64| left.checked_sub(1);
         if self.fakes.tails_to_break.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
             let broken = Err(RpcError::unavailable("the connection broke"));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,21 +14,27 @@ use object_store::{
     PutOptions, PutPayload, PutResult, Result,
 };
 
-/// Counts ranges that are read.
+/// Counts ranges that are read, and their bytes.
 #[derive(Debug)]
 pub(crate) struct Counting {
     store: Arc<dyn ObjectStore>,
     ranges: AtomicUsize,
+    bytes: AtomicU64,
 }
 
 impl Counting {
     pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Arc<Self> {
-        Arc::new(Counting { store, ranges: AtomicUsize::new(0) })
+        Arc::new(Counting { store, ranges: AtomicUsize::new(0), bytes: AtomicU64::new(0) })
     }
 
     /// Ranges that were read since the last time this was asked.
     pub(crate) fn ranges(&self) -> usize {
         self.ranges.swap(0, Ordering::SeqCst)
+    }
+
+    /// Bytes of ranges that were read since the last time this was asked.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.swap(0, Ordering::SeqCst)
     }
 }
 
@@ -59,6 +65,7 @@ impl ObjectStore for Counting {
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         self.ranges.fetch_add(ranges.len(), Ordering::SeqCst);
+        self.bytes.fetch_add(ranges.iter().map(|range| range.end - range.start).sum(), Ordering::SeqCst);
         self.store.get_ranges(location, ranges).await
     }
 

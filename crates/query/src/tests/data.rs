@@ -52,6 +52,8 @@ macro_rules! push_attributes {
     };
 }
 
+pub(crate) use push_attributes;
+
 /// Log records of one service.
 pub(crate) fn logs(service: &str, records: &[Log]) -> Batch {
     let mut batch = LogBatch::default();

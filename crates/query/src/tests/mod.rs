@@ -6,6 +6,7 @@ mod counting;
 mod data;
 mod deletes;
 mod distributed;
+mod filters;
 mod flush;
 mod heartbeats;
 mod limits;

@@ -105,6 +105,7 @@ fn write_block(block: &TenantBlock) -> v1::RangeBlock {
         min_time: rows.min_time,
         max_time: rows.max_time,
         deletes_through: block.deletes_through,
+        written: block.written,
     }
 }
 
@@ -152,9 +153,9 @@ fn read_view(view: v1::RangeView, tenant: &TenantId, engine: &Engine) -> Result<
 
 /// Which row groups are the tenant's the block itself tells.
 fn read_block(block: v1::RangeBlock, tenant: &TenantId) -> v1::Block {
-    let v1::RangeBlock { path, bytes, rows, items, min_time, max_time, deletes_through } = block;
+    let v1::RangeBlock { path, bytes, rows, items, min_time, max_time, deletes_through, written } = block;
     let rows = v1::TenantRows { rows, items, min_time, max_time, ..rows_of(tenant) };
-    v1::Block { path, bytes, deletes_through, tenants: vec![rows], ..Default::default() }
+    v1::Block { path, bytes, deletes_through, written, tenants: vec![rows], ..Default::default() }
 }
 
 /// Any service may be among them.
