@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bonghwa_testkit::prometheus::Prometheus;
-use bonghwa_testkit::{Server, wait};
+use bonghwa_testkit::{Server, Store, wait};
 use bonghwa_tests::prometheus::messages::{Exemplar, Histogram, Series, labels, sample, series};
-use bonghwa_tests::prometheus::{ask, instant, now, store};
+use bonghwa_tests::prometheus::{ask, instant, now, store, write};
 use bonghwa_tests::{On, on_every_store};
 use serde_json::{Value, json};
 
@@ -343,6 +343,36 @@ async fn series_are_deleted_from_a_range_of_time(on: On) -> Result<()> {
     server.stop().await
 }
 on_every_store!(series_are_deleted_from_a_range_of_time);
+
+/// Of several tenants only those lose series whose name a matcher selects.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_leaves_tenants_alone_that_are_not_selected() -> Result<()> {
+    let mut server = Server::start(Store::Local).await?;
+    let of_tenants = |request: reqwest::RequestBuilder| request.header("x-scope-orgid", "a|b|c");
+    for tenant in ["a", "b", "c"] {
+        let one = series(&[("__name__", "mine"), ("job", "x")], vec![sample(1.0, now() - 1000)]);
+        let (status, said) = write(&server, Some(tenant), vec![one]).await?;
+        ensure!(status == 204, "{status} {said}");
+    }
+    for (selector, left) in [
+        (r#"mine{__tenant_id__="nobody"}"#, &["a", "b", "c"][..]),
+        (r#"mine{__tenant_id__!~"a|c"}"#, &["a", "c"]),
+        (r#"mine{__tenant_id__="c"}"#, &["a"]),
+        ("mine", &[]),
+    ] {
+        let request =
+            server.http().post(server.url("/api/v1/admin/tsdb/delete_series")).query(&[("match[]", selector)]);
+        let answer = of_tenants(request).send().await?;
+        ensure!(answer.status() == 204, "{selector}: {}", answer.text().await?);
+        let request =
+            server.http().get(server.url("/api/v1/query")).query(&[("query", "sort_by_label(mine, '__tenant_id__')")]);
+        let found: Value = of_tenants(request).send().await?.json().await?;
+        let found = found["data"]["result"].as_array().cloned().unwrap_or_default();
+        let tenants: Vec<&str> = found.iter().filter_map(|one| one["metric"]["__tenant_id__"].as_str()).collect();
+        ensure!(tenants == left, "{selector}: {tenants:?}");
+    }
+    server.stop().await
+}
 
 /// What a query is refused with.
 async fn refused(server: &Server, path: &str, parameters: &[(&str, &str)]) -> Result<String> {

@@ -28,7 +28,7 @@ impl Engine {
                 for (source, of_signals) in &views {
                     let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
                     for matchers in &query.matchers {
-                        let Some(matchers) = of_tenant(matchers, source, views.len()) else { continue };
+                        let Some(matchers) = of_tenant(matchers, &source.tenant, views.len()) else { continue };
                         let (options, bounds) = (&engine.metrics_options, engine.bounds());
                         let found =
                             series::exemplars(source, view, matchers, query.range, options, bounds, &alive).await?;

@@ -51,7 +51,7 @@ pub use distributed::{Peers, WorkerDoor};
 pub use engine::{Engine, EngineOptions, SeriesLimits, SqlAnswer, TraceAnswer};
 pub use error::QueryError;
 pub use past::Caching;
-pub use promql::{Cardinality, MetadataByName, MetricsAnswer, SeriesQuery};
+pub use promql::{Cardinality, MetadataByName, MetricsAnswer, SeriesQuery, of_tenant};
 pub use samples::SeriesSamples;
 pub use series::{Counts, Exemplar, Exemplars, Metadata, MetricsOptions, PushUp};
 pub use statement::MAX_QUERY_BYTES;

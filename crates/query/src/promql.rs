@@ -12,7 +12,6 @@ use futures::future::BoxFuture;
 use crate::alive::Alive;
 use crate::engine::{Missing, Views};
 use crate::past::Caching;
-use crate::plan::Source;
 use crate::series::{self, Asked, Bounds, Counts, Found, Held, Metadata, Reading, Sink, TenantSink, Wanted};
 use crate::turns::Turn;
 use crate::{Engine, QueryError};
@@ -248,7 +247,7 @@ impl Engine {
         let mut all = Vec::new();
         for (source, of_signals) in views {
             let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
-            let Some(matchers) = of_tenant(&wanted.matchers, source, views.len()) else { continue };
+            let Some(matchers) = of_tenant(&wanted.matchers, &source.tenant, views.len()) else { continue };
             let tenant = (views.len() > 1).then(|| source.tenant.clone());
             let reading = Reading {
                 options: self.metrics_options.clone(),
@@ -279,10 +278,10 @@ pub(crate) fn with_tenant(labels: &Labels, tenant: &TenantId) -> Labels {
 
 /// What one of `count` tenants is asked for: a label tells several apart, which no series of theirs has. None where
 /// that label leaves the tenant out.
-pub(crate) fn of_tenant(matchers: &[Matcher], source: &Source, count: usize) -> Option<Arc<[Matcher]>> {
+pub fn of_tenant(matchers: &[Matcher], tenant: &TenantId, count: usize) -> Option<Arc<[Matcher]>> {
     if count == 1 {
         return Some(matchers.into());
     }
-    let (tenant, others): (Vec<_>, Vec<_>) = matchers.iter().cloned().partition(|m| m.name == TENANT_LABEL);
-    tenant.iter().all(|matcher| matcher.matches(source.tenant.as_str())).then(|| others.into())
+    let (of_label, others): (Vec<_>, Vec<_>) = matchers.iter().cloned().partition(|m| m.name == TENANT_LABEL);
+    of_label.iter().all(|matcher| matcher.matches(tenant.as_str())).then(|| others.into())
 }

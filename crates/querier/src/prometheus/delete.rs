@@ -8,9 +8,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bonghwa_cluster::create_delete;
 use bonghwa_model::{Signal, TenantId};
+use bonghwa_promql::Matcher;
 use bonghwa_protocol::v1;
 use bonghwa_protocol::v1::command_result::Outcome;
-use bonghwa_query::SeriesQuery;
+use bonghwa_query::{SeriesQuery, of_tenant};
 use http::{Request, StatusCode};
 
 use super::params::{Params, invalid, now};
@@ -25,7 +26,6 @@ const FOLLOW: Duration = Duration::from_secs(30);
 pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
     let params = Params::read(request).await?;
     let tenants = request::tenants(&params.headers)?;
-    let tenant = tenants.only().map_err(|error| invalid("X-Scope-OrgID", error.to_string()))?;
     let matchers = params.matchers()?;
     if matchers.is_empty() {
         return Err(invalid("match[]", "no match[] parameter provided".to_owned()));
@@ -36,11 +36,17 @@ pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body
     if range.1 < range.0 {
         return Err(invalid("start", "it lies in the future, where nothing is to delete".to_owned()));
     }
-    of_tenant(&querier, tenant, SeriesQuery { matchers: matchers.clone(), range }, created).await?;
+    for tenant in tenants.iter() {
+        let of_tenant = matchers.iter().filter_map(|all| of_tenant(all, tenant, tenants.iter().count()));
+        let matchers: Vec<Vec<Matcher>> = of_tenant.map(|matchers| matchers.to_vec()).collect();
+        if !matchers.is_empty() {
+            delete_of(&querier, tenant, SeriesQuery { matchers, range }, created).await?;
+        }
+    }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn of_tenant(querier: &Querier, tenant: &TenantId, query: SeriesQuery, created: i64) -> Result<(), ApiError> {
+async fn delete_of(querier: &Querier, tenant: &TenantId, query: SeriesQuery, created: i64) -> Result<(), ApiError> {
     let range = query.range;
     let stale = querier.stale();
     let found = querier.engine.rows_of_series(tenant, query, v1::Selector::MOST_SERIES).await;

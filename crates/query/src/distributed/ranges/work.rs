@@ -42,7 +42,7 @@ impl<'a> Work<'a> {
             let range = (steps.0.saturating_add(before), steps.1.saturating_add(after));
             for (source, views) in job.views {
                 let Some(view) = views.get(&Signal::Metrics) else { continue };
-                let Some(matchers) = of_tenant(&selection.matchers, source, job.views.len()) else { continue };
+                let Some(matchers) = of_tenant(&selection.matchers, &source.tenant, job.views.len()) else { continue };
                 let wanted = Wanted { matchers, range, samples: false };
                 let mut blocks: Vec<_> = view.blocks.iter().filter(|block| items(block, range) > 0.0).collect();
                 blocks.sort_by_key(|block| block.rows().min_time);
