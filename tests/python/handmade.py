@@ -155,7 +155,8 @@ def _metrics(now):
     gauge.gauge.data_points.extend([
         number(0, as_double=float("nan")), number(1, as_double=float("inf")), number(2, as_double=float("-inf")),
         number(3, as_int=2**53), number(4, as_double=VALUES["minus.zero"]), number(5, flags=1), number(6, as_int=-1),
-        number(7, as_double=0.5, attributes=attributes(VALUES), exemplars=exemplars),
+        # Labels have names.
+        number(7, as_double=0.5, attributes=attributes({k: v for k, v in VALUES.items() if k}), exemplars=exemplars),
     ])
     total = Metric(name="hand.sum", unit="By")
     total.sum.aggregation_temporality, total.sum.is_monotonic = DELTA, False

@@ -19,7 +19,9 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
 }
 
 fn request(point: &[u8]) -> Vec<u8> {
-    let metric = [field(1, b"latency"), field(9, &field(1, point))].concat();
+    // Cumulative.
+    let histogram = [field(1, point), vec![0x10, 2]].concat();
+    let metric = [field(1, b"latency"), field(9, &histogram)].concat();
     field(1, &field(2, &field(2, &metric)))
 }
 
