@@ -78,7 +78,9 @@ impl Default for Options {
 /// How old a record of a tenant and signal may be when it comes, nanoseconds: compaction would drop it, as it is past
 /// its retention. None: any age.
 #[derive(Clone)]
-pub struct MaxAge(Arc<dyn Fn(&TenantId, Signal) -> Option<i64> + Send + Sync>);
+pub struct MaxAge(Arc<AgeOf>);
+
+type AgeOf = dyn Fn(&TenantId, Signal) -> Option<i64> + Send + Sync;
 
 impl MaxAge {
     /// By this function.

@@ -286,23 +286,32 @@ async fn targets_are_told_to_readers_of_their_tenant() {
     use tower::ServiceExt as _;
     let world = world(&["/a"], BTreeSet::new()).await;
     world.sink.wait(&["__name__=up,", " 0@"]).await;
-    for (tenant, expected) in [("shop", 200), ("bank|shop", 200), ("bank", 404), ("a/b", 400)] {
+    for (tenant, expected, told) in
+        [("shop", 200, true), ("bank|shop", 200, true), ("bank", 200, false), ("a/b", 400, false)]
+    {
         let request = axum::http::Request::get("/api/v1/targets").header("x-scope-orgid", tenant).body(Body::empty());
         let answer = crate::api::router(world.scraper.clone()).oneshot(request.unwrap()).await.unwrap();
         assert_eq!(answer.status(), expected, "{tenant}");
         let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        if expected == 200 {
+        if told {
             let target = &answer["data"]["activeTargets"][0];
             assert_eq!(target["health"], "down", "{answer}");
             assert_eq!(target["lastError"], "server returned HTTP status 404 Not Found");
         } else {
             assert!(!answer.to_string().contains(&world.address), "{answer}");
+            let targets = answer["data"]["activeTargets"].as_array().map(Vec::len);
+            assert_eq!(targets, (expected == 200).then_some(0), "{answer}");
         }
     }
     let unnamed = axum::http::Request::get("/api/v1/targets").body(Body::empty()).unwrap();
     let answer = crate::api::router(world.scraper.clone()).oneshot(unnamed).await.unwrap();
-    assert_eq!(answer.status(), 404, "the default tenant is another");
+    let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert!(
+        answer["warnings"][0].as_str().unwrap().contains("for the tenant"),
+        "the default tenant is another: {answer}"
+    );
     world.scraper.stop().await;
 }
 

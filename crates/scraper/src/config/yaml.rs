@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(yaml(""), Ok(Value::Null));
         assert_eq!(yaml("5"), Ok("5".into()));
         for (wrong, said) in
-            [("a: [", "line 1"), ("a: 1\nb: 2\na: 3", "\"a\" is there twice"), ("a: 1\n---\nb: 2", "document")]
+            [("a: [", "at line"), ("a: 1\nb: 2\na: 3", "\"a\" is there twice"), ("a: 1\n---\nb: 2", "document")]
         {
             let error = yaml(wrong).unwrap_err();
             assert!(error.contains(said), "{wrong}: {error}");
