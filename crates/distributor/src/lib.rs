@@ -4,6 +4,7 @@
 //! The write path: [`http::router`] (with `remote_write`) or [`grpc::router`] -> `receive::Receiver::receive` -> `limits::Limits::admit` -> `wire::decode` -> `route::Router::split` ->
 //! `protocol::IngesterClient::append`.
 
+mod active;
 mod body;
 pub mod grpc;
 pub mod http;
@@ -17,7 +18,7 @@ mod replicas;
 mod route;
 mod span_metrics;
 
-pub use limits::{Rate, SignalLimits, TenantLimits};
+pub use limits::{NAMED_TENANT, TenantLimits};
 pub use local::{Taken, WriteError};
 pub use receive::{MaxAge, Options, Receiver};
 pub use replicas::ReplicaOptions;

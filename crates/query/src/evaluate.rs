@@ -13,7 +13,7 @@ use futures::future::try_join_all;
 use crate::alive::Alive;
 use crate::engine::{Missing, Views};
 use crate::past::{self, Caching, Past, Piece, Segment};
-use crate::series::{Found, Held, INFO_EVERY, TARGET_INFO, Wanted};
+use crate::series::{Found, Held, INFO_EVERY, TARGET_INFO, Taken, Wanted};
 use crate::{Engine, QueryError, SeriesLimits};
 
 /// Samples and values that are folded where the query runs: handing them to another thread would cost more.
@@ -204,7 +204,8 @@ impl Engine {
         let divisible = AtomicBool::new(true);
         let reading = evaluation.selections().iter().enumerate().map(|(number, selection)| {
             let range = (first_ms(selection), selection.max_ms);
-            let wanted = Wanted { matchers: selection.matchers.clone().into(), range, samples: true };
+            let samples = if selection.changes_only { Taken::Changes } else { Taken::Values };
+            let wanted = Wanted { matchers: selection.matchers.clone().into(), range, samples };
             let (evaluation, held, divisible) = (&evaluation, &held, &divisible);
             async move {
                 let found = self.read_series(views, &wanted, held, alive).await?;

@@ -37,7 +37,7 @@ pub mod span_metrics;
 pub use content::Format;
 pub use decoded::{Decoded, Reason, Rejection};
 pub use error::{GrpcCode, WireError};
-pub use options::{DecodeOptions, ReplicaLabels};
+pub use options::{AttributeLimits, DecodeOptions, ReplicaLabels};
 
 use bonghwa_model::Signal;
 use bonghwa_model::batch::Batch;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bonghwa_distributor::{OPERATION_SERIES as SERIES, SpanMetricsOptions};
 use bonghwa_model::prometheus_names::Strategy;
-use bonghwa_query::{MetricsOptions, PushUp as Options};
+use bonghwa_query::{MetricsOptions, Promoted, PushUp as Options};
 use serde::{Deserialize, Serialize};
 
 use crate::units::Time;
@@ -19,6 +19,11 @@ pub struct Metrics {
     pub translation_strategy: String,
     /// Resource attributes that become labels of every series, besides `job` and `instance`.
     pub promote_resource_attributes: Vec<String>,
+    /// Whether all of them do, but for those of `ignore_resource_attributes`: queries need no join with `target_info`,
+    /// and a series ends where any of them changes.
+    pub promote_all_resource_attributes: bool,
+    /// Resource attributes that are not promoted with all others.
+    pub ignore_resource_attributes: Vec<String>,
     /// Whether scope name and version become the labels `otel_scope_name` and `otel_scope_version`.
     pub promote_scope_metadata: bool,
     /// `up{bonghwa_source="otlp"}`: whether instances that push still do.
@@ -54,7 +59,7 @@ impl PushUp {
     const MIN_SILENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
 
     /// The key of a value that makes no sense, and why.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self) -> Result<(), (&'static str, String)> {
         let [least, most] = Self::MIN_SILENCE;
         if !(least..=most).contains(&self.min_silence.0) {
             return Err(("metrics.push_up.min_silence", format!("{} is not from 1s to 5m", self.min_silence)));
@@ -104,7 +109,7 @@ impl SpanMetrics {
         })
     }
 
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self) -> Result<(), (&'static str, String)> {
         if self.interval.0 < Duration::from_secs(1) {
             return Err(("metrics.span_metrics.interval", format!("{} is too short: give 1s or more", self.interval)));
         }
@@ -125,6 +130,8 @@ impl Default for Metrics {
         Metrics {
             translation_strategy: "UnderscoreEscapingWithSuffixes".into(),
             promote_resource_attributes: Vec::new(),
+            promote_all_resource_attributes: false,
+            ignore_resource_attributes: Vec::new(),
             promote_scope_metadata: false,
             push_up: PushUp::default(),
             span_metrics: SpanMetrics::default(),
@@ -138,11 +145,34 @@ impl Metrics {
         Strategy::ALL.into_iter().find(|(name, _)| *name == self.translation_strategy).map(|(_, strategy)| strategy)
     }
 
+    /// The key of a value that makes no sense, and why.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.strategy().is_none() {
+            let names = Strategy::ALL.map(|(name, _)| name).join(", ");
+            let message = format!("{:?} is no strategy: it is one of {names}", self.translation_strategy);
+            return Err(("metrics.translation_strategy", message));
+        }
+        if self.promote_all_resource_attributes && !self.promote_resource_attributes.is_empty() {
+            let message = "metrics.promote_all_resource_attributes promotes all: leave one of both out";
+            return Err(("metrics.promote_resource_attributes", message.into()));
+        }
+        if !self.promote_all_resource_attributes && !self.ignore_resource_attributes.is_empty() {
+            let message = "nothing is ignored unless metrics.promote_all_resource_attributes is true";
+            return Err(("metrics.ignore_resource_attributes", message.into()));
+        }
+        self.push_up.check()?;
+        self.span_metrics.check()
+    }
+
     /// The query engine's options.
     pub(super) fn options(&self) -> MetricsOptions {
         MetricsOptions {
             strategy: self.strategy().unwrap_or_default(),
-            promote_resource_attributes: self.promote_resource_attributes.clone(),
+            promoted: if self.promote_all_resource_attributes {
+                Promoted::AllBut(self.ignore_resource_attributes.clone())
+            } else {
+                Promoted::Named(self.promote_resource_attributes.clone())
+            },
             promote_scope: self.promote_scope_metadata,
             push_up: Options {
                 enabled: self.push_up.enabled,
