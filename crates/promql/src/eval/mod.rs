@@ -4,13 +4,15 @@
 //! a row of values by step (`window`, `range`, `rate`, `range_histogram`, `widened`), changes it (`maps`) and adds
 //! it to its group (`group`). `run` evaluates what stands above the leaves (`binary`, `topk`, `names`,
 //! `histograms`, `info`), `answer` is what comes out, with its `annotations`. `parts` are some steps of an answer,
-//! and `encoding` (on `bytes`) is how they travel.
+//! and `encoding` is how they travel; `sent` is how folds do (both in `chunks`, on `bytes`).
 
 mod annotations;
 mod answer;
 mod binary;
 mod bytes;
 mod calls;
+mod cells;
+mod chunks;
 mod compile;
 mod dates;
 mod encoding;
@@ -30,6 +32,7 @@ mod rate;
 mod rows;
 mod run;
 mod selection;
+mod sent;
 mod sums;
 mod topk;
 mod widened;
@@ -40,12 +43,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub use annotations::Annotations;
 pub use answer::{Answer, Point, Sample, SeriesPoints, Stats, Value};
+pub use chunks::DecodeError;
 pub(crate) use dates::rfc3339;
-pub use encoding::{DecodeError, Decoder, Encoder};
+pub use encoding::{Decoder, Encoder};
 pub use fold::Fold;
 pub(crate) use ops::float_op;
 pub use parts::{Part, Parts};
 pub use selection::{STALE_BITS, Selection, Series};
+pub use sent::{FoldDecoder, FoldEncoder};
 
 use crate::error::Error;
 use crate::syntax::{AggregateOp, Expr, Function, Kind, Query, Type};
