@@ -30,8 +30,8 @@ pub mod syntax;
 
 pub use error::{Error, ParseError};
 pub use eval::{
-    Annotations, Answer, DecodeError, Decoder, Encoder, Evaluation, Fold, FoldDecoder, FoldEncoder, Limits, Params,
-    Part, Parts, Point, STALE_BITS, Sample, Selection, Series, SeriesPoints, Stats, Value,
+    Annotations, Answer, DecodeError, Decoder, Encoder, Evaluation, Fold, FoldDecoder, FoldEncoder, Keeps, Limits,
+    Params, Part, Parts, Point, STALE_BITS, Sample, Selection, Series, SeriesPoints, Stats, Value,
 };
 pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, Incompatible, Joined, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};

@@ -9,7 +9,7 @@ use bonghwa_promql::{METRIC_NAME, MatchOp, Matcher};
 use futures::future::BoxFuture;
 
 use crate::promql::{MetricsAnswer, SeriesQuery};
-use crate::series::{self, TARGET_INFO, Wanted};
+use crate::series::{self, Slice, TARGET_INFO, Wanted};
 use crate::{Engine, QueryError};
 
 impl Engine {
@@ -30,7 +30,12 @@ impl Engine {
                 for (source, of_signals) in &views {
                     let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
                     for matchers in &query.matchers {
-                        let wanted = Wanted { matchers: matchers.clone().into(), range: query.range, samples: false };
+                        let wanted = Wanted {
+                            matchers: matchers.clone().into(),
+                            range: query.range,
+                            samples: false,
+                            slice: Slice::WHOLE,
+                        };
                         let options = &engine.metrics_options;
                         let found = series::identities(source, view, &wanted, options, most, &alive).await?;
                         if let Some(metric) = found.partly {

@@ -9,7 +9,7 @@ use bonghwa_promql::{Histogram, Labels};
 use futures::future::BoxFuture;
 
 use crate::promql::{MetricsAnswer, SeriesQuery};
-use crate::series::{Found, Held, Wanted};
+use crate::series::{Found, Held, Slice, Wanted};
 use crate::{Engine, QueryError};
 
 /// A series and its samples, in the order of time.
@@ -42,7 +42,12 @@ impl Engine {
                 for query in queries {
                     let mut all: BTreeMap<Labels, Found> = BTreeMap::new();
                     for matchers in query.matchers {
-                        let wanted = Wanted { matchers: matchers.into(), range: query.range, samples: true };
+                        let wanted = Wanted {
+                            matchers: matchers.into(),
+                            range: query.range,
+                            samples: true,
+                            slice: Slice::WHOLE,
+                        };
                         for (labels, found) in engine.read_series(&views, &wanted, &held, &alive).await? {
                             // What two sets of matchers select is the same series.
                             if let Some(same) = all.insert(labels, found) {

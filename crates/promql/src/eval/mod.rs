@@ -38,6 +38,7 @@ mod topk;
 mod widened;
 mod window;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -53,9 +54,10 @@ pub use selection::{STALE_BITS, Selection, Series};
 pub use sent::{FoldDecoder, FoldEncoder};
 
 use crate::error::Error;
+use crate::labels::Labels;
 use crate::syntax::{AggregateOp, Expr, Function, Kind, Query, Type};
 use fold::Usage;
-use plan::Plan;
+use plan::{Leaf, Plan, Read};
 
 /// What a query may use; more ends it with [`Error::Limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +141,17 @@ impl Params {
     }
 }
 
+/// What folds of a selection keep of some series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// Their samples: numbers are not known yet.
+    Samples,
+    /// Of so many series, each in one fold, a value by step.
+    Series(usize),
+    /// Of so many groups, which any fold may have, a value by step.
+    Groups(usize),
+}
+
 /// A query at its times: what it reads, and what comes of that.
 #[derive(Debug)]
 pub struct Evaluation {
@@ -194,6 +207,24 @@ impl Evaluation {
     /// none.
     pub fn fold(&self, selection: usize) -> Option<Fold> {
         (selection < self.plan.leaves.len()).then(|| Fold::new(self.plan.clone(), self.usage.clone(), selection))
+    }
+
+    /// What folds of a selection would keep of series with these labels.
+    pub fn keeps<'a>(&self, selection: usize, series: impl ExactSizeIterator<Item = &'a Labels>) -> Keeps {
+        match self.plan.leaves.get(selection) {
+            Some(Leaf { read: Read::Raw, .. }) | None => Keeps::Samples,
+            Some(Leaf { group: None, .. }) => Keeps::Series(series.len()),
+            Some(Leaf { group: Some(group), .. }) => {
+                let (mut keys, mut key) = (HashSet::new(), Vec::new());
+                for labels in series {
+                    group.by.key(labels, &mut key);
+                    if !keys.contains(key.as_slice()) {
+                        keys.insert(key.clone());
+                    }
+                }
+                Keeps::Groups(keys.len())
+            }
+        }
     }
 
     /// How many values [`Evaluation::finish`] has to do with, about, once all is folded. None where the query does

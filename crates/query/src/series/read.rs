@@ -17,6 +17,7 @@ use super::gather::Gather;
 use super::heartbeat::Heartbeats;
 use super::labels::{MetricsOptions, TARGET_INFO, UNKNOWN_SERVICE};
 use super::sink::TenantSink;
+use super::slice::Slice;
 use super::tail::TailSeries;
 use crate::alive::Alive;
 use crate::plan::{self, Source, TablePlan, Unit};
@@ -44,6 +45,8 @@ pub(crate) struct Wanted {
     pub(crate) range: (i64, i64),
     /// Whether their samples are wanted, or their labels alone.
     pub(crate) samples: bool,
+    /// Others are left out.
+    pub(crate) slice: Slice,
 }
 
 /// How much a read may hold.
@@ -150,7 +153,7 @@ pub(crate) struct Reading {
 impl Reading {
     fn gather<'a>(&'a self, source: &Source, wanted: &'a Wanted) -> Gather<'a> {
         let sink = self.sink.as_ref();
-        Gather::new(&wanted.matchers, wanted.range, &source.tenant, &self.cache, &self.options, sink)
+        Gather::new(wanted, &source.tenant, &self.cache, &self.options, sink)
     }
 
     fn within(&self) -> Within<'_> {
