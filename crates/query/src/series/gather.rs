@@ -199,8 +199,8 @@ impl<'a> Gather<'a> {
         if self.early && !Heartbeats::is_one(&identity.labels) {
             return false;
         }
-        let mut tells = |target: &Arc<Target>| self.slice.holds(target.place) && self.conditions.select(&target.labels);
-        let info = self.info && identity.target.as_ref().is_some_and(&mut tells);
+        let tells = |target: &Arc<Target>| self.slice.holds(target.place) && self.conditions.select(&target.labels);
+        let info = self.info && identity.target.as_ref().is_some_and(tells);
         info || self.may_select(identity)
     }
 

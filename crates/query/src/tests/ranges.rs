@@ -160,7 +160,7 @@ async fn what_is_little_or_cannot_be_cut_stays_here() {
     // Changes are added up, heartbeats tell of silence, and some queries speak of their own start and end.
     queriers.cluster.append(beats("lives", &(0..12 * 60).map(|minute| minute * 60).collect::<Vec<_>>()));
     queriers.cluster.append(beats("ends", &(0..300).map(|minute| minute * 60).collect::<Vec<_>>()));
-    for query in ["changes_total", "up", "sum(up) + sum(requests_total)", "requests_total @ end()", "sort(queue)"] {
+    for query in ["changes", "up", "sum(up) + sum(requests_total)", "requests_total @ end()", "sort(queue)"] {
         for _ in 0..2 {
             let together = ask(queriers.first(), query, range()).await.unwrap();
             assert_eq!(shown(&together), shown(&ask(&queriers.alone, query, range()).await.unwrap()), "{query}");

@@ -96,7 +96,7 @@ const INSTANTS: [&str; 19] = [
     "histogram_quantile(0.9, rate(duration_bucket[12h]))",
     "sum(rate(rpc[12h]))",
     "sum(sum_over_time(rpc[12h])) + on () count(count_over_time(rpc[12h]))",
-    "sum(sum_over_time(changes_total[12h]))",
+    "sum(sum_over_time(changes[12h]))",
     "max_over_time(sum(rate(requests_total[10m]))[12h:10m])",
     "absent(sum_over_time(requests_total[12h]) > 1e12) or vector(time())",
     "count_values(\"value\", last_over_time(queue[12h]) % 5)",
@@ -116,7 +116,7 @@ async fn two_queriers_fold_as_one() {
     for (query, params) in [
         ("sum(increase(requests_total[12h] @ end())) + sum(queue)", range()),
         ("sum(rate(requests_total[10h]))", short()),
-        ("sum(sum_over_time(changes_total[10h]))", short()),
+        ("sum(sum_over_time(changes[10h]))", short()),
         ("sum by (pod) (increase(queue[10h]))", Params { step_ms: 30 * 60_000, ..short() }),
         ("avg(rate(rpc[10h]))", Params { count_steps: true, ..short() }),
     ] {
@@ -135,9 +135,10 @@ async fn two_queriers_fold_as_one() {
 async fn silence_is_seen_whoever_reads_it() {
     let queriers = Queriers::with_ranges(options()).await;
     let minutes = |minutes: std::ops::Range<i64>| minutes.map(|minute| minute * 60).collect::<Vec<_>>();
-    for instance in 0..10 {
+    queriers.cluster.flush(Signal::Metrics, true).await.unwrap();
+    for instance in 0..60 {
         queriers.cluster.append(beats(&format!("lives-{instance}"), &minutes(0..12 * 60)));
-        queriers.cluster.append(beats(&format!("ends-{instance}"), &minutes(0..300 + 7 * instance)));
+        queriers.cluster.append(beats(&format!("ends-{instance}"), &minutes(0..300 + 2 * instance)));
     }
     queriers.cluster.flush(Signal::Metrics, true).await.unwrap();
     queriers.append_late();
@@ -162,7 +163,7 @@ async fn silence_is_seen_whoever_reads_it() {
 async fn values_by_step_are_kept_of_what_may_be_cut_alone() {
     let queriers = Queriers::with_ranges(options()).await;
     let params = Params { end_ms: minute(650), ..short() };
-    for (query, kept) in [("sum(sum_over_time(changes_total[10h]))", false), ("sum(rate(requests_total[10h]))", true)] {
+    for (query, kept) in [("sum(sum_over_time(changes[10h]))", false), ("sum(rate(requests_total[10h]))", true)] {
         let expected = ask(&queriers.alone, query, params.clone()).await.unwrap();
         for again in [false, true] {
             let found = ask(queriers.first(), query, params.clone()).await.unwrap();
