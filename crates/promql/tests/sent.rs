@@ -82,6 +82,53 @@ fn chunks_have_a_bounded_size() {
     assert_eq!((samples, series), (20 * 40 + 10 * 40 * 42, 30), "what was read elsewhere is read");
 }
 
+/// Series of any length, with gaps, on a grid that is long.
+#[test]
+fn pieces_of_series_come_together() {
+    let params = Params::range(0, 9_000 * STEP, STEP);
+    let histogram =
+        Arc::new(Histogram { count: 1.0, positive: (0..200).map(|at| (at, 1.0)).collect(), ..Histogram::default() });
+    for query in QUERIES {
+        let evaluation = || Evaluation::new(&Query::parse(query).unwrap(), params.clone()).unwrap();
+        let folds = |evaluation: &Evaluation| {
+            let mut fold = evaluation.fold(evaluation.selections().len() - 1).unwrap();
+            for number in 0..40i64 {
+                let labels =
+                    Labels::new([("__name__", "x".to_owned()), ("pod", "pod".repeat(number as usize * 7 + 1))]);
+                // Some every few hours, some at each step, some only at the beginning.
+                let gap = [1, 50, 977][number as usize % 3] * STEP;
+                let times: Vec<i64> =
+                    (0..9_000 / (1 + number % 7)).map(|at| at * gap).filter(|time| *time < params.end_ms).collect();
+                let values: Vec<f64> = times.iter().map(|time| (*time + number) as f64).collect();
+                let histograms = vec![histogram.clone(); times.len()];
+                let mut one = Series::floats(&labels, &times, &values);
+                if number % 6 == 1 {
+                    (one.timestamps, one.values) = (&[], &[]);
+                    (one.histogram_timestamps, one.histograms) = (&times, &histograms);
+                }
+                fold.push(&one).unwrap();
+            }
+            vec![fold]
+        };
+        let whole = evaluation();
+        let own = folds(&whole);
+        let (there, asker) = (evaluation(), evaluation());
+        let sent = folds(&there);
+        let mut decoder = asker.decoder(u64::MAX);
+        for chunk in there.encode(sent).unwrap() {
+            assert!(chunk.len() < 600 << 10, "{query}: {}", chunk.len());
+            decoder.push(&chunk).unwrap();
+        }
+        let sent = decoder.finish().unwrap();
+        // Every bit of what there is in them, as both are written once more.
+        let bytes = |evaluation: Evaluation, folds| evaluation.encode(folds).unwrap().collect::<Vec<_>>();
+        let [mut ours, mut theirs] = [bytes(whole, own), bytes(asker, sent)];
+        // The end tells what was used.
+        assert!(ours.len() > 3 && ours.pop().is_some() && theirs.pop().is_some());
+        assert!(ours == theirs, "{query}: another fold was read");
+    }
+}
+
 #[test]
 fn what_is_too_large_incomplete_or_of_another_query_is_refused() {
     for query in QUERIES {

@@ -8,7 +8,7 @@
 //! chunk     0 texts* item*                        or 1 end
 //! item      0 leaf, shape, steps                  a fold begins: each leaf has one, in order
 //!           1 labels, loses its name, run*, 0     a series, or a group of some, by step
-//!             0, run*, 0                          it goes on
+//!             0, step, run*, 0                    it goes on from a step
 //!           2 labels, samples                     samples that wait for numbers to be known
 //!             0, samples                          more of that series
 //!           3 note, place, detail, what was raised
@@ -225,11 +225,12 @@ fn steps(
         writer.body.byte(drop_name.into());
     } else {
         writer.body.number(0);
+        writer.body.number(steps.start as u64);
     }
     let out = &mut writer.body;
     let (mut step, mut written) = (steps.start, steps.start);
     let end = steps.end.min(steps.start + MANY);
-    while step < end && out.len() < CHUNK_BYTES {
+    while step < end {
         let kind = flags(step);
         if kind == 0 {
             step += 1;
@@ -244,6 +245,10 @@ fn steps(
         (step..step + length).for_each(|step| cell(step, out));
         step += length;
         written = step;
+        // Some of it is written by now, even if its labels alone filled the chunk.
+        if out.len() >= CHUNK_BYTES {
+            break;
+        }
     }
     out.byte(0);
     step
@@ -415,7 +420,11 @@ fn read_steps(
             };
             (at.ok_or(DecodeError::Broken("a group comes twice"))?, 0)
         }
-        None => next.ok_or(DecodeError::Broken("something goes on that has not begun"))?,
+        None => {
+            let (at, next) = next.ok_or(DecodeError::Broken("something goes on that has not begun"))?;
+            let step = usize::try_from(input.number()?).ok().filter(|step| (next..=len).contains(step));
+            (at, step.ok_or(DecodeError::Broken("steps are not in order"))?)
+        }
     };
     loop {
         let flags = input.byte()?;
