@@ -1,5 +1,5 @@
-//! Queriers share the steps of a range query: the answer is that of one that shares nothing, whoever is asked, and
-//! whatever becomes of the other.
+//! Queriers share the steps of a range query, or the series of an instant one: the answer is that of one that shares
+//! nothing, whoever is asked, and whatever becomes of the other.
 
 use std::time::Duration;
 
@@ -22,6 +22,14 @@ const QUERIES: [&str; 7] = [
     "histogram_quantile(0.9, sum by (le) (rate(duration_bucket[10m])))",
     "rate(rpc[10m])",
     "histogram_quantile(1.5, rate(rpc[10m])) or vector(1)",
+];
+/// Of eleven hours at the end: they are shared by series.
+const INSTANTS: [&str; 5] = [
+    "sum(count_over_time(requests_total[11h]))",
+    "sum by (instance) (increase(requests_total[11h]))",
+    "topk(2, rate(requests_total[11h]))",
+    "histogram_quantile(0.9, max by (le) (rate(duration_bucket[11h])))",
+    "count(rate(rpc[11h]))",
 ];
 const ANSWERED: &str = "bonghwa_query_range_shares_total{outcome=\"answered\"}";
 const FAILED: &str = "bonghwa_query_range_shares_total{outcome=\"failed\"}";
@@ -74,10 +82,23 @@ async fn body(server: &Server, query: &str, (start, end): (i64, i64)) -> Result<
     answer.json().await.with_context(|| format!("the answer to {query} is no JSON"))
 }
 
+/// The whole body of an answer at a time.
+async fn instant(server: &Server, query: &str, time: i64) -> Result<Value> {
+    let parameters = [("query", query), ("time", &time.to_string())];
+    let answer = server.http().get(server.url("/api/v1/query")).query(&parameters).send().await?;
+    answer.json().await.with_context(|| format!("the answer to {query} is no JSON"))
+}
+
 /// What a querier answers, which must be what the other does.
 async fn checked(server: &Server, alone: &Server, range: (i64, i64)) -> Result<()> {
     for query in QUERIES {
         let (found, expected) = (body(server, query, range).await?, body(alone, query, range).await?);
+        let series = expected["data"]["result"].as_array().map_or(0, Vec::len);
+        ensure!(expected["status"] == "success" && series > 0, "{query}: {expected}");
+        ensure!(found == expected, "{query}: {found} instead of {expected}");
+    }
+    for query in INSTANTS {
+        let (found, expected) = (instant(server, query, range.1).await?, instant(alone, query, range.1).await?);
         let series = expected["data"]["result"].as_array().map_or(0, Vec::len);
         ensure!(expected["status"] == "success" && series > 0, "{query}: {expected}");
         ensure!(found == expected, "{query}: {found} instead of {expected}");
@@ -116,6 +137,12 @@ async fn two_queriers_evaluate_as_one_and_one_goes_on_alone() -> Result<()> {
         })
         .await?;
         checked(querier, &alone, range).await?;
+        let before = metric(querier, ANSWERED).await?;
+        for query in INSTANTS {
+            instant(querier, query, range.1).await?;
+        }
+        let shares = metric(querier, ANSWERED).await? - before;
+        ensure!(shares == INSTANTS.len() as u64, "{shares} shares of instant queries were answered");
     }
     for querier in [&one, &two] {
         ensure!(metric(querier, "bonghwa_query_tasks_total").await? > 0, "a querier did nothing for others");

@@ -231,8 +231,9 @@ pub struct Query {
     /// What a querier reads by itself: a table of which so many bytes must be read, as they lie in
     /// blocks, goes to as many queriers as there are multiples of it.
     pub distributed_bytes: Size,
-    /// The same of range queries of PromQL, in samples to read: evaluating so many takes a querier some tens of
-    /// milliseconds, and asking another a few. Their steps are shared out by time.
+    /// The same of queries of PromQL, in samples to read: evaluating so many takes a querier some tens of milliseconds,
+    /// and asking another a few. Range queries are shared out by time; those that cannot be, and instant queries, by
+    /// series, where an aggregation or a long range leaves little of them.
     pub distributed_samples: u64,
 }
 

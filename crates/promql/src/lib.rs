@@ -15,6 +15,7 @@
 //! - [`Evaluation`], [`Fold`], [`Answer`]: evaluation.
 //! - [`Part`], [`Parts`]: some steps of the answer to a query that [`Query::is_divisible`]; as bytes: [`Encoder`],
 //!   [`Decoder`].
+//! - [`FoldEncoder`], [`FoldDecoder`]: folds of some of a query's series as bytes, for the node that has the others'.
 //! - [`number`]: values as Prometheus writes them.
 
 mod error;
@@ -29,8 +30,8 @@ pub mod syntax;
 
 pub use error::{Error, ParseError};
 pub use eval::{
-    Annotations, Answer, DecodeError, Decoder, Encoder, Evaluation, Fold, Limits, Params, Part, Parts, Point,
-    STALE_BITS, Sample, Selection, Series, SeriesPoints, Stats, Value,
+    Annotations, Answer, DecodeError, Decoder, Encoder, Evaluation, Fold, FoldDecoder, FoldEncoder, Keeps, Limits,
+    Params, Part, Parts, Point, STALE_BITS, Sample, Selection, Series, SeriesPoints, Stats, Value,
 };
 pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, Incompatible, Joined, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};

@@ -1,4 +1,5 @@
-//! The corpus in parts: what a divisible query gives at some steps is what it gives at them among others.
+//! The corpus in parts: what a divisible query gives at some steps is what it gives at them among others, and of any
+//! query series may be folded elsewhere.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -7,7 +8,7 @@ mod script;
 use std::path::PathBuf;
 
 use bonghwa_promql::{Params, Query};
-use script::check::in_parts;
+use script::check::{in_parts, in_shares};
 use script::{Case, Command, Store, parse};
 
 /// How many cases are divisible at least.
@@ -21,10 +22,10 @@ fn range(case: &Case) -> Params {
     }
 }
 
-#[test]
-fn every_divisible_case_is_the_same_in_parts() {
+/// Does something with every case, over the data that is loaded by then; gives what is said of it.
+fn each(mut check: impl FnMut(&Store, &Case) -> Vec<String>) -> Vec<String> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
-    let (mut cases, mut failures) = (0, vec![]);
+    let mut failures = vec![];
     for file in std::fs::read_dir(folder).unwrap() {
         let file = file.unwrap().path();
         let mut store = Store::default();
@@ -33,25 +34,41 @@ fn every_divisible_case_is_the_same_in_parts() {
                 Command::Clear => store = Store::default(),
                 Command::Load(loaded) => store.load(loaded),
                 Command::Eval(case) => {
-                    let params = range(&case);
-                    let divisible = Query::parse(&case.query).is_ok_and(|query| query.is_divisible());
-                    if !divisible || params.end_ms == params.start_ms {
-                        continue;
-                    }
-                    cases += 1;
-                    let last = (params.end_ms - params.start_ms) / params.step_ms;
-                    // Each step alone, in the middle, and after the first.
-                    let alone: Vec<i64> = (1..=last.min(20)).collect();
-                    for cuts in [alone, vec![last.div_euclid(2).max(1)], vec![1]] {
-                        if let Err(error) = in_parts(&store, &case.query, params.clone(), &cuts) {
-                            failures.push(format!("{}:{}: {}: {error}", file.display(), case.line, case.query));
-                        }
-                    }
+                    let said = check(&store, &case).into_iter();
+                    failures
+                        .extend(said.map(|error| format!("{}:{}: {}: {error}", file.display(), case.line, case.query)));
                 }
             }
         }
     }
+    failures
+}
+
+#[test]
+fn every_divisible_case_is_the_same_in_parts() {
+    let mut cases = 0;
+    let failures = each(|store, case| {
+        let params = range(case);
+        let divisible = Query::parse(&case.query).is_ok_and(|query| query.is_divisible());
+        if !divisible || params.end_ms == params.start_ms {
+            return vec![];
+        }
+        cases += 1;
+        let last = (params.end_ms - params.start_ms) / params.step_ms;
+        // Each step alone, in the middle, and after the first.
+        let cuts = [(1..=last.min(20)).collect(), vec![last.div_euclid(2).max(1)], vec![1]];
+        cuts.iter().filter_map(|cuts| in_parts(store, &case.query, params.clone(), cuts).err()).collect()
+    });
     println!("{cases} cases in parts, {} failures", failures.len());
     assert!(failures.is_empty(), "{}:\n{}", failures.len(), failures.join("\n"));
     assert!(cases >= CASES, "only {cases} cases of {CASES}");
+}
+
+#[test]
+fn every_case_is_the_same_in_shares_of_the_series() {
+    let failures = each(|store, case| {
+        let at_once = [Params::instant(case.start), range(case)].map(|params| in_shares(store, &case.query, params));
+        at_once.into_iter().filter_map(Result::err).collect()
+    });
+    assert!(failures.is_empty(), "{}:\n{}", failures.len(), failures.join("\n"));
 }

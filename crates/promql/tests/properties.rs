@@ -7,7 +7,7 @@ mod script;
 use bonghwa_promql::syntax::Function;
 use bonghwa_promql::{Params, Query};
 use proptest::prelude::*;
-use script::check::{evaluate, in_parts};
+use script::check::{evaluate, in_parts, in_shares};
 use script::{Command, Store, parse};
 
 fn name() -> impl Strategy<Value = String> {
@@ -150,6 +150,17 @@ proptest! {
         let cuts: Vec<i64> = cuts.into_iter().collect();
         let same = in_parts(&store(), &text, Params::range(0, 600_000, 47_000), &cuts);
         prop_assert!(same.is_ok(), "{} at {:?}: {:?}", text, cuts, same);
+    }
+
+    /// Whatever a query is, each series may be folded elsewhere.
+    #[test]
+    fn shares_are_the_whole(text in vector(), instant in any::<bool>(), count_steps in any::<bool>()) {
+        if Query::parse(&text).is_err() {
+            return Ok(());
+        }
+        let params = if instant { Params::instant(500_000) } else { Params::range(0, 600_000, 47_000) };
+        let same = in_shares(&store(), &text, Params { count_steps, ..params });
+        prop_assert!(same.is_ok(), "{}: {:?}", text, same);
     }
 
     /// Steps of a range query are what instant queries at their times give, however series are spread over folds.

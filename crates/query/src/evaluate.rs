@@ -1,23 +1,24 @@
 //! Evaluating a query of PromQL over its views. A range query whose steps can be evaluated apart takes those that are
-//! kept (`past`), and evaluates the others here, or with other queriers where that is much work
-//! (`distributed::ranges`).
+//! kept (`past`), and evaluates the others. What is much work is shared with other queriers (`distributed::ranges`): by
+//! its steps, or, where these cannot be evaluated apart, by its series.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bonghwa_cluster::seam;
 use bonghwa_model::TenantSet;
-use bonghwa_promql::{Answer, Evaluation, Fold, Labels, Limits, METRIC_NAME, Params, Query, Selection, Series};
-use futures::future::try_join_all;
+use bonghwa_promql::{Answer, Evaluation, Limits, Params, Query};
 
 use crate::alive::Alive;
+use crate::distributed::Sharing;
 use crate::engine::{Missing, Views};
+use crate::fold::Folded;
 use crate::past::{self, Caching, Past, Piece, Segment};
-use crate::series::{Found, Held, INFO_EVERY, TARGET_INFO, Taken, Wanted};
+use crate::series::Slice;
 use crate::{Engine, QueryError, SeriesLimits};
 
 /// Samples and values that are folded where the query runs: handing them to another thread would cost more.
-const FEW: usize = 16 * 1024;
+pub(crate) const FEW: usize = 16 * 1024;
 /// Bytes of a value at a step.
 pub(crate) const POINT_BYTES: usize = 16;
 
@@ -31,6 +32,8 @@ pub(crate) struct Job<'a> {
     pub(crate) caching: Caching,
     pub(crate) views: &'a Views,
     pub(crate) alive: &'a Arc<Alive>,
+    /// Who shares the series of whatever is evaluated of it, this node among them; none: nobody.
+    pub(crate) queriers: &'a [Option<String>],
 }
 
 impl Job<'_> {
@@ -41,7 +44,7 @@ impl Job<'_> {
     }
 
     /// Whether it may be evaluated in parts, as far as the query itself says.
-    fn is_divisible(&self) -> bool {
+    pub(crate) fn is_divisible(&self) -> bool {
         self.params.range_query && self.params.step_ms > 0 && self.query.is_divisible()
     }
 }
@@ -77,8 +80,7 @@ impl Drop for Canceled {
     }
 }
 
-/// An answer, and whether its values are what they are whatever other steps are evaluated with them: changes are
-/// added up from the first sample that is read, and what was read tells how often a heartbeat comes.
+/// An answer, and whether its values are what they are whatever other steps are evaluated with them.
 struct Evaluated {
     answer: Answer,
     divisible: bool,
@@ -103,13 +105,13 @@ impl Engine {
         let selects = !whole.selections().is_empty();
         let views = if selects { self.metrics(tenants, missing, alive).await? } else { Vec::new() };
         let views = &views;
-        let job = Job { tenants, query, params: &params, caching, views, alive };
+        let job = Job { tenants, query, params: &params, caching, views, alive, queriers: &[] };
         let past = self.past(&job, &whole);
         let segments =
             past.as_ref().map_or_else(|| vec![Segment::Rest(params.start_ms, job.last_ms())], Past::segments);
-        if job.is_divisible()
-            && let Some(shares) = self.shares(&job, &whole, &segments).await
-        {
+        let Sharing { by_time, by_series } = self.sharing(&job, &whole, &segments).await;
+        let job = Job { queriers: &by_series, ..job };
+        if let Some(shares) = by_time {
             let pieces = self.evaluate_shares(&job, shares).await;
             return self.put_together_or_whole(&job, past, pieces, whole).await;
         }
@@ -185,7 +187,8 @@ impl Engine {
         let mut params = Params { start_ms, end_ms, ..job.params.clone() };
         params.limits.samples = params.limits.samples.saturating_sub(spent);
         let most = params.limits.samples;
-        let evaluated = self.evaluate_all(Evaluation::new(job.query, params)?, job, true).await;
+        let evaluation = Evaluation::new(job.query, params.clone())?;
+        let evaluated = self.evaluate_all(evaluation, &Job { params: &params, ..*job }, true).await;
         match evaluated {
             Ok(evaluated) => Ok(evaluated.answer),
             // The limit is one of all steps.
@@ -199,39 +202,16 @@ impl Engine {
         }
     }
 
-    /// Reads what an evaluation wants, and evaluates. `apart`: it ends once it shows that its steps are not to be
-    /// evaluated apart from others.
+    /// Reads what an evaluation wants, here or with other queriers, and evaluates. `apart`: it ends once it shows that its
+    /// steps are not to be evaluated apart from others.
     async fn evaluate_all(&self, evaluation: Evaluation, job: &Job<'_>, apart: bool) -> Result<Evaluated, Stop> {
-        let Job { views, alive, .. } = *job;
-        let held = Arc::new(Held::default());
-        let divisible = AtomicBool::new(true);
-        let reading = evaluation.selections().iter().enumerate().map(|(number, selection)| {
-            let range = (first_ms(selection), selection.max_ms);
-            let samples = if selection.changes_only { Taken::Changes } else { Taken::Values };
-            let wanted = Wanted { matchers: selection.matchers.clone().into(), range, samples };
-            let (evaluation, held, divisible) = (&evaluation, &held, &divisible);
-            async move {
-                let found = self.read_series(views, &wanted, held, alive).await?;
-                if found.iter().any(|(_, found)| found.delta || found.heartbeats) {
-                    if apart {
-                        return Err(Stop::Whole);
-                    }
-                    divisible.store(false, Ordering::Relaxed);
-                }
-                let samples: usize = found.iter().map(|(_, found)| found.len()).sum();
-                if samples.max(found.len().saturating_mul(steps(selection))) <= FEW {
-                    let fold = evaluation.fold(number).map(|fold| folded(fold, found, held, alive));
-                    return Ok((fold.transpose()?, true));
-                }
-                Ok((fold(evaluation, number, found, self.tasks(), held, alive).await?, false))
-            }
-        });
-        let (folds, few): (Vec<_>, Vec<bool>) = try_join_all(reading).await?.into_iter().unzip();
-        let folds: Vec<Fold> = folds.into_iter().flatten().collect();
+        let Folded { folds, few, divisible } = match job.queriers {
+            [] => self.folded(&evaluation, job, Slice::WHOLE, apart).await?,
+            _ => self.folded_together(&evaluation, job, apart).await?,
+        };
         // What is made of no series may be any amount of work.
-        let little = !folds.is_empty() && evaluation.work().is_some_and(|work| work <= FEW as u64);
-        let divisible = divisible.into_inner();
-        if little && few.iter().all(|few| *few) {
+        let little = few && !folds.is_empty() && evaluation.work().is_some_and(|work| work <= FEW as u64);
+        if little {
             return Ok(Evaluated { answer: evaluation.finish(folds)?, divisible });
         }
         let finished = seam::blocking(move || evaluation.finish(folds)).await;
@@ -268,73 +248,6 @@ async fn put_together(past: Option<Past>, pieces: Vec<Piece>, limits: Limits) ->
     Ok(seam::blocking(finish).await.ok_or_else(stopped)??)
 }
 
-/// The first millisecond to read. Of each slot of `target_info` the first sample counts: slots are read whole.
-fn first_ms(selection: &Selection) -> i64 {
-    let mut names = selection.matchers.iter().filter(|matcher| matcher.name == METRIC_NAME);
-    let info = names.all(|matcher| matcher.matches(TARGET_INFO));
-    if info { selection.min_ms.div_euclid(INFO_EVERY).saturating_mul(INFO_EVERY) } else { selection.min_ms }
-}
-
-/// At how many steps a selection is evaluated, about.
-fn steps(selection: &Selection) -> usize {
-    let span = selection.max_ms.saturating_sub(selection.min_ms).saturating_sub(selection.range_ms);
-    usize::try_from(span.max(0) / selection.step_ms.max(1)).unwrap_or(usize::MAX).saturating_add(1)
-}
-
-/// Folds the series that one selector selected, on several threads.
-async fn fold(
-    evaluation: &Evaluation,
-    number: usize,
-    mut found: Vec<(Labels, Found)>,
-    tasks: usize,
-    held: &Arc<Held>,
-    alive: &Arc<Alive>,
-) -> Result<Option<Fold>, QueryError> {
-    let share = found.len().div_ceil(tasks.max(1)).max(1);
-    let mut folding = Vec::new();
-    while !found.is_empty() {
-        let share = found.split_off(found.len().saturating_sub(share));
-        let Some(fold) = evaluation.fold(number) else { return Ok(None) };
-        let (held, alive) = (held.clone(), alive.clone());
-        folding.push(async move {
-            let folded = seam::blocking(move || folded(fold, share, &held, &alive));
-            folded.await.unwrap_or_else(|| Err(stopped()))
-        });
-    }
-    let mut folds = try_join_all(folding).await?.into_iter();
-    let mut all = folds.next();
-    if let Some(all) = &mut all {
-        for fold in folds {
-            all.merge(fold)?;
-        }
-    }
-    Ok(all)
-}
-
-/// Folds series in.
-fn folded(mut fold: Fold, series: Vec<(Labels, Found)>, held: &Held, alive: &Alive) -> Result<Fold, QueryError> {
-    for (labels, found) in series {
-        alive.check()?;
-        let weight = found.weight();
-        push(&mut fold, &labels, found)?;
-        held.let_go((1, weight));
-    }
-    Ok(fold)
-}
-
-fn push(fold: &mut Fold, labels: &Labels, mut found: Found) -> Result<(), QueryError> {
-    found.finish();
-    let (times, histograms): (Vec<i64>, Vec<_>) = found.histograms.into_iter().unzip();
-    fold.push(&Series {
-        labels,
-        timestamps: &found.times,
-        values: &found.values,
-        histogram_timestamps: &times,
-        histograms: &histograms,
-    })?;
-    Ok(())
-}
-
-fn stopped() -> QueryError {
+pub(crate) fn stopped() -> QueryError {
     QueryError::Internal("the evaluation of the query was stopped".to_owned())
 }

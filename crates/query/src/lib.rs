@@ -6,7 +6,7 @@
 //! speaks of ([`mentions`]), takes a [`view`], gives the query its [`table`]s, and
 //! lets DataFusion plan; a scan decides what to read ([`plan`]) by what the filters
 //! say ([`predicate`]), and reads it ([`scan`]) within limits ([`run`], [`turns`],
-//! [`alive`]). PromQL is evaluated over what is read ([`evaluate`]); range queries find the values of past steps again
+//! [`alive`]). PromQL is evaluated over what is read ([`evaluate`], [`fold`]); range queries find the values of past steps again
 //! ([`past`]). Where there are several queriers, they share a query's work ([`distributed`]).
 
 mod alive;
@@ -18,6 +18,7 @@ mod engine;
 mod error;
 mod evaluate;
 mod exemplars;
+mod fold;
 mod functions;
 mod late;
 mod mentions;

@@ -30,8 +30,7 @@ impl Engine {
                 for (source, of_signals) in &views {
                     let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
                     for matchers in &query.matchers {
-                        let wanted =
-                            Wanted { matchers: matchers.clone().into(), range: query.range, samples: Taken::Nothing };
+                        let wanted = Wanted::new(matchers.clone().into(), query.range, Taken::Nothing);
                         let options = &engine.metrics_options;
                         let found = series::identities(source, view, &wanted, options, most, &alive).await?;
                         if let Some(metric) = found.partly {

@@ -48,7 +48,7 @@ impl Engine {
                 for query in queries {
                     let mut all: BTreeMap<Labels, Found> = BTreeMap::new();
                     for matchers in query.matchers {
-                        let wanted = Wanted { matchers: matchers.into(), range: query.range, samples: Taken::Values };
+                        let wanted = Wanted::new(matchers.into(), query.range, Taken::Values);
                         for (labels, found) in engine.read_series(&views, &wanted, &held, &alive).await? {
                             // What two sets of matchers select is the same series.
                             if let Some(same) = all.insert(labels, found) {

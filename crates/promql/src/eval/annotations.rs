@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::bytes::{Input, Output, Unreadable};
 use crate::number::{format, format_g};
 use crate::syntax::{Span, quote};
 
@@ -66,6 +67,32 @@ pub(crate) enum Note {
 }
 
 impl Note {
+    /// All of them, as they are declared.
+    pub(super) const ALL: [Self; 22] = [
+        Self::InvalidQuantile,
+        Self::InvalidRatio,
+        Self::InvalidStrategy,
+        Self::BadBucket,
+        Self::Mixed,
+        Self::MixedAggregation,
+        Self::MixedClassicNative,
+        Self::NotCounter,
+        Self::NotGauge,
+        Self::MixedBuckets,
+        Self::IncompatibleBuckets,
+        Self::SortInRange,
+        Self::NonCounter,
+        Self::Monotonicity,
+        Self::IncompatibleTypes,
+        Self::IgnoredInAggregation,
+        Self::IgnoredInRange,
+        Self::NanResult,
+        Self::NanSkew,
+        Self::NanFraction,
+        Self::ResetCollision,
+        Self::BucketsReconciled,
+    ];
+
     fn is_info(self) -> bool {
         use Note::{
             BucketsReconciled, IgnoredInAggregation, IgnoredInRange, IncompatibleTypes, Monotonicity, NanFraction,
@@ -174,7 +201,7 @@ impl Notes {
         self.insert(Note::Monotonicity, span, name, Some(raised));
     }
 
-    fn insert(&mut self, note: Note, span: Span, detail: &str, raised: Option<Raised>) {
+    pub(super) fn insert(&mut self, note: Note, span: Span, detail: &str, raised: Option<Raised>) {
         let said = self.entries.entry((note, span)).or_default();
         match said.get_mut(detail) {
             Some(known) => {
@@ -191,9 +218,17 @@ impl Notes {
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
-        for ((note, span), said) in other.entries {
-            said.into_iter().for_each(|(detail, raised)| self.insert(note, span, &detail, raised));
+        for (note, span, detail, raised) in other.into_entries() {
+            self.insert(note, span, &detail, raised);
         }
+    }
+
+    /// Each note with its place, its detail, and what was raised.
+    pub(super) fn into_entries(self) -> impl Iterator<Item = (Note, Span, String, Option<Raised>)> {
+        let of_place = |((note, span), said): ((Note, Span), HashMap<String, Option<Raised>>)| {
+            said.into_iter().map(move |(detail, raised)| (note, span, detail, raised))
+        };
+        self.entries.into_iter().flat_map(of_place)
     }
 
     /// The notes as text, sorted, with their places in `query`.
@@ -226,6 +261,26 @@ impl Notes {
 }
 
 impl Raised {
+    pub(super) fn write(&self, out: &mut Output) {
+        out.signed(self.from_ms);
+        out.signed(self.to_ms);
+        for float in [self.min_bucket, self.max_bucket, self.max_diff] {
+            out.float(float);
+        }
+        out.number(self.samples);
+    }
+
+    pub(super) fn read(input: &mut Input<'_>) -> Result<Self, Unreadable> {
+        Ok(Self {
+            from_ms: input.signed()?,
+            to_ms: input.signed()?,
+            min_bucket: input.float()?,
+            max_bucket: input.float()?,
+            max_diff: input.float()?,
+            samples: input.number()?,
+        })
+    }
+
     /// Those of other steps, or other series.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.from_ms = self.from_ms.min(other.from_ms);

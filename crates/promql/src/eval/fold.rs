@@ -50,6 +50,12 @@ impl Usage {
         kept
     }
 
+    /// Counts samples and series that were pushed.
+    pub(crate) fn push(&self, samples: u64, series: u64) -> Result<(), Error> {
+        self.count(&self.series, series, self.limits.series, "series")?;
+        self.count(&self.samples, samples, self.limits.samples, "samples")
+    }
+
     /// Values that were kept are let go.
     pub(crate) fn let_go(&self, points: usize) {
         let less = |kept: u64| Some(kept.saturating_sub(points as u64));
@@ -116,9 +122,7 @@ impl Fold {
     pub fn push(&mut self, series: &Series) -> Result<(), Error> {
         self.usage.check()?;
         let weight: u64 = series.histograms.iter().map(|h| h.weight()).sum();
-        let limits = &self.usage.limits;
-        self.usage.count(&self.usage.series, 1, limits.series, "series")?;
-        self.usage.count(&self.usage.samples, series.values.len() as u64 + weight, limits.samples, "samples")?;
+        self.usage.push(series.values.len() as u64 + weight, 1)?;
         let plan = self.plan.clone();
         let leaf = &plan.leaves[self.leaf];
         if matches!(leaf.read, Read::Raw) {
@@ -217,9 +221,21 @@ impl Fold {
             ours.add_all(theirs);
         }
         if let (Some(ours), Some(theirs)) = (&mut self.groups, other.groups) {
+            let both = ours.points() + theirs.points();
             ours.merge(theirs, &mut self.notes);
+            self.usage.let_go(both.saturating_sub(ours.points()));
         }
         Ok(())
+    }
+
+    /// What it counts for among the points that a query keeps.
+    pub(super) fn points(&self) -> usize {
+        let raw = |one: &RawSeries| {
+            one.values.len() + one.histograms.iter().map(|histogram| histogram.weight() as usize).sum::<usize>()
+        };
+        self.groups.as_ref().map_or(0, Groups::points)
+            + self.rows.iter().map(Row::points).sum::<usize>()
+            + self.raw.iter().map(raw).sum::<usize>()
     }
 }
 

@@ -1,12 +1,15 @@
 //! Aggregations that need no more than a cell per group and step: a fold adds each series up at once.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::annotations::{Note, Notes};
-use super::rows::{ABSENT, Point, Row, is_absent};
-use super::sums::{Mean, Sum};
-use crate::histogram::{Histogram, ResetHint, Total};
+use super::bytes::{Input, Output};
+use super::cells::{BROKEN, Cells, FLOAT, HISTOGRAM, HistogramCell};
+use super::chunks::{DecodeError, Reader};
+use super::rows::{Point, Row};
+use crate::histogram::{Histogram, Joined};
 use crate::labels::{Labels, is_metadata};
 use crate::syntax::{AggregateOp, Grouping, Span};
 
@@ -71,61 +74,6 @@ impl Aggregation {
     }
 }
 
-/// Count, mean and squared distances from it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spread {
-    count: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Spread {
-    fn add(&mut self, value: f64) {
-        self.count += 1.0;
-        let delta = value - self.mean;
-        self.mean += delta / self.count;
-        self.squares += delta * (value - self.mean);
-        if !value.is_finite() {
-            self.squares = f64::NAN;
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        if other.count == 0.0 {
-            return;
-        }
-        let count = self.count + other.count;
-        let delta = other.mean - self.mean;
-        self.squares += other.squares + delta * delta * self.count * other.count / count;
-        self.mean += delta * other.count / count;
-        self.count = count;
-    }
-}
-
-#[derive(Debug)]
-enum Cells {
-    Sum(Vec<Sum>),
-    Mean(Vec<Mean>),
-    /// The least or the greatest.
-    Extreme(Vec<f64>),
-    Count(Vec<f64>),
-    Spread(Vec<Spread>),
-}
-
-const FLOAT: u8 = 1;
-const HISTOGRAM: u8 = 2;
-const BROKEN: u8 = 4;
-
-/// Histograms of a cell.
-#[derive(Debug)]
-struct HistogramCell {
-    total: Total,
-    count: f64,
-    incremental: bool,
-    reset: bool,
-    not_reset: bool,
-}
-
 /// Groups with a cell per step.
 #[derive(Debug)]
 pub(crate) struct Groups {
@@ -145,13 +93,7 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn new(aggregation: Arc<Aggregation>, len: usize) -> Self {
-        let cells = match aggregation.op {
-            AggregateOp::Sum => Cells::Sum(vec![]),
-            AggregateOp::Avg => Cells::Mean(vec![]),
-            AggregateOp::Min | AggregateOp::Max => Cells::Extreme(vec![]),
-            AggregateOp::Stddev | AggregateOp::Stdvar => Cells::Spread(vec![]),
-            _ => Cells::Count(vec![]),
-        };
+        let cells = Cells::new(aggregation.op);
         let (places, histograms) = (HashMap::new(), HashMap::new());
         let (labels, drop_name, flags, key) = (vec![], vec![], vec![], vec![]);
         Self { aggregation, len, places, labels, drop_name, cells, flags, histograms, weight: 0, key }
@@ -183,13 +125,7 @@ impl Groups {
         self.drop_name.push(false);
         let cells = self.labels.len() * self.len;
         self.flags.resize(cells, 0);
-        match &mut self.cells {
-            Cells::Sum(sums) => sums.resize(cells, Sum::default()),
-            Cells::Mean(means) => means.resize(cells, Mean::default()),
-            Cells::Extreme(values) => values.resize(cells, ABSENT),
-            Cells::Count(counts) => counts.resize(cells, 0.0),
-            Cells::Spread(spreads) => spreads.resize(cells, Spread::default()),
-        }
+        self.cells.resize(cells);
         self.labels.len() - 1
     }
 
@@ -201,18 +137,7 @@ impl Groups {
         let group = self.place(&row.labels);
         self.drop_name[group] |= row.drop_name;
         let cells = group * self.len..(group + 1) * self.len;
-        let flags = &mut self.flags[cells.clone()];
-        let floats = row.floats.iter().zip(flags.iter_mut());
-        match &mut self.cells {
-            Cells::Sum(sums) => each(floats, &mut sums[cells.clone()], |cell, value, _| cell.add(value)),
-            Cells::Mean(means) => each(floats, &mut means[cells.clone()], |cell, value, _| cell.add(value)),
-            Cells::Count(counts) => each(floats, &mut counts[cells.clone()], |cell, _, _| *cell += 1.0),
-            Cells::Spread(spreads) => each(floats, &mut spreads[cells.clone()], |cell, value, _| cell.add(value)),
-            Cells::Extreme(values) => {
-                let greatest = self.aggregation.op == AggregateOp::Max;
-                each(floats, &mut values[cells.clone()], |cell, value, _| extreme(cell, value, greatest));
-            }
-        }
+        self.cells.add(cells.clone(), &row.floats, &mut self.flags[cells.clone()]);
         if let Some(histograms) = &row.histograms {
             for (step, histogram) in histograms.iter().enumerate() {
                 if let Some(histogram) = histogram {
@@ -224,34 +149,22 @@ impl Groups {
 
     fn push_histogram(&mut self, cell: usize, histogram: &Histogram, name: &str, notes: &mut Notes) {
         let aggregation = &self.aggregation;
-        match &mut self.cells {
-            Cells::Count(counts) => {
-                counts[cell] += 1.0;
-                self.flags[cell] |= FLOAT;
-                return;
-            }
-            Cells::Extreme(_) | Cells::Spread(_) => {
-                notes.add(Note::IgnoredInAggregation, aggregation.span, aggregation.op.as_str());
-                return;
-            }
-            Cells::Sum(_) | Cells::Mean(_) => {}
+        if self.cells.count(cell) {
+            self.flags[cell] |= FLOAT;
+            return;
+        }
+        if !self.cells.take_histograms() {
+            notes.add(Note::IgnoredInAggregation, aggregation.span, aggregation.op.as_str());
+            return;
         }
         self.flags[cell] |= HISTOGRAM;
-        let mean = aggregation.op == AggregateOp::Avg;
-        let mut added = Ok(crate::histogram::Joined::default());
-        match self.histograms.entry(cell) {
-            std::collections::hash_map::Entry::Vacant(place) => {
-                let total = Total::new(histogram);
-                // The sum, and what was lost of it.
-                self.weight += 2 * histogram.weight() as usize;
-                place.insert(HistogramCell { total, count: 1.0, incremental: false, reset: false, not_reset: false });
+        let added = match self.histograms.entry(cell) {
+            Entry::Vacant(place) => {
+                self.weight += place.insert(HistogramCell::new(histogram)).weight();
+                Ok(Joined::default())
             }
-            std::collections::hash_map::Entry::Occupied(mut place) => added = place.get_mut().add(histogram, mean),
-        }
-        if let Some(cell) = self.histograms.get_mut(&cell) {
-            cell.reset |= histogram.hint == ResetHint::Reset;
-            cell.not_reset |= histogram.hint == ResetHint::NotReset;
-        }
+            Entry::Occupied(mut place) => place.get_mut().add(histogram, aggregation.op == AggregateOp::Avg),
+        };
         match added {
             Ok(joined) if joined.reconciled => notes.add(Note::BucketsReconciled, aggregation.span, "aggregation"),
             Ok(_) => {}
@@ -264,34 +177,14 @@ impl Groups {
 
     /// Adds the groups of another fold.
     pub(crate) fn merge(&mut self, other: Self, notes: &mut Notes) {
-        let Self { places, labels, drop_name, cells, flags, mut histograms, len, .. } = other;
-        for (key, theirs) in places {
-            let ours = match self.places.get(&key) {
-                Some(ours) => *ours,
-                None => {
-                    let ours = self.add_group(labels[theirs].clone());
-                    self.places.insert(key, ours);
-                    ours
-                }
-            };
+        let Self { labels, drop_name, cells, flags, mut histograms, len, .. } = other;
+        for (theirs, labels) in labels.iter().enumerate() {
+            let ours = self.place(labels);
             self.drop_name[ours] |= drop_name[theirs];
-            let greatest = self.aggregation.op == AggregateOp::Max;
             for step in 0..len {
                 let (to, from) = (ours * len + step, theirs * len + step);
                 self.flags[to] |= flags[from];
-                match (&mut self.cells, &cells) {
-                    (Cells::Sum(a), Cells::Sum(b)) => {
-                        a[to].add(b[from].sum);
-                        a[to].lost += b[from].lost;
-                    }
-                    (Cells::Mean(a), Cells::Mean(b)) => a[to].merge(b[from]),
-                    (Cells::Count(a), Cells::Count(b)) => a[to] += b[from],
-                    (Cells::Spread(a), Cells::Spread(b)) => a[to].merge(b[from]),
-                    (Cells::Extreme(a), Cells::Extreme(b)) if !is_absent(b[from]) => {
-                        extreme(&mut a[to], b[from], greatest);
-                    }
-                    _ => {}
-                }
+                self.cells.merge(to, &cells, from);
                 if let Some(cell) = histograms.remove(&from) {
                     self.merge_histogram(to, cell, notes);
                 }
@@ -301,12 +194,9 @@ impl Groups {
 
     fn merge_histogram(&mut self, at: usize, other: HistogramCell, notes: &mut Notes) {
         match self.histograms.entry(at) {
-            std::collections::hash_map::Entry::Vacant(place) => drop(place.insert(other)),
-            std::collections::hash_map::Entry::Occupied(mut place) => {
-                let cell = place.get_mut();
-                cell.reset |= other.reset;
-                cell.not_reset |= other.not_reset;
-                if cell.merge(other, self.aggregation.op == AggregateOp::Avg).is_err() {
+            Entry::Vacant(place) => self.weight += place.insert(other).weight(),
+            Entry::Occupied(mut place) => {
+                if place.get_mut().merge(other, self.aggregation.op == AggregateOp::Avg).is_err() {
                     notes.add(Note::MixedBuckets, self.aggregation.span, "");
                     self.flags[at] |= BROKEN;
                 }
@@ -327,13 +217,13 @@ impl Groups {
                 if flags & (FLOAT | HISTOGRAM) == FLOAT | HISTOGRAM {
                     notes.add(Note::MixedAggregation, span, "");
                 } else if flags & FLOAT != 0 {
-                    row.floats[step] = self.value(op, cell);
+                    row.floats[step] = self.cells.value(op, cell);
                 } else if let Some(histograms) = self.histograms.remove(&cell).filter(|_| flags & BROKEN == 0) {
-                    if histograms.reset && histograms.not_reset {
+                    if histograms.is_collision() {
                         notes.add(Note::ResetCollision, span, "aggregation");
                     }
-                    let count = if op == AggregateOp::Avg && !histograms.incremental { histograms.count } else { 1.0 };
-                    row.set(step, Some(Point::Histogram(Arc::new(histograms.total.finish(count)))));
+                    let histogram = histograms.finish(op == AggregateOp::Avg);
+                    row.set(step, Some(Point::Histogram(Arc::new(histogram))));
                 }
             }
             if !row.is_empty() {
@@ -343,87 +233,52 @@ impl Groups {
         rows
     }
 
-    fn value(&self, op: AggregateOp, cell: usize) -> f64 {
-        match &self.cells {
-            Cells::Sum(sums) => sums[cell].sum + sums[cell].lost,
-            Cells::Mean(means) => means[cell].mean(),
-            Cells::Extreme(values) => values[cell],
-            Cells::Count(_) if op == AggregateOp::Group => 1.0,
-            Cells::Count(counts) => counts[cell],
-            Cells::Spread(spreads) => {
-                let variance = spreads[cell].squares / spreads[cell].count;
-                if op == AggregateOp::Stddev { variance.sqrt() } else { variance }
-            }
+    /// The labels of a group, and whether its series lose their names.
+    pub(super) fn group(&self, group: usize) -> Option<(&Labels, bool)> {
+        Some((self.labels.get(group)?, self.drop_name[group]))
+    }
+
+    /// Makes a group; none where it is there already.
+    pub(super) fn new_group(&mut self, labels: &Labels, drop_name: bool) -> Option<usize> {
+        let (count, group) = (self.labels.len(), self.place(labels));
+        (group == count).then(|| {
+            self.drop_name[group] = drop_name;
+            group
+        })
+    }
+
+    /// What a group has seen at a step: nothing, or a cell to write.
+    pub(super) fn flags(&self, group: usize, step: usize) -> u8 {
+        self.flags[group * self.len + step]
+    }
+
+    pub(super) fn write(&self, group: usize, step: usize, out: &mut Output) {
+        let cell = group * self.len + step;
+        if self.flags[cell] & FLOAT != 0 {
+            self.cells.write(cell, out);
+        }
+        if let Some(histograms) = self.histograms.get(&cell) {
+            histograms.write(out);
         }
     }
-}
 
-impl HistogramCell {
-    fn add(
+    pub(super) fn read(
         &mut self,
-        histogram: &Histogram,
-        mean: bool,
-    ) -> Result<crate::histogram::Joined, crate::histogram::Incompatible> {
-        self.count += 1.0;
-        if !mean {
-            return self.total.add(histogram);
+        (group, step): (usize, usize),
+        flags: u8,
+        reader: &mut Reader,
+        input: &mut Input<'_>,
+    ) -> Result<(), DecodeError> {
+        let cell = group * self.len + step;
+        self.flags[cell] = flags;
+        if flags & FLOAT != 0 {
+            self.cells.read(cell, input)?;
         }
-        if !self.incremental {
-            let mut next = self.total.clone();
-            let joined = next.add(histogram)?;
-            if !next.has_overflow() {
-                self.total = next;
-                return Ok(joined);
-            }
-            self.incremental = true;
-            self.total.scale(1.0 / (self.count - 1.0));
+        if flags & HISTOGRAM != 0 {
+            let histograms = HistogramCell::read(reader, input)?;
+            self.weight += histograms.weight();
+            self.histograms.insert(cell, histograms);
         }
-        self.total.scale((self.count - 1.0) / self.count);
-        let mut part = histogram.clone();
-        part.divide(self.count);
-        self.total.add(&part)
-    }
-
-    fn merge(&mut self, other: Self, mean: bool) -> Result<(), crate::histogram::Incompatible> {
-        let count = self.count + other.count;
-        let (other_incremental, other_count) = (other.incremental, other.count);
-        let mut theirs = other.total.finish(1.0);
-        if !mean || !self.incremental && !other_incremental {
-            let mut next = self.total.clone();
-            next.add(&theirs)?;
-            if !mean || !next.has_overflow() {
-                (self.total, self.count) = (next, count);
-                return Ok(());
-            }
-        }
-        // The sum would overflow: both become their part of the mean.
-        self.total.scale(if self.incremental { self.count / count } else { 1.0 / count });
-        theirs.scale(if other_incremental { other_count / count } else { 1.0 / count });
-        (self.incremental, self.count) = (true, count);
-        self.total.add(&theirs).map(|_| ())
-    }
-}
-
-#[inline]
-fn extreme(cell: &mut f64, value: f64, greatest: bool) {
-    let better = if greatest { *cell < value } else { *cell > value };
-    // An absent cell is a NaN too.
-    if better || cell.is_nan() {
-        *cell = value;
-    }
-}
-
-/// Hands each float to its cell.
-#[inline]
-fn each<'a, C: 'a>(
-    floats: impl Iterator<Item = (&'a f64, &'a mut u8)>,
-    cells: &mut [C],
-    mut add: impl FnMut(&mut C, f64, u8),
-) {
-    for ((value, flags), cell) in floats.zip(cells) {
-        if !is_absent(*value) {
-            add(cell, *value, *flags);
-            *flags |= FLOAT;
-        }
+        Ok(())
     }
 }

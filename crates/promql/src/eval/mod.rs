@@ -4,13 +4,15 @@
 //! a row of values by step (`window`, `range`, `rate`, `range_histogram`, `widened`), changes it (`maps`) and adds
 //! it to its group (`group`). `run` evaluates what stands above the leaves (`binary`, `topk`, `names`,
 //! `histograms`, `info`), `answer` is what comes out, with its `annotations`. `parts` are some steps of an answer,
-//! and `encoding` (on `bytes`) is how they travel.
+//! and `encoding` is how they travel; `sent` is how folds do (both in `chunks`, on `bytes`).
 
 mod annotations;
 mod answer;
 mod binary;
 mod bytes;
 mod calls;
+mod cells;
+mod chunks;
 mod compile;
 mod dates;
 mod encoding;
@@ -30,27 +32,32 @@ mod rate;
 mod rows;
 mod run;
 mod selection;
+mod sent;
 mod sums;
 mod topk;
 mod widened;
 mod window;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub use annotations::Annotations;
 pub use answer::{Answer, Point, Sample, SeriesPoints, Stats, Value};
+pub use chunks::DecodeError;
 pub(crate) use dates::rfc3339;
-pub use encoding::{DecodeError, Decoder, Encoder};
+pub use encoding::{Decoder, Encoder};
 pub use fold::Fold;
 pub(crate) use ops::float_op;
 pub use parts::{Part, Parts};
 pub use selection::{STALE_BITS, Selection, Series};
+pub use sent::{FoldDecoder, FoldEncoder};
 
 use crate::error::Error;
+use crate::labels::Labels;
 use crate::syntax::{AggregateOp, Expr, Function, Kind, Query, Type};
 use fold::Usage;
-use plan::Plan;
+use plan::{Leaf, Plan, Read};
 
 /// What a query may use; more ends it with [`Error::Limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +141,17 @@ impl Params {
     }
 }
 
+/// What folds of a selection keep of some series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// Their samples: numbers are not known yet.
+    Samples,
+    /// Of so many series, each in one fold, a value by step.
+    Series(usize),
+    /// Of so many groups, which any fold may have, a value by step.
+    Groups(usize),
+}
+
 /// A query at its times: what it reads, and what comes of that.
 #[derive(Debug)]
 pub struct Evaluation {
@@ -189,6 +207,24 @@ impl Evaluation {
     /// none.
     pub fn fold(&self, selection: usize) -> Option<Fold> {
         (selection < self.plan.leaves.len()).then(|| Fold::new(self.plan.clone(), self.usage.clone(), selection))
+    }
+
+    /// What folds of a selection would keep of series with these labels.
+    pub fn keeps<'a>(&self, selection: usize, series: impl ExactSizeIterator<Item = &'a Labels>) -> Keeps {
+        match self.plan.leaves.get(selection) {
+            Some(Leaf { read: Read::Raw, .. }) | None => Keeps::Samples,
+            Some(Leaf { group: None, .. }) => Keeps::Series(series.len()),
+            Some(Leaf { group: Some(group), .. }) => {
+                let (mut keys, mut key) = (HashSet::new(), Vec::new());
+                for labels in series {
+                    group.by.key(labels, &mut key);
+                    if !keys.contains(key.as_slice()) {
+                        keys.insert(key.clone());
+                    }
+                }
+                Keeps::Groups(keys.len())
+            }
+        }
     }
 
     /// How many values [`Evaluation::finish`] has to do with, about, once all is folded. None where the query does

@@ -27,6 +27,19 @@ struct Folded {
     loaded: Option<Loaded>,
 }
 
+/// A fold of each leaf, of which there may be several or none.
+pub(super) fn merged(plan: &Plan, folds: Vec<Fold>) -> Result<Vec<Option<Fold>>, Error> {
+    let mut merged: Vec<Option<Fold>> = plan.leaves.iter().map(|_| None).collect();
+    for fold in folds {
+        let place = merged.get_mut(fold.leaf).ok_or_else(|| Error::execution("a fold of another query"))?;
+        match place {
+            Some(whole) => whole.merge(fold)?,
+            None => *place = Some(fold),
+        }
+    }
+    Ok(merged)
+}
+
 /// An evaluation in its last part.
 pub(crate) struct Run<'a> {
     plan: &'a Plan,
@@ -40,17 +53,9 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     /// Merges folds, of which each selection may have several or none.
     pub(crate) fn new(plan: &'a Plan, usage: &'a Usage, folds: Vec<Fold>) -> Result<Self, Error> {
-        let mut merged: Vec<Option<Fold>> = plan.leaves.iter().map(|_| None).collect();
-        for fold in folds {
-            let place = merged.get_mut(fold.leaf).ok_or_else(|| Error::execution("a fold of another query"))?;
-            match place {
-                Some(whole) => whole.merge(fold)?,
-                None => *place = Some(fold),
-            }
-        }
         let mut notes = Notes::default();
         let mut leaves = vec![];
-        for fold in merged {
+        for fold in merged(plan, folds)? {
             let Some(fold) = fold else {
                 leaves.push(Folded::default());
                 continue;

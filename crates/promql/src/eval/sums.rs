@@ -1,5 +1,7 @@
 //! Sums, means, variances and quantiles of floats, rounded as Prometheus rounds them.
 
+use super::bytes::{Input, Output, Unreadable};
+
 /// A sum with what was lost by rounding (Neumaier).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sum {
@@ -23,6 +25,15 @@ impl Sum {
 
     pub(crate) fn total(self) -> f64 {
         if self.sum.is_infinite() { self.sum } else { self.sum + self.lost }
+    }
+
+    pub(super) fn write(self, out: &mut Output) {
+        out.float(self.sum);
+        out.float(self.lost);
+    }
+
+    pub(super) fn read(input: &mut Input<'_>) -> Result<Self, Unreadable> {
+        Ok(Self { sum: input.float()?, lost: input.float()? })
     }
 }
 
@@ -101,6 +112,16 @@ impl Mean {
         } else {
             self.sum.sum / self.count + self.sum.lost / self.count
         }
+    }
+
+    pub(super) fn write(self, out: &mut Output) {
+        self.sum.write(out);
+        out.float(self.count);
+        out.byte(self.incremental.into());
+    }
+
+    pub(super) fn read(input: &mut Input<'_>) -> Result<Self, Unreadable> {
+        Ok(Self { sum: Sum::read(input)?, count: input.float()?, incremental: input.byte()? != 0 })
     }
 }
 

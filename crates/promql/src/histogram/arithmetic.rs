@@ -258,6 +258,21 @@ impl Total {
         Self { sum: first.clone(), lost }
     }
 
+    /// The sum, and what was lost of it.
+    pub(crate) fn parts(&self) -> [&Histogram; 2] {
+        [&self.sum, &self.lost]
+    }
+
+    /// Of what [`Total::parts`] gave.
+    pub(crate) fn of_parts([sum, lost]: [Histogram; 2]) -> Self {
+        Self { sum, lost }
+    }
+
+    /// As of [`Histogram::weight`].
+    pub(crate) fn weight(&self) -> u64 {
+        self.sum.weight()
+    }
+
     /// Adds one more.
     pub(crate) fn add(&mut self, other: &Histogram) -> Result<Joined, Incompatible> {
         self.sum.join(other, 1.0, Some(&mut self.lost))

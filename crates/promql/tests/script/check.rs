@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bonghwa_promql::{
-    Answer, Decoder, Encoder, Error, Evaluation, Fold, Histogram, Labels, Params, Part, Parts, Point, Query, Sample,
-    Series, SeriesPoints, Value,
+    Answer, DecodeError, Decoder, Encoder, Error, Evaluation, Fold, Histogram, Labels, Params, Part, Parts, Point,
+    Query, Sample, Series, SeriesPoints, Value,
 };
 
 use super::series::Point as Given;
@@ -12,15 +12,23 @@ use super::{Case, Expected, Shared, Store, Text};
 
 /// Evaluates a query over the store; series are spread over `threads` folds.
 pub fn evaluate(store: &Store, text: &str, params: Params, threads: usize) -> Result<Answer, Error> {
-    let query = Query::parse(text)?;
-    let evaluation = Evaluation::new(&query, params)?;
+    let evaluation = Evaluation::new(&Query::parse(text)?, params)?;
+    let mut folds = vec![];
+    for thread in (0..threads).rev() {
+        folds.extend(fold(&evaluation, store, thread, threads)?);
+    }
+    evaluation.finish(folds)
+}
+
+/// A fold of each selection, of one of `threads` that share the series.
+pub fn fold(evaluation: &Evaluation, store: &Store, thread: usize, threads: usize) -> Result<Vec<Fold>, Error> {
     let mut folds = vec![];
     for (i, selection) in evaluation.selections().iter().enumerate() {
-        let mut own: Vec<Fold> = (0..threads).filter_map(|_| evaluation.fold(i)).collect();
+        let Some(mut fold) = evaluation.fold(i) else { continue };
         // Series may come in any order.
         let matching =
             store.series.iter().filter(|(labels, _)| selection.matchers.iter().all(|m| m.matches(labels.get(&m.name))));
-        for (n, (labels, samples)) in matching.enumerate() {
+        for (_, (labels, samples)) in matching.enumerate().filter(|(n, _)| n % threads == thread) {
             let inside = samples.range(selection.min_ms..=selection.max_ms.max(selection.min_ms));
             let (mut times, mut values, mut histogram_times, mut histograms) = (vec![], vec![], vec![], vec![]);
             for (time, point) in inside {
@@ -35,18 +43,52 @@ pub fn evaluate(store: &Store, text: &str, params: Params, threads: usize) -> Re
                     }
                 }
             }
-            let series = Series {
+            fold.push(&Series {
                 labels,
                 timestamps: &times,
                 values: &values,
                 histogram_timestamps: &histogram_times,
                 histograms: &histograms,
-            };
-            own[n % threads].push(&series)?;
+            })?;
         }
-        folds.extend(own.into_iter().rev());
+        folds.push(fold);
     }
-    evaluation.finish(folds)
+    Ok(folds)
+}
+
+/// The same as [`evaluate`], by an evaluation of its own for each of the shares, whose folds are sent to the one that
+/// has the last.
+pub fn evaluate_sent(store: &Store, text: &str, params: Params, shares: usize) -> Result<Answer, DecodeError> {
+    let query = Query::parse(text).map_err(Error::from)?;
+    let evaluation = || Evaluation::new(&query, params.clone());
+    let whole = evaluation()?;
+    let mut folds = fold(&whole, store, shares - 1, shares)?;
+    for share in (0..shares - 1).rev() {
+        let there = evaluation()?;
+        let sent = fold(&there, store, share, shares)?;
+        let mut decoder = whole.decoder(u64::MAX);
+        there.encode(sent)?.try_for_each(|chunk| decoder.push(&chunk))?;
+        folds.extend(decoder.finish()?);
+    }
+    Ok(whole.finish(folds)?)
+}
+
+/// Evaluates a query by three that each have some of the series; says where that differs from one that has all, with as
+/// many folds. Floats are compared by their bits.
+pub fn in_shares(store: &Store, text: &str, params: Params) -> Result<(), String> {
+    let (whole, sent) = (evaluate(store, text, params.clone(), 3), evaluate_sent(store, text, params, 3));
+    let (whole, sent) = match (whole, sent) {
+        (Ok(whole), Ok(sent)) => (whole, sent),
+        (Err(whole), Err(DecodeError::Query(sent))) if whole == sent => return Ok(()),
+        // Of several errors any may come.
+        (Err(Error::Execution(_)), Err(DecodeError::Query(Error::Execution(_)))) => return Ok(()),
+        (whole, sent) => return Err(format!("in shares {sent:?}, not {whole:?}")),
+    };
+    if shown(&whole.value) != shown(&sent.value) || whole.annotations != sent.annotations {
+        return Err(format!("in shares {sent:?}, not {whole:?}"));
+    }
+    let read = |answer: &Answer| (answer.stats.samples, answer.stats.series, answer.stats.steps.clone());
+    if read(&whole) == read(&sent) { Ok(()) } else { Err(format!("in shares {:?}, not {:?}", sent.stats, whole.stats)) }
 }
 
 /// What is wrong with the answers to a case.

@@ -31,14 +31,14 @@ pub(super) static REFUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     )
 });
 
-/// What becomes of shares of range queries that others are asked for: those that fail, or are too slow, are evaluated
+/// What becomes of shares of queries of PromQL that others are asked for: those that fail, or are too slow, are evaluated
 /// where they were asked.
 const OUTCOMES: [&str; 3] = ["answered", "failed", "slow"];
 
 static SHARES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let opts = opts!(
         "bonghwa_query_range_shares_total",
-        "Shares of range queries that other queriers were asked for, by what became of them; what failed or was too slow was evaluated here"
+        "Shares of queries of PromQL that other queriers were asked for, by what became of them; what failed or was too slow was evaluated here"
     );
     registered(IntCounterVec::new(opts, &["outcome"]))
 });

@@ -7,7 +7,7 @@
 //! node share: its tenants, its memory and its time. A query that a worker fails begins again
 //! without workers, if it gave no row yet.
 //!
-//! Range queries of PromQL are shared by time: see [`ranges`].
+//! Queries of PromQL are shared by time or by series: see [`ranges`].
 
 mod channels;
 mod codec;
@@ -46,6 +46,7 @@ use visit::Visits;
 use whole::Whole;
 
 pub(crate) use planner::is_distributed;
+pub(crate) use ranges::Sharing;
 pub(crate) use told::{Told, read as read_told};
 pub(crate) use visit::Visit;
 pub use worker::WorkerDoor;
@@ -70,7 +71,7 @@ pub struct Peers {
     /// What a querier reads by itself: a table of which so many bytes must be read, as they lie in
     /// blocks, goes to as many queriers as there are multiples of it.
     pub bytes: usize,
-    /// The same of range queries of PromQL, in samples to read.
+    /// The same of queries of PromQL, in samples to read.
     pub samples: u64,
 }
 
@@ -82,7 +83,7 @@ pub(crate) struct Distribution {
     visits: Visits,
     /// After another querier failed a query.
     alone_until: Mutex<Option<Instant>>,
-    /// Queriers that failed a share of a range query, until when they get no other.
+    /// Queriers that failed a share of a query of PromQL, until when they get no other.
     avoided: Mutex<HashMap<String, Instant>>,
     whole: Whole,
 }
@@ -169,7 +170,7 @@ impl Distribution {
         queriers.map(|node| node.address.as_str())
     }
 
-    /// The queriers that may get a share of a range query, this one without its address. None where it is not to be
+    /// The queriers that may get a share of a query of PromQL, this one without its address. None where it is not to be
     /// shared.
     fn queriers(&self, catalog: &Catalog, alive: &Alive) -> Vec<Option<String>> {
         if !self.peers.share || self.alone(alive) {

@@ -246,7 +246,7 @@ mod tests {
     fn identity(id: u128) -> Known {
         let labels = Labels::new([("__name__", "up"), ("n", id.to_string().as_str())]);
         let (kind, verbatim, delta, target) = (MetricType::Gauge, true, false, None);
-        Some(Arc::new(Identity { id, kind, verbatim, delta, labels, target, bytes: 1000 }))
+        Some(Arc::new(Identity { id, kind, verbatim, delta, labels, place: 0, target, bytes: 1000 }))
     }
 
     fn granule(row_group: usize) -> RowRange {

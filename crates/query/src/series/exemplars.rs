@@ -70,7 +70,7 @@ pub(crate) async fn exemplars(
     alive: &Arc<Alive>,
 ) -> Result<BTreeMap<Labels, Vec<Exemplar>>, QueryError> {
     let near = (range.0.saturating_sub(NEAR), range.1.saturating_add(NEAR));
-    let wanted = Wanted { matchers: matchers.clone(), range: near, samples: Taken::Nothing };
+    let wanted = Wanted::new(matchers.clone(), near, Taken::Nothing);
     let mut of_series = columns::of_series(false);
     of_series.push(Column::List("exemplars"));
     let of_samples = columns::of_labels().chain([Column::Base("buckets"), Column::Base("exemplars")]).collect();

@@ -9,7 +9,7 @@ use bonghwa_promql::{Histogram, STALE_BITS};
 pub(super) const STALE: f64 = f64::from_bits(STALE_BITS);
 
 /// Milliseconds of a day.
-pub(super) const DAY_MS: i64 = 24 * 3_600_000;
+pub(crate) const DAY_MS: i64 = 24 * 3_600_000;
 
 /// Samples that room is made for before they come, at most.
 const MOST_ROOM: usize = 16 * 1024;

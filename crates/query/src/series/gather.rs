@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use bonghwa_block::{NumberRow, to_millis};
 use bonghwa_model::TenantId;
 use bonghwa_model::metrics::MetricType;
-use bonghwa_promql::{Histogram, Labels, Matcher};
+use bonghwa_promql::{Histogram, Labels};
 use foldhash::fast::FixedState;
 
 use super::cache::{Known, OfTenant, SeriesCache};
@@ -21,7 +21,9 @@ use super::granule::Granule;
 use super::heartbeat::Heartbeats;
 use super::identity::{Identity, IdentityReader};
 use super::labels::{MetricsOptions, TARGET_INFO, Target};
+use super::read::Wanted;
 use super::sink::TenantSink;
+use super::slice::Slice;
 use crate::QueryError;
 
 /// `target_info` has a sample in each slot of this length in which its resource sent something, in milliseconds.
@@ -32,6 +34,7 @@ pub(super) struct Gather<'a> {
     conditions: Conditions<'a>,
     /// Unix milliseconds, both inclusive.
     range: (i64, i64),
+    slice: Slice,
     /// Whether heartbeats may be selected, and of which time they are read.
     heartbeats: Option<(i64, i64)>,
     /// Whether rows that come now lie before the range, so that they are read for heartbeats alone.
@@ -68,18 +71,19 @@ enum Verdict {
 
 impl<'a> Gather<'a> {
     pub fn new(
-        matchers: &'a [Matcher],
-        range: (i64, i64),
+        wanted: &'a Wanted,
         tenant: &TenantId,
         cache: &'a SeriesCache,
         options: &'a MetricsOptions,
         sink: Option<&'a TenantSink>,
     ) -> Self {
+        let Wanted { ref matchers, range, slice, .. } = *wanted;
         let mut conditions = Conditions::new(matchers);
         Gather {
             info: conditions.is_named(TARGET_INFO),
             conditions,
             range,
+            slice,
             heartbeats: Heartbeats::of(matchers, range, &options.push_up).map(|heartbeats| heartbeats.range()),
             early: false,
             until: range.1,
@@ -195,13 +199,16 @@ impl<'a> Gather<'a> {
         if self.early && !Heartbeats::is_one(&identity.labels) {
             return false;
         }
-        let tells = |target: &Arc<Target>| self.conditions.select(&target.labels);
+        let tells = |target: &Arc<Target>| self.slice.holds(target.place) && self.conditions.select(&target.labels);
         let info = self.info && identity.target.as_ref().is_some_and(tells);
         info || self.may_select(identity)
     }
 
     /// Whether a series, or a part of a distribution, may be selected.
     fn may_select(&mut self, identity: &Identity) -> bool {
+        if !self.slice.holds(identity.place) {
+            return false;
+        }
         let suffixes = match identity.kind {
             MetricType::Gauge | MetricType::Sum => return self.verdict(identity) != Verdict::Not,
             MetricType::Histogram if !identity.verbatim => ["_bucket", "_count", "_sum"],
@@ -219,7 +226,7 @@ impl<'a> Gather<'a> {
         if let Some(verdict) = self.known.get(&identity.id) {
             return *verdict;
         }
-        if !self.conditions.select(&identity.labels) {
+        if !self.slice.holds(identity.place) || !self.conditions.select(&identity.labels) {
             return Verdict::Not;
         }
         if self.sink.is_none() {
@@ -395,7 +402,8 @@ impl<'a> Gather<'a> {
         let place = match &self.last_target {
             Some((last, place)) if Arc::ptr_eq(last, target) => *place,
             _ => {
-                let place = self.select(&target.labels);
+                let is_ours = self.slice.holds(target.place);
+                let place = if is_ours { self.select(&target.labels) } else { None };
                 self.last_target = Some((target.clone(), place));
                 place
             }

@@ -163,7 +163,16 @@ mod tests {
 
     fn identity(kind: MetricType, pairs: &[(&str, &str)]) -> Known {
         let labels = Labels::new(pairs.iter().copied());
-        Some(Arc::new(Identity { id: 1, kind, verbatim: false, delta: false, labels, target: None, bytes: 0 }))
+        Some(Arc::new(Identity {
+            id: 1,
+            kind,
+            verbatim: false,
+            delta: false,
+            labels,
+            place: 0,
+            target: None,
+            bytes: 0,
+        }))
     }
 
     #[test]

@@ -10,6 +10,7 @@ use bonghwa_promql::{Labels, METRIC_NAME};
 
 use super::columns::Columns;
 use super::labels::{Labeller, MetricsOptions, Pairs, Promoted, Target, verbatim};
+use super::slice;
 
 /// Bytes of an identity beside its labels, roughly: itself, and what counts who shares it.
 const FIXED_BYTES: usize = 160;
@@ -28,6 +29,8 @@ pub(crate) struct Identity {
     pub delta: bool,
     /// With the metric's name; those of a distribution's parts have a suffix and a bound besides.
     pub labels: Labels,
+    /// Which slice it belongs to.
+    pub place: u64,
     /// What its resource is in `target_info`.
     pub target: Option<Arc<Target>>,
     /// What it takes in memory, roughly.
@@ -91,6 +94,7 @@ impl<'a> IdentityReader<'a> {
             kind,
             verbatim: is_verbatim,
             delta: columns.temporality.value(row) == "delta",
+            place: slice::place(&labels),
             bytes: FIXED_BYTES + bytes(&labels) + first.map_or(0, |target| FIXED_BYTES + target.bytes),
             labels,
             target,

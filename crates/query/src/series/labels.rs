@@ -9,6 +9,7 @@ use bonghwa_promql::Labels;
 
 use super::heartbeat::PushUp;
 use super::identity;
+use super::slice;
 
 /// How OpenTelemetry's metrics are shown.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +71,8 @@ pub(super) struct Resource {
 pub(crate) struct Target {
     /// With its name.
     pub labels: Labels,
+    /// Which slice it belongs to.
+    pub place: u64,
     /// What it takes in memory, roughly.
     pub bytes: usize,
 }
@@ -149,7 +152,7 @@ fn target(labels: &Pairs, info: Pairs) -> Option<Arc<Target>> {
     let target = labels.iter().filter(|(name, _)| matches!(name.as_str(), "job" | "instance"));
     let pairs: Pairs = joined(info).into_iter().chain(target.cloned()).collect();
     let labels = identity::named(&pairs, TARGET_INFO);
-    Some(Arc::new(Target { bytes: identity::bytes(&labels), labels }))
+    Some(Arc::new(Target { bytes: identity::bytes(&labels), place: slice::place(&labels), labels }))
 }
 
 /// The labels of a series that came with Prometheus' own: its attributes as they are.

@@ -18,6 +18,7 @@ use super::gather::Gather;
 use super::heartbeat::Heartbeats;
 use super::labels::{MetricsOptions, TARGET_INFO, UNKNOWN_SERVICE};
 use super::sink::TenantSink;
+use super::slice::Slice;
 use super::tail::TailSeries;
 use crate::alive::Alive;
 use crate::plan::{self, Source, TablePlan, Unit};
@@ -45,6 +46,8 @@ pub(crate) struct Wanted {
     pub(crate) range: (i64, i64),
     /// What of their samples.
     pub(crate) samples: Taken,
+    /// Others are left out.
+    pub(crate) slice: Slice,
 }
 
 /// What is wanted of samples.
@@ -60,6 +63,11 @@ pub(crate) enum Taken {
 }
 
 impl Wanted {
+    /// Of all series.
+    pub(crate) fn new(matchers: Arc<[Matcher]>, range: (i64, i64), samples: Taken) -> Self {
+        Wanted { matchers, range, samples, slice: Slice::WHOLE }
+    }
+
     pub(super) fn wants_samples(&self) -> bool {
         self.samples != Taken::Nothing
     }
@@ -194,7 +202,7 @@ pub(crate) struct Reading {
 impl Reading {
     fn gather<'a>(&'a self, source: &Source, wanted: &'a Wanted) -> Gather<'a> {
         let sink = self.sink.as_ref();
-        Gather::new(&wanted.matchers, wanted.range, &source.tenant, &self.cache, &self.options, sink)
+        Gather::new(wanted, &source.tenant, &self.cache, &self.options, sink)
     }
 
     fn within(&self) -> Within<'_> {

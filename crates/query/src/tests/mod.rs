@@ -17,6 +17,7 @@ mod past;
 mod pruning;
 mod ranges;
 mod series;
+mod slices;
 mod tenants;
 mod traces;
 

@@ -18,37 +18,37 @@ use super::series::samples;
 use crate::{Caching, Engine, EngineOptions, MetricsOptions, Peers, QueryError, SeriesLimits};
 
 /// Minutes from sample to sample, and samples of a series in each block.
-const EVERY: i64 = 2;
-const IN_BLOCK: i64 = 60;
-const BLOCKS: i64 = 6;
+pub(super) const EVERY: i64 = 2;
+pub(super) const IN_BLOCK: i64 = 60;
+pub(super) const BLOCKS: i64 = 6;
 
-fn options() -> EngineOptions {
+pub(super) fn options() -> EngineOptions {
     EngineOptions { target_partitions: 2, ..Default::default() }
 }
 
-fn minute(minute: i64) -> i64 {
+pub(super) fn minute(minute: i64) -> i64 {
     (START + minute * 60 * SECOND) / 1_000_000
 }
 
 /// Twelve hours by the minute.
-fn range() -> Params {
+pub(super) fn range() -> Params {
     Params::range(minute(7), minute(7 + 12 * 60), 60_000)
 }
 
 impl Queriers {
     /// Two that share whatever takes more than one of them a sample.
-    async fn of_ranges(options: [EngineOptions; 2]) -> Self {
+    pub(super) async fn of_ranges(options: [EngineOptions; 2]) -> Self {
         Self::with(options, |peers| Peers { samples: 1, ..peers }).await
     }
 
     /// With twelve hours in blocks, and a tail that reaches into all of it.
-    async fn with_ranges(options: EngineOptions) -> Self {
+    pub(super) async fn with_ranges(options: EngineOptions) -> Self {
         let queriers = Self::of_ranges([options.clone(), options]).await;
         queriers.fill_ranges().await;
         queriers
     }
 
-    async fn fill_ranges(&self) {
+    pub(super) async fn fill_ranges(&self) {
         for block in 0..BLOCKS {
             self.append(block * IN_BLOCK..(block + 1) * IN_BLOCK);
             self.cluster.flush(Signal::Metrics, true).await.unwrap();
@@ -61,28 +61,28 @@ impl Queriers {
     }
 
     /// Late samples, so that no part of a query gets by without the tail.
-    fn append_late(&self) {
+    pub(super) fn append_late(&self) {
         for late in 0..BLOCKS {
             self.append(-late * IN_BLOCK - 1..-late * IN_BLOCK);
             self.append(late * IN_BLOCK + 7..late * IN_BLOCK + 8);
         }
     }
 
-    fn first(&self) -> &Arc<Engine> {
+    pub(super) fn first(&self) -> &Arc<Engine> {
         &self.cluster.engine
     }
 
-    /// Whether the second one has evaluated anything.
+    /// Whether the second one has evaluated steps.
     fn second_took_part(&self) -> bool {
         self.second.past.bytes() > 0
     }
 }
 
-async fn ask(engine: &Arc<Engine>, query: &str, params: Params) -> Result<Answer, QueryError> {
+pub(super) async fn ask(engine: &Arc<Engine>, query: &str, params: Params) -> Result<Answer, QueryError> {
     ask_as(engine, &(&TenantId::default_tenant()).into(), query, params, Caching::Allowed).await
 }
 
-async fn ask_as(
+pub(super) async fn ask_as(
     engine: &Arc<Engine>,
     tenants: &TenantSet,
     query: &str,
@@ -160,7 +160,7 @@ async fn what_is_little_or_cannot_be_cut_stays_here() {
     // Changes are added up, heartbeats tell of silence, and some queries speak of their own start and end.
     queriers.cluster.append(beats("lives", &(0..12 * 60).map(|minute| minute * 60).collect::<Vec<_>>()));
     queriers.cluster.append(beats("ends", &(0..300).map(|minute| minute * 60).collect::<Vec<_>>()));
-    for query in ["changes_total", "up", "sum(up) + sum(requests_total)", "requests_total @ end()", "sort(queue)"] {
+    for query in ["changes", "up", "sum(up) + sum(requests_total)", "requests_total @ end()", "sort(queue)"] {
         for _ in 0..2 {
             let together = ask(queriers.first(), query, range()).await.unwrap();
             assert_eq!(shown(&together), shown(&ask(&queriers.alone, query, range()).await.unwrap()), "{query}");
@@ -371,8 +371,9 @@ async fn whoever_asks_gets_the_samples_of_the_querys_tenants_alone() {
     }
     for (refused, share, why) in [
         ("another tenant", v1::RangeShare { ..share("default") }, "tenants"),
-        ("a newer version", v1::RangeShare { version: 2, ..share("other") }, "version is 2"),
+        ("a newer version", v1::RangeShare { version: 3, ..share("other") }, "version is 3"),
         ("another configuration", v1::RangeShare { metrics_options: 1, ..share("other") }, "metrics.*"),
+        ("a slice too many", v1::RangeShare { slice: 2, slices: 2, ..share("other") }, "slices"),
         ("no PromQL", v1::RangeShare { query: "sum(".into(), ..share("other") }, "parse error"),
     ] {
         let status = asked_by_hand(&queriers, "other", share).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Steps of a query as another querier is asked for them, and back.
+//! A share of a query as another querier is asked for them, and back.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,16 +11,19 @@ use bonghwa_promql::{Params, Query};
 use bonghwa_protocol::v1;
 use foldhash::fast::FixedState;
 
+use super::ask::{self, Part};
 use crate::engine::Views;
 use crate::evaluate::Job;
 use crate::past::Caching;
 use crate::plan::Source;
-use crate::series::MetricsOptions;
+use crate::series::{MetricsOptions, Slice};
 use crate::view::{Tail, View};
 use crate::{Engine, QueryError};
 
-/// The newest [`v1::RangeShare`] that this build reads and the one that it writes.
-const VERSION: u32 = 1;
+/// The newest [`v1::RangeShare`] that this build reads; what it writes is as old as can be.
+const VERSION: u32 = 2;
+const OF_STEPS: u32 = 1;
+const OF_SERIES: u32 = 2;
 const NANOS: i64 = 1_000_000;
 
 /// A share as it was asked for.
@@ -31,10 +34,16 @@ pub(super) struct Share {
     pub(super) params: Params,
     pub(super) caching: Caching,
     pub(super) views: Views,
+    /// None: an answer is asked for, of all series.
+    pub(super) slice: Option<Slice>,
 }
 
-/// Some steps of a job, and all that samples of this time, Unix milliseconds and both inclusive, may lie in.
-pub(super) fn write(job: &Job<'_>, options: &MetricsOptions, steps: (i64, i64), time: (i64, i64)) -> v1::RangeShare {
+/// A share of a job, and all that samples of its time may lie in.
+pub(super) fn write(
+    job: &Job<'_>,
+    options: &MetricsOptions,
+    ask::Share { part, time }: ask::Share<'_>,
+) -> v1::RangeShare {
     let (from, to) = (time.0.saturating_mul(NANOS), time.1.saturating_mul(NANOS).saturating_add(NANOS - 1));
     let of_tenant = |(source, views): &(Arc<Source>, BTreeMap<Signal, Arc<View>>)| {
         let tenant = source.tenant.as_str().to_owned();
@@ -49,11 +58,17 @@ pub(super) fn write(job: &Job<'_>, options: &MetricsOptions, steps: (i64, i64), 
             deletes: view.deletes.iter().map(|delete| v1::Delete::clone(delete)).collect(),
         }
     };
+    let (version, from_ms, to_ms, (slice, slices)) = match part {
+        Part::Steps(from, to) => (OF_STEPS, from, to, (0, 0)),
+        Part::Series { slice, .. } => (OF_SERIES, job.params.start_ms, job.params.end_ms, slice.of()),
+    };
     v1::RangeShare {
-        version: VERSION,
+        version,
         query: job.query.text().to_owned(),
-        from_ms: steps.0,
-        to_ms: steps.1,
+        from_ms,
+        to_ms,
+        slice,
+        slices,
         step_ms: job.params.step_ms,
         lookback_ms: job.params.lookback_ms,
         subquery_step_ms: job.params.subquery_step_ms,
@@ -79,10 +94,16 @@ pub(super) fn read(share: v1::RangeShare, tenants: &TenantSet, engine: &Engine) 
     }
     let query = Query::parse(&share.query).map_err(unreadable)?;
     let v1::RangeShare { from_ms, to_ms, step_ms, lookback_ms, subquery_step_ms, count_steps, .. } = share;
-    let params = Params { lookback_ms, subquery_step_ms, count_steps, ..Params::range(from_ms, to_ms, step_ms) };
+    let range_query = step_ms > 0;
+    let params = Params::range(from_ms, to_ms, step_ms);
+    let params = Params { lookback_ms, subquery_step_ms, count_steps, range_query, ..params };
+    let slice = match share.slices {
+        0 => None,
+        count => Some(Slice::new(share.slice, count).ok_or_else(|| unreadable("there are not so many slices"))?),
+    };
     let caching = if share.caching { Caching::Allowed } else { Caching::Off };
     let views = share.views.into_iter().zip(tenants.iter()).map(|(view, tenant)| read_view(view, tenant, engine));
-    Ok(Share { tenants: tenants.clone(), query, params, caching, views: views.collect::<Result<_, _>>()? })
+    Ok(Share { tenants: tenants.clone(), query, params, caching, views: views.collect::<Result<_, _>>()?, slice })
 }
 
 /// The asker evaluates by itself what this node does not understand.

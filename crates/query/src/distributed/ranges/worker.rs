@@ -1,9 +1,9 @@
-//! Evaluating steps for other queriers.
+//! Evaluating steps, or series, for other queriers.
 
 use std::sync::Arc;
 
 use bonghwa_cluster::seam;
-use bonghwa_promql::{Encoder, Params};
+use bonghwa_promql::{Encoder, Evaluation, Params};
 use bonghwa_protocol::v1;
 use bonghwa_protocol::v1::range_queries_server::{RangeQueries, RangeQueriesServer};
 use futures::stream::{self, BoxStream};
@@ -14,6 +14,8 @@ use super::message::{self, Share};
 use super::{MOST_BYTES, told};
 use crate::distributed::{Visit, WorkerDoor};
 use crate::evaluate::{Canceled, Job, Stop};
+use crate::fold::Folded;
+use crate::series::Slice;
 use crate::{Engine, QueryError};
 
 /// Serves the shares of other queriers.
@@ -48,29 +50,40 @@ impl RangeQueries for RangeWorker {
 /// Evaluates a share within the time of its query, and gives what comes of it.
 async fn answer(engine: Arc<Engine>, visit: Arc<Visit>, share: Share) -> Chunks {
     let canceled = Canceled::default();
-    let Share { tenants, query, params, caching, views } = share;
+    let Share { tenants, query, params, caching, views, slice } = share;
     let (limits, cancel) = (engine.evaluation_limits(), Some(canceled.0.clone()));
     let params = Params { limits, cancel, ..params };
     let (tenants, query, views, alive) = (&tenants, &query, &views, &visit.alive);
-    let job = Job { tenants, query, params: &params, caching, views, alive };
-    let evaluated = seam::timeout(alive.left(), engine.evaluate_share(&job)).await;
-    let evaluated = evaluated.unwrap_or(Err(Stop::Failed(QueryError::Canceled)));
-    let encoder = evaluated.and_then(|answer| {
-        let none = || QueryError::Internal("the answer of a range query is no matrix".to_owned());
-        Encoder::new(answer, params.start_ms, params.step_ms).ok_or_else(|| none().into())
-    });
-    match encoder {
-        Ok(encoder) => {
+    let job = Job { tenants, query, params: &params, caching, views, alive, queriers: &[] };
+    let evaluated = seam::timeout(alive.left(), evaluate(&engine, &job, slice)).await;
+    match evaluated.unwrap_or(Err(Stop::Failed(QueryError::Canceled))) {
+        Ok((parts, whole)) => {
             let part = move |part: Vec<u8>| {
                 // The query is at work here until the last of it is sent.
                 let _ = &visit;
-                Ok(v1::RangeChunk { kind: Some(v1::range_chunk::Kind::Part(part.into())) })
+                Ok(v1::RangeChunk { kind: Some(v1::range_chunk::Kind::Part(part.into())), whole })
             };
-            stream::iter(encoder.map(part)).boxed()
+            stream::iter(parts.map(part)).boxed()
         }
         Err(stop) => {
             let error = v1::range_chunk::Kind::Error(told::write(stop));
-            stream::iter([Ok(v1::RangeChunk { kind: Some(error) })]).boxed()
+            stream::iter([Ok(v1::RangeChunk { kind: Some(error), whole: false })]).boxed()
         }
     }
+}
+
+/// Pieces of what comes of a share.
+type Parts = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+
+/// The answer, or folds of a slice of the series; and whether steps are not to be evaluated apart.
+async fn evaluate(engine: &Engine, job: &Job<'_>, slice: Option<Slice>) -> Result<(Parts, bool), Stop> {
+    let Some(slice) = slice else {
+        let answer = engine.evaluate_share(job).await?;
+        let none = || QueryError::Internal("the answer of a range query is no matrix".to_owned());
+        let encoder = Encoder::new(answer, job.params.start_ms, job.params.step_ms).ok_or_else(none)?;
+        return Ok((Box::new(encoder), false));
+    };
+    let evaluation = Evaluation::new(job.query, job.params.clone())?;
+    let Folded { folds, divisible, .. } = engine.folded(&evaluation, job, slice, false).await?;
+    Ok((Box::new(evaluation.encode(folds)?), !divisible))
 }
