@@ -168,3 +168,67 @@ impl Receiver {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bonghwa_model::batch::Resource;
+    use bonghwa_model::prometheus::STALE_NAN;
+    use bonghwa_model::spans::{SpanBatch, SpanRow};
+    use bonghwa_wire::span_metrics::{self, Counts};
+
+    use super::*;
+
+    /// One span of each of these names.
+    fn spans(names: &[&str]) -> span_metrics::Counted {
+        let mut batch = SpanBatch::default();
+        batch.common.resources.push(Resource { service_name: "shop".into(), ..Default::default() });
+        batch.common.scopes.push(Default::default());
+        for name in names {
+            let name = batch.common.arena.push(name.as_bytes());
+            batch.push_row(SpanRow { name, ..Default::default() });
+        }
+        batch.common.close_group(0, 0, names.len() as u32);
+        span_metrics::count(&batch)
+    }
+
+    /// The values of a time, and how many keys begin with it.
+    fn values(counting: &Counting<Counts>) -> (Vec<u64>, Vec<Samples<Counts>>) {
+        let samples = counting.samples(60_000_000_000);
+        let values = samples.iter().flat_map(|samples| match &samples.batch {
+            Batch::Metrics(rows) => rows.value.clone(),
+            other => panic!("{other:?}"),
+        });
+        (values.collect(), samples)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counters_begin_and_end_and_are_bounded() {
+        let (series, forget_after) = (Counts::SERIES, Duration::from_secs(60));
+        let options = CountingOptions {
+            interval: Duration::from_secs(15),
+            max_series: 2 * series + 1,
+            forget_after,
+            instance: String::new(),
+        };
+        let counting = Counting::<Counts>::new(options);
+        let tenant = TenantId::default_tenant();
+        assert_eq!(counting.add(&tenant, spans(&["a", "b"])), 0);
+        assert_eq!(counting.add(&tenant, spans(&["c", "c", "a"])), 2, "there is no room for c");
+        assert_eq!(counting.add(&TenantId::new("bank").unwrap(), spans(&["c"])), 0, "tenants have their own");
+
+        // A zero comes first, until it is stored.
+        for _ in 0..2 {
+            assert_eq!(values(&counting).0.len(), 3 * 2 * series);
+        }
+        for Samples { tenant, begin, .. } in values(&counting).1 {
+            counting.began(&tenant, &begin);
+        }
+        assert_eq!(values(&counting).0.len(), 3 * series);
+        tokio::time::advance(forget_after).await;
+        assert_eq!(counting.add(&tenant, spans(&["b"])), 0);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let stale = values(&counting).0.iter().filter(|value| **value == STALE_NAN).count();
+        assert_eq!(stale, 2 * series, "nothing came of two of them");
+        assert_eq!(values(&counting).0.len(), series);
+    }
+}
