@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bonghwa/v1/peer.proto",
         "bonghwa/v1/query.proto",
         "bonghwa/v1/range.proto",
+        "bonghwa/v1/graph.proto",
     ];
     println!("cargo:rerun-if-changed={root}");
     let descriptors = protox::compile(files, [root])?;

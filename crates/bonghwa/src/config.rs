@@ -5,6 +5,7 @@ mod limits;
 mod load;
 mod metrics;
 mod scrape;
+mod service_graph;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -450,6 +451,7 @@ impl Config {
         options.limits = self.limits.options();
         options.heartbeats = self.metrics.push_up.enabled.then_some(self.metrics.push_up.forget_after.0);
         options.span_metrics = self.metrics.span_metrics.options();
+        options.service_graph = self.metrics.service_graph.options();
         options.replicas =
             ReplicaOptions::new(&section.ha_cluster_label, &section.ha_replica_label, section.ha_failover.0);
         options

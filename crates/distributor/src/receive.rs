@@ -13,7 +13,7 @@ use bonghwa_protocol::{BatchId, EncodedBatch, MetaClient, RpcError, RpcErrorKind
 use bonghwa_ring::ShardWidthOptions;
 use bonghwa_wire::compress::{Encoding, decompress};
 use bonghwa_wire::remote_write::{self, Received, Version, Written};
-use bonghwa_wire::{DecodeOptions, Decoded, Format, WireError, heartbeat};
+use bonghwa_wire::{DecodeOptions, Decoded, Format, WireError, heartbeat, span_metrics};
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
@@ -21,12 +21,13 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use crate::active::ActiveSeries;
 use crate::body::{BodyError, Inflight};
+use crate::counting::Counting;
 use crate::limits::{self, Limited, Limits};
 use crate::metadata::Described;
 use crate::replicas::{self, ReplicaOptions, Replicas};
 use crate::route::{Part, Router};
-use crate::span_metrics::{SpanMetrics, SpanMetricsOptions};
-use crate::{TenantLimits, metrics};
+use crate::service_graph::{ServiceGraph, ServiceGraphOptions};
+use crate::{CountingOptions, TenantLimits, metrics};
 
 /// Configuration of the distributor.
 #[derive(Clone, Debug)]
@@ -55,7 +56,9 @@ pub struct Options {
     /// there are none.
     pub heartbeats: Option<Duration>,
     /// How spans are counted. None: they are not.
-    pub span_metrics: Option<SpanMetricsOptions>,
+    pub span_metrics: Option<CountingOptions>,
+    /// How requests between services are. None: they are not.
+    pub service_graph: Option<ServiceGraphOptions>,
 }
 
 impl Default for Options {
@@ -73,6 +76,7 @@ impl Default for Options {
             replicas: ReplicaOptions::default(),
             heartbeats: Some(Duration::from_secs(3600)),
             span_metrics: None,
+            service_graph: None,
         }
     }
 }
@@ -185,9 +189,10 @@ pub struct Receiver {
     active: ActiveSeries,
     replicas: Replicas,
     pub(crate) described: Described,
-    pub(crate) span_metrics: Option<SpanMetrics>,
+    pub(crate) span_metrics: Option<Counting<span_metrics::Counts>>,
+    pub(crate) service_graph: Option<ServiceGraph>,
     router: Router,
-    view: Arc<ClusterView>,
+    pub(crate) view: Arc<ClusterView>,
     directory: Arc<dyn Directory>,
 }
 
@@ -207,7 +212,8 @@ impl Receiver {
             active: ActiveSeries::default(),
             replicas: Replicas::new(options.replicas.failover_after, meta, view.clone()),
             described: Described::default(),
-            span_metrics: options.span_metrics.clone().map(SpanMetrics::new),
+            span_metrics: options.span_metrics.clone().map(Counting::new),
+            service_graph: options.service_graph.clone().map(ServiceGraph::new),
             router: Router::new(options.widths, seam::now()),
             options,
             view,

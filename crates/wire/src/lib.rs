@@ -29,9 +29,11 @@ mod series;
 mod traces;
 
 pub mod compress;
+pub mod derived;
 pub mod heartbeat;
 pub mod remote_write;
 pub mod response;
+pub mod service_graph;
 pub mod span_metrics;
 
 pub use content::Format;

@@ -355,6 +355,17 @@ mod tests {
             ("metrics: {span_metrics: {interval: 10ms}}", "`metrics.span_metrics.interval`: 10ms is too short"),
             ("metrics: {span_metrics: {forget_after: 15s}}", "`metrics.span_metrics.forget_after`: it must be longer"),
             ("metrics: {span_metrics: {max_series: 10}}", "`metrics.span_metrics.max_series`: 10 is not enough"),
+            ("metrics: {service_graph: {wait: 10ms}}", "`metrics.service_graph.wait`: 10ms is too short"),
+            ("metrics: {service_graph: {max_items: 0}}", "`metrics.service_graph.max_items`: 0 lets no span wait"),
+            (
+                "metrics: {service_graph: {peer_attributes: ['']}}",
+                "`metrics.service_graph.peer_attributes`: one of them",
+            ),
+            (
+                "metrics: {service_graph: {forget_after: 15s}}",
+                "`metrics.service_graph.forget_after`: it must be longer",
+            ),
+            ("metrics: {service_graph: {max_series: 20}}", "`metrics.service_graph.max_series`: 20 is not enough"),
         ] {
             let error = from_yaml(text).unwrap_err();
             assert!(error.starts_with(expected) || error.contains(expected), "{text}: {error}");

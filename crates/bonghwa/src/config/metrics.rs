@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use bonghwa_distributor::{OPERATION_SERIES as SERIES, SpanMetricsOptions};
+use bonghwa_distributor::{CountingOptions, OPERATION_SERIES};
 use bonghwa_model::prometheus_names::Strategy;
 use bonghwa_query::{MetricsOptions, Promoted, PushUp as Options};
 use serde::{Deserialize, Serialize};
 
+use super::service_graph::ServiceGraph;
 use crate::units::Time;
 
 /// How OpenTelemetry's metrics are shown to PromQL, as Prometheus' section `otlp` says it. What is
@@ -30,6 +31,8 @@ pub struct Metrics {
     pub push_up: PushUp,
     /// `traces_spanmetrics_*`, counted of the spans that come.
     pub span_metrics: SpanMetrics,
+    /// `traces_service_graph_*`, counted of the spans that come.
+    pub service_graph: ServiceGraph,
 }
 
 /// `up{bonghwa_source="otlp"}` of each instance that pushes metrics by OTLP and names its service: 1 when it sent some,
@@ -100,8 +103,8 @@ impl Default for SpanMetrics {
 
 impl SpanMetrics {
     /// The distributor's options; the node's name comes later.
-    pub(super) fn options(&self) -> Option<SpanMetricsOptions> {
-        self.enabled.then(|| SpanMetricsOptions {
+    pub(super) fn options(&self) -> Option<CountingOptions> {
+        self.enabled.then(|| CountingOptions {
             interval: self.interval.0,
             max_series: self.max_series,
             forget_after: self.forget_after.0,
@@ -110,19 +113,30 @@ impl SpanMetrics {
     }
 
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.interval.0 < Duration::from_secs(1) {
-            return Err(("metrics.span_metrics.interval", format!("{} is too short: give 1s or more", self.interval)));
-        }
-        if self.forget_after.0 <= self.interval.0 {
-            let message = "it must be longer than metrics.span_metrics.interval: every operation would end at once";
-            return Err(("metrics.span_metrics.forget_after", message.into()));
-        }
-        if self.max_series < SERIES {
-            let message = format!("{} is not enough for one operation, which has {SERIES}", self.max_series);
-            return Err(("metrics.span_metrics.max_series", message));
-        }
-        Ok(())
+        let keys =
+            ["metrics.span_metrics.interval", "metrics.span_metrics.forget_after", "metrics.span_metrics.max_series"];
+        let of = ("operation", OPERATION_SERIES);
+        check_counting(keys, (self.interval, self.forget_after, self.max_series), of)
     }
+}
+
+/// Checks the interval, the end and the series of what is counted of spans: the values of these keys. Each of it has
+/// so many series.
+pub(super) fn check_counting(
+    [interval_key, forget_key, series_key]: [&'static str; 3],
+    (interval, forget_after, max_series): (Time, Time, usize),
+    (what, series): (&str, usize),
+) -> Result<(), (&'static str, String)> {
+    if interval.0 < Duration::from_secs(1) {
+        return Err((interval_key, format!("{interval} is too short: give 1s or more")));
+    }
+    if forget_after.0 <= interval.0 {
+        return Err((forget_key, format!("it must be longer than {interval_key}: every {what} would end at once")));
+    }
+    if max_series < series {
+        return Err((series_key, format!("{max_series} is not enough for one {what}, which has {series}")));
+    }
+    Ok(())
 }
 
 impl Default for Metrics {
@@ -135,6 +149,7 @@ impl Default for Metrics {
             promote_scope_metadata: false,
             push_up: PushUp::default(),
             span_metrics: SpanMetrics::default(),
+            service_graph: ServiceGraph::default(),
         }
     }
 }
@@ -161,7 +176,8 @@ impl Metrics {
             return Err(("metrics.ignore_resource_attributes", message.into()));
         }
         self.push_up.check()?;
-        self.span_metrics.check()
+        self.span_metrics.check()?;
+        self.service_graph.check()
     }
 
     /// The query engine's options.

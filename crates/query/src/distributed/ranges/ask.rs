@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bonghwa_cluster::seam;
-use bonghwa_promql::{Answer, DecodeError, Evaluation};
+use bonghwa_promql::{DecodeError, Evaluation};
 use bonghwa_protocol::v1;
 use bonghwa_protocol::v1::range_queries_client::RangeQueriesClient;
 use futures::future::{BoxFuture, try_join_all};
@@ -32,6 +32,9 @@ pub(super) struct Share<'a> {
     /// The time of samples that may matter to it, Unix milliseconds, both inclusive.
     pub(super) time: (i64, i64),
 }
+
+/// Shares of one querier, by their numbers.
+type Numbered<'a> = Vec<(usize, Share<'a>)>;
 
 /// A part of a query.
 #[derive(Clone, Copy)]
@@ -106,7 +109,7 @@ impl Engine {
         &self,
         job: &Job<'_>,
         busy: usize,
-        shares: Vec<(Option<String>, Vec<(usize, Share<'_>)>)>,
+        shares: Vec<(Option<String>, Numbered<'_>)>,
     ) -> Result<Vec<Made>, Stop> {
         let distribution = self.distribution().ok_or_else(lost)?;
         let runtime = session::runtime(self.limits.memory_bytes);
