@@ -4,6 +4,7 @@ mod compaction;
 mod limits;
 mod load;
 mod metrics;
+mod query;
 mod scrape;
 mod service_graph;
 
@@ -15,7 +16,7 @@ use bonghwa_distributor::{MaxAge, ReplicaOptions};
 use bonghwa_ingester::IngesterOptions;
 use bonghwa_meta::{ControlOptions, MetaOptions, PlacementOptions};
 use bonghwa_protocol::TlsFiles;
-use bonghwa_query::{EngineOptions, SeriesLimits};
+use bonghwa_query::EngineOptions;
 use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub use compaction::{Compaction, Keep};
 pub use limits::Limits;
 pub use load::load;
 pub use metrics::Metrics;
+pub use query::Query;
 pub use scrape::Scrape;
 
 use crate::roles::Roles;
@@ -199,45 +201,6 @@ pub struct Ingester {
     pub grace: Time,
 }
 
-/// Queries.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Query {
-    /// How long a query may take.
-    pub timeout: Time,
-    /// Memory that the operators of one query may hold on one node; beyond it the query fails.
-    pub memory_bytes: Size,
-    /// Series that one query of PromQL may read; more end it with an error. Each takes about half a
-    /// KiB of `memory_bytes`.
-    pub max_series: u64,
-    /// Samples that one query of PromQL may read; more end it with an error. Each takes 16 bytes of
-    /// `memory_bytes`.
-    pub max_samples: u64,
-    /// Memory for footers and indexes of blocks.
-    pub footer_cache_bytes: Size,
-    /// Memory for labels of series that were read lately. 0: none.
-    pub series_cache_bytes: Size,
-    /// Memory for values of PromQL's range queries at past steps, which the same query finds again. 0: none.
-    pub results_cache_bytes: Size,
-    /// Memory for parts of blocks that were read lately. 0: none.
-    pub cache_memory_bytes: Size,
-    /// Disk for them; what lies there survives restarts, and may stay for a while after its block
-    /// was deleted. 0: none, else at least 64MiB.
-    pub cache_disk_bytes: Size,
-    /// Where on disk. Empty: `<data_dir>/cache`.
-    pub cache_dir: PathBuf,
-    /// Whether queries that are asked here are shared out to the other queriers, where there are any.
-    /// This one works for others in any case.
-    pub distributed: bool,
-    /// What a querier reads by itself: a table of which so many bytes must be read, as they lie in
-    /// blocks, goes to as many queriers as there are multiples of it.
-    pub distributed_bytes: Size,
-    /// The same of queries of PromQL, in samples to read: evaluating so many takes a querier some tens of milliseconds,
-    /// and asking another a few. Range queries are shared out by time; those that cannot be, and instant queries, by
-    /// series, where an aggregation or a long range leaves little of them.
-    pub distributed_samples: u64,
-}
-
 /// Bonghwa's own telemetry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -329,27 +292,6 @@ impl Default for Ingester {
             flush_age: Time(options.flush_age),
             head_bytes: Size(options.head_bytes),
             grace: Time(options.grace),
-        }
-    }
-}
-
-impl Default for Query {
-    fn default() -> Self {
-        let options = EngineOptions::default();
-        Query {
-            timeout: Time(options.timeout),
-            memory_bytes: Size(options.memory_bytes),
-            max_series: options.series.series,
-            max_samples: options.series.samples,
-            footer_cache_bytes: Size(options.footer_cache_bytes),
-            series_cache_bytes: Size(options.series_cache_bytes),
-            results_cache_bytes: Size(options.results_cache_bytes),
-            cache_memory_bytes: Size(64 << 20),
-            cache_disk_bytes: Size(0),
-            cache_dir: PathBuf::new(),
-            distributed: true,
-            distributed_bytes: Size(64 << 20),
-            distributed_samples: 2_000_000,
         }
     }
 }
@@ -470,16 +412,7 @@ impl Config {
 
     /// The query engine's options.
     pub fn engine_options(&self) -> EngineOptions {
-        EngineOptions {
-            timeout: self.query.timeout.0,
-            memory_bytes: self.query.memory_bytes.0,
-            footer_cache_bytes: self.query.footer_cache_bytes.0,
-            series_cache_bytes: self.query.series_cache_bytes.0,
-            results_cache_bytes: self.query.results_cache_bytes.0,
-            metrics: self.metrics.options(),
-            series: SeriesLimits { series: self.query.max_series, samples: self.query.max_samples },
-            ..EngineOptions::default()
-        }
+        EngineOptions { metrics: self.metrics.options(), ..self.query.options() }
     }
 
     /// How much of blocks is kept, and where.

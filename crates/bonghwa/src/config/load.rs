@@ -152,6 +152,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             return error(key, "0 would refuse every query of PromQL: give 1 or more".into());
         }
     }
+    if config.query.concurrent == 0 {
+        return error("query.concurrent", "0 would let no query run: give 1 or more".into());
+    }
     let disk = config.query.cache_disk_bytes;
     if (1..CacheOptions::MIN_DISK_BYTES).contains(&disk.0) {
         let least = Size(CacheOptions::MIN_DISK_BYTES);
@@ -345,6 +348,7 @@ mod tests {
             ("auth: {callers: []}", "FILE: unknown key `auth.callers`"),
             ("telemetry: {otlp_token: 'a b'}", "`telemetry.otlp_token`: it has a character"),
             ("limits: {overrides: {shop: {log_rate: 5}}}", "limits.overrides.shop"),
+            ("query: {concurrent: 0}", "`query.concurrent`: 0 would let no query run"),
             ("metrics: {ignore_resource_attributes: [a]}", "`metrics.ignore_resource_attributes`: nothing is ignored"),
             (
                 "metrics: {promote_all_resource_attributes: true, promote_resource_attributes: [a]}",
