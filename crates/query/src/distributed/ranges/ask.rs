@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bonghwa_cluster::seam;
-use bonghwa_promql::{Answer, DecodeError, Evaluation};
+use bonghwa_promql::{DecodeError, Evaluation};
 use bonghwa_protocol::v1;
 use bonghwa_protocol::v1::range_queries_client::RangeQueriesClient;
 use futures::future::{BoxFuture, try_join_all};

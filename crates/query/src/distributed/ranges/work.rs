@@ -64,7 +64,7 @@ impl<'a> Work<'a> {
     pub(super) fn new(job: &Job<'a>, whole: &Evaluation, steps: (i64, i64)) -> Self {
         let mut candidates = Vec::new();
         for (number, selection) in whole.selections().iter().enumerate() {
-            let steps = steps_of(selection) as f64;
+            let at = steps_of(selection) as f64;
             let before = selection.min_ms.saturating_sub(job.params.start_ms);
             let after = selection.max_ms.saturating_sub(job.last_ms());
             let range = (steps.0.saturating_add(before), steps.1.saturating_add(after));
@@ -74,7 +74,7 @@ impl<'a> Work<'a> {
                 let wanted = Wanted { matchers, range, samples: false, slice: Slice::WHOLE };
                 let mut blocks: Vec<_> = view.blocks.iter().filter(|block| items(block, range) > 0.0).collect();
                 blocks.sort_by_key(|block| block.rows().min_time);
-                candidates.push(Candidate { number, steps, source, view, wanted, beside: (before, after), blocks });
+                candidates.push(Candidate { number, steps: at, source, view, wanted, beside: (before, after), blocks });
             }
         }
         Work(candidates)
