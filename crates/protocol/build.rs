@@ -11,9 +11,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bonghwa/v1/peer.proto",
         "bonghwa/v1/query.proto",
         "bonghwa/v1/range.proto",
+        "bonghwa/v1/graph.proto",
     ];
     println!("cargo:rerun-if-changed={root}");
     let descriptors = protox::compile(files, [root])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    // What operators set stands in files and bodies of requests as well.
+    let by_operators = "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default, deny_unknown_fields)]";
+    tonic_prost_build::configure()
+        .bytes(".")
+        .type_attribute("bonghwa.v1.TenantRates", by_operators)
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! What tests of Prometheus' API share: remote write in, questions out.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
-use bonghwa_testkit::{Generator, Server};
+use bonghwa_testkit::{Generator, Server, wait};
 use prost::Message as _;
 use serde_json::Value;
 
@@ -9,6 +11,9 @@ use serde_json::Value;
 pub mod messages;
 
 use messages::{Series, WriteRequest};
+
+/// How long something may take to become true.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Now, in Unix milliseconds.
 pub fn now() -> i64 {
@@ -52,4 +57,23 @@ pub async fn instant(server: &Server, query: &str) -> Result<Vec<Value>> {
     let (status, answer) = ask(server, "/api/v1/query", &[("query", query)]).await?;
     ensure!(status == 200, "{query}: {answer}");
     Ok(answer["data"]["result"].as_array().cloned().unwrap_or_default())
+}
+
+/// The one number that a query answers with; none where it finds nothing.
+pub async fn number(server: &Server, query: &str) -> Result<Option<f64>> {
+    let found = instant(server, query).await?;
+    ensure!(found.len() <= 1, "{query}: {found:?}");
+    let value = found.first().and_then(|one| one["value"][1].as_str());
+    value.map(|value| value.parse().context("a value")).transpose()
+}
+
+/// Waits until a query answers with a number between these.
+pub async fn becomes(server: &Server, query: &str, (least, most): (f64, f64)) -> Result<()> {
+    wait::until(&format!("{query} is from {least} to {most}"), DEADLINE, || async {
+        match number(server, query).await {
+            Ok(Some(value)) if (least..=most).contains(&value) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
 }

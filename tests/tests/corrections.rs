@@ -43,6 +43,34 @@ async fn the_value_that_is_written_last_counts(on: On) -> Result<()> {
 }
 on_every_store!(the_value_that_is_written_last_counts);
 
+/// A correction that comes with samples of now lies in a block that waits for its window, while what came before and
+/// after it is merged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_among_live_samples_counts() -> Result<()> {
+    let mut server = Server::start(Store::Local).await?;
+    let time = now() - 25 * HOUR;
+    let wrong = |value: f64| series(&[("__name__", "wrong"), ("job", "x")], vec![sample(value, time)]);
+    let other = |name: &str, time: i64| series(&[("__name__", name), ("job", "x")], vec![sample(5.0, time)]);
+    let settle = async |compact: bool| -> Result<String> {
+        server.flush().await?;
+        if compact {
+            let answer = server.http().post(server.url("/admin/compact")).send().await?;
+            ensure!(answer.status() == 200, "{}", answer.text().await?);
+        }
+        value_at(&server, time).await
+    };
+    store(&server, vec![wrong(1.0)]).await?;
+    ensure!(settle(true).await? == "1");
+    store(&server, vec![wrong(2.0), other("live", now())]).await?;
+    ensure!(settle(false).await? == "2");
+    store(&server, vec![other("late", time)]).await?;
+    for _ in 0..3 {
+        let found = settle(true).await?;
+        ensure!(found == "2", "the value is {found} after a compaction, and 2 was written last");
+    }
+    server.stop().await
+}
+
 /// Compaction would drop them: who sends them is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_past_their_retention_are_refused() -> Result<()> {

@@ -80,3 +80,26 @@ async fn where_it_is_off_there_is_none() -> Result<()> {
     becomes(&server, "up", &[]).await?;
     server.stop().await
 }
+
+/// Resource attributes are labels without a join; who is up is the same instance whatever else its resource says.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_resource_attributes_may_be_labels() -> Result<()> {
+    let environment = [
+        ("BONGHWA_METRICS__PROMOTE_ALL_RESOURCE_ATTRIBUTES", "true"),
+        ("BONGHWA_METRICS__IGNORE_RESOURCE_ATTRIBUTES", "service.name,telemetry.sdk.version"),
+    ];
+    let mut server = Server::start_with(On::Local.store().await?, &environment).await?;
+    let _one = Exporter::shop(&server.otlp_http(), "one").await?;
+    becomes(&server, INSTANCES, &[("one", "1")]).await?;
+    for place in ["tail", "block"] {
+        let by_label = "count by (instance) (shop_temperature_celsius{telemetry_sdk_language='python'})";
+        becomes(&server, by_label, &[("one", "1")]).await.map_err(|error| error.context(place))?;
+        let ignored = "{service_name!='', job='pushed'} or {telemetry_sdk_version!='', __name__!='target_info'}";
+        becomes(&server, ignored, &[]).await?;
+        let up = instant(&server, INSTANCES).await?;
+        let labels = json!({ "__name__": "up", "bonghwa_source": "otlp", "instance": "one", "job": "pushed" });
+        ensure!(up[0]["metric"] == labels, "{up:?}");
+        server.flush().await?;
+    }
+    server.stop().await
+}

@@ -1,32 +1,9 @@
 //! Metrics of spans that the real OpenTelemetry SDK sends: calls, durations and sizes as Tempo's generator has them.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use bonghwa_testkit::{Server, wait};
-use bonghwa_tests::prometheus::{ask, instant};
+use bonghwa_testkit::Server;
+use bonghwa_tests::prometheus::{ask, becomes, number};
 use bonghwa_tests::{On, on_every_store, python};
-
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// The one number that a query answers with; none where it finds nothing.
-async fn number(server: &Server, query: &str) -> Result<Option<f64>> {
-    let found = instant(server, query).await?;
-    ensure!(found.len() <= 1, "{query}: {found:?}");
-    let value = found.first().and_then(|one| one["value"][1].as_str());
-    value.map(|value| value.parse().context("a value")).transpose()
-}
-
-/// Waits until a query answers with a number between these.
-async fn becomes(server: &Server, query: &str, (least, most): (f64, f64)) -> Result<()> {
-    wait::until(&format!("{query} is from {least} to {most}"), DEADLINE, || async {
-        match number(server, query).await {
-            Ok(Some(value)) if (least..=most).contains(&value) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await
-}
 
 async fn send(server: &Server) -> Result<()> {
     python("spans.py", vec!["--otlp".into(), server.otlp_http().into()], vec![]).await

@@ -5,6 +5,7 @@ mod limits;
 mod load;
 mod metrics;
 mod scrape;
+mod service_graph;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use bonghwa_replog::HostOptions;
 use serde::{Deserialize, Serialize};
 
 pub use compaction::{Compaction, Keep};
-pub use limits::{Limits, TenantRates};
+pub use limits::Limits;
 pub use load::load;
 pub use metrics::Metrics;
 pub use scrape::Scrape;
@@ -309,7 +310,7 @@ impl Default for Distributor {
             max_decompressed_bytes: Size(options.max_decompressed_bytes),
             max_inflight_bytes: Size(options.max_inflight_bytes),
             body_timeout: Time(options.body_timeout),
-            max_attributes: options.decode.max_attributes_per_record,
+            max_attributes: options.decode.attributes.count,
             max_depth: options.decode.max_depth,
             max_future: Time(std::time::Duration::from_nanos(options.decode.max_future_ns as u64)),
             ha_cluster_label: options.replicas.labels.cluster.clone(),
@@ -440,7 +441,8 @@ impl Config {
         options.max_decompressed_bytes = section.max_decompressed_bytes.0;
         options.max_inflight_bytes = section.max_inflight_bytes.0;
         options.body_timeout = section.body_timeout.0;
-        options.decode.max_attributes_per_record = section.max_attributes;
+        options.decode.attributes.count = section.max_attributes;
+        options.decode.labels.count = section.max_attributes;
         options.decode.max_depth = section.max_depth;
         options.decode.max_future_ns = section.max_future.0.as_nanos() as i64;
         let retention = self.retention.retention();
@@ -449,6 +451,7 @@ impl Config {
         options.limits = self.limits.options();
         options.heartbeats = self.metrics.push_up.enabled.then_some(self.metrics.push_up.forget_after.0);
         options.span_metrics = self.metrics.span_metrics.options();
+        options.service_graph = self.metrics.service_graph.options();
         options.replicas =
             ReplicaOptions::new(&section.ha_cluster_label, &section.ha_replica_label, section.ha_failover.0);
         options

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bonghwa_model::TenantId;
-use bonghwa_protocol::{EncodedBatch, IngesterClient, MetaClient, RpcError, v1};
+use bonghwa_protocol::{EncodedBatch, GraphClient, IngesterClient, MetaClient, RpcError, v1};
 use futures::stream::BoxStream;
 
 /// A role that opens later, or never on this node.
@@ -72,5 +72,12 @@ impl IngesterClient for Late<dyn IngesterClient> {
 
     async fn status(&self) -> Result<Vec<v1::PartitionStatus>, RpcError> {
         self.get()?.status().await
+    }
+}
+
+#[async_trait]
+impl GraphClient for Late<dyn GraphClient> {
+    async fn pair(&self, request: v1::PairRequest) -> Result<(), RpcError> {
+        self.get()?.pair(request).await
     }
 }

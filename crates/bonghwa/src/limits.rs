@@ -12,13 +12,14 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bonghwa_model::TenantId;
+use bonghwa_protocol::v1::TenantRates;
 use bonghwa_protocol::v1::command::Kind;
 use bonghwa_protocol::v1::command_result::Outcome;
 use bonghwa_protocol::{RpcError, RpcErrorKind, v1};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::config::{Limits, TenantRates};
+use crate::config::Limits;
 use crate::node::Node;
 use crate::pages::failure;
 
@@ -42,8 +43,8 @@ pub fn router(node: Arc<Node>, configured: Limits) -> Router {
 /// The tenants whose limits were set at run time.
 async fn all(State(Context { node, .. }): State<Context>) -> Response {
     let catalog = node.view.current();
-    let given = catalog.all_tenant_limits().map(|(tenant, rates)| (tenant.as_str(), TenantRates::from(rates)));
-    axum::Json(json!({ "overrides": given.collect::<BTreeMap<&str, TenantRates>>() })).into_response()
+    let given = catalog.all_tenant_limits().map(|(tenant, rates)| (tenant.as_str(), rates));
+    axum::Json(json!({ "overrides": given.collect::<BTreeMap<&str, &TenantRates>>() })).into_response()
 }
 
 /// The limits that hold for a tenant, and where they come from.
@@ -54,7 +55,7 @@ async fn one(State(Context { node, configured }): State<Context>, Path(tenant): 
     };
     let catalog = node.view.current();
     let (source, limits) = match catalog.tenant_limits(&tenant) {
-        Some(rates) => ("run time", TenantRates::from(rates)),
+        Some(rates) => ("run time", *rates),
         None => configured.of(&tenant),
     };
     axum::Json(json!({ "tenant": tenant.as_str(), "source": source, "limits": limits })).into_response()
@@ -77,7 +78,7 @@ async fn set(
         }
     };
     let answer = json!({ "status": "success", "tenant": tenant, "limits": rates });
-    execute(&node, tenant, Some(rates.into()), answer).await
+    execute(&node, tenant, Some(rates), answer).await
 }
 
 /// Lets the configuration's limits hold again.
@@ -86,7 +87,7 @@ async fn end(State(Context { node, .. }): State<Context>, Path(tenant): Path<Str
     execute(&node, tenant, None, answer).await
 }
 
-async fn execute(node: &Node, tenant: String, rates: Option<v1::TenantRates>, answer: serde_json::Value) -> Response {
+async fn execute(node: &Node, tenant: String, rates: Option<TenantRates>, answer: serde_json::Value) -> Response {
     let limits = Some(v1::TenantLimits { tenant, rates });
     let command = v1::Command { kind: Some(Kind::SetTenantLimits(v1::SetTenantLimits { limits })) };
     match node.meta.execute(command).await {

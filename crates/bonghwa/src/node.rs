@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use bonghwa_block::RangeCache;
 use bonghwa_cluster::{ClusterDirectory, ClusterView, MetaRouter, connect_ingester, seam};
 use bonghwa_compactor::{Compactor, Storage};
-use bonghwa_distributor::Receiver;
+use bonghwa_distributor::{GraphPeers, Receiver};
 use bonghwa_ingester::{BlockStore, Ingester};
 use bonghwa_meta::{Meta, MetaOptions};
 use bonghwa_model::Signal;
-use bonghwa_protocol::{IngesterClient, MetaClient, RemoteOptions};
+use bonghwa_protocol::{GraphClient, IngesterClient, MetaClient, RemoteGraph, RemoteOptions, RpcError};
 use bonghwa_query::{Engine, Peers, WorkerDoor};
 use bonghwa_replog::{Host, Store, StoreOptions};
 use bonghwa_scraper::Scraper;
@@ -38,6 +38,8 @@ pub struct Doors {
     pub meta: Arc<Late<dyn MetaClient>>,
     /// The ingester.
     pub ingester: Arc<Late<dyn IngesterClient>>,
+    /// The distributor, for spans that others received.
+    pub graph: Arc<Late<dyn GraphClient>>,
     /// The querier, for what other queriers share with it.
     pub worker: Arc<WorkerDoor>,
 }
@@ -45,7 +47,8 @@ pub struct Doors {
 impl Doors {
     /// All closed.
     pub fn new() -> Self {
-        Doors { host: Arc::default(), meta: Late::new(), ingester: Late::new(), worker: WorkerDoor::new() }
+        let (meta, ingester, graph) = (Late::new(), Late::new(), Late::new());
+        Doors { host: Arc::default(), meta, ingester, graph, worker: WorkerDoor::new() }
     }
 }
 
@@ -161,9 +164,16 @@ impl Node {
             if let Some(span_metrics) = &mut options.span_metrics {
                 span_metrics.instance.clone_from(&member.identity.name);
             }
+            if let Some(service_graph) = &mut options.service_graph {
+                service_graph.counting.instance.clone_from(&member.identity.name);
+                service_graph.peers = Some(graph_peers(&member, &remote));
+            }
             Receiver::new(options, meta.clone(), view.clone(), directory.clone())
         };
         let receiver = roles.has("distributor").then(receive);
+        if let Some(receiver) = &receiver {
+            doors.graph.open(receiver.clone());
+        }
         let spans = receiver.clone().map(|receiver| seam::spawn(receiver.tell_of_spans()));
         let writer = roles.has("scraper").then(|| receiver.clone().unwrap_or_else(receive));
         let cache = if roles.has("querier") { RangeCache::open(&config.cache_options()).await? } else { None };
@@ -308,6 +318,15 @@ fn peers(config: &Config, member: &Member, doors: &Doors, remote: &RemoteOptions
         bytes: config.query.distributed_bytes.0,
         samples: config.query.distributed_samples,
     }
+}
+
+/// How this node's distributor reaches the others.
+fn graph_peers(member: &Member, remote: &RemoteOptions) -> GraphPeers {
+    let remote = remote.clone();
+    let connect = move |address: &str| -> Result<Arc<dyn GraphClient>, RpcError> {
+        Ok(Arc::new(RemoteGraph::connect(address, remote.clone())?))
+    };
+    GraphPeers { node: member.identity.id, connect: Arc::new(connect) }
 }
 
 /// Waits for a copy of the catalog that is as new as meta's leader has it.

@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use bonghwa_cluster::seam;
-use bonghwa_protocol::{IngesterServer, MetaServer, ServerTls};
+use bonghwa_protocol::{GraphServer, IngesterServer, MetaServer, ServerTls};
 use bonghwa_querier::Querier;
 use http::StatusCode;
 use tokio::net::TcpListener;
@@ -76,6 +76,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let doors = Doors::new();
     let internal = tonic::service::Routes::new(MetaServer::service(doors.meta.clone()))
         .add_service(IngesterServer::service(doors.ingester.clone()))
+        .add_service(GraphServer::service(doors.graph.clone()))
         .add_service(PeerService::service(member.introduction(), doors.host.clone()));
     let internal = doors.worker.add_to(internal);
     let peers = listen_grpc(grpc, internal, tls, hung_up)?;

@@ -5,7 +5,7 @@ use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use bonghwa_model::{Signal, TenantId};
-use bonghwa_protocol::v1;
+use bonghwa_protocol::v1::{self, NodeState};
 use bonghwa_ring::{Place, Ring};
 use imbl::OrdMap;
 
@@ -66,6 +66,14 @@ impl Catalog {
     /// All nodes, by id.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<v1::Node>> {
         self.nodes.values()
+    }
+
+    /// The nodes with this role that are there and will stay.
+    pub fn active_nodes(&self, role: &str) -> impl Iterator<Item = &Arc<v1::Node>> {
+        self.nodes().filter(move |node| {
+            let active = matches!(node.state(), NodeState::Active | NodeState::Unspecified);
+            active && node.roles.iter().any(|name| name == role)
+        })
     }
 
     /// The node of this id.

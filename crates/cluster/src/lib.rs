@@ -29,7 +29,7 @@ pub use metas::MetaRouter;
 pub use time_index::TenantBlock;
 pub use view::ClusterView;
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// The id of the node of this name, unless it was registered with another: 53 bits
 /// of the name's hash, so that every node knows its own and its peers' ids before
@@ -37,6 +37,12 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Never 0; small enough to survive JSON.
 pub fn node_id(name: &str) -> u64 {
     (xxh3_64(name.as_bytes()) >> 11).max(1)
+}
+
+/// The one of these nodes that shall have a key, by rendezvous hashing: all who know the same nodes agree, and a node
+/// that comes or goes moves its own share alone.
+pub fn rendezvous(nodes: &[u64], key: u64) -> Option<u64> {
+    nodes.iter().copied().max_by_key(|node| xxh3_64_with_seed(&node.to_le_bytes(), key))
 }
 
 /// The hash of an object's path by which a compacted block names a block that it

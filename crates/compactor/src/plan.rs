@@ -139,11 +139,40 @@ impl Planner<'_> {
             if !self.is_closed(start, window) && start <= self.now && group.len() < self.options.eager_blocks {
                 group.retain(|block| self.is_due(block));
             }
-            group.sort_by_cached_key(|block| (min_time(block), block.path.clone()));
-            for some in self.portions(group) {
+            for some in self.runs(blocks, group).into_iter().flat_map(|run| self.portions(run)).collect::<Vec<_>>() {
                 self.push(Work::Flushes, format!("flushes/{start}"), 1, some);
             }
         }
+    }
+
+    /// Those of a group that may become one block, in the order in which they are to be cut into jobs.
+    ///
+    /// Of two samples of one series and time the one that was written last counts, and a new block counts as written
+    /// when the last of its sources was. So no block that stays beside them, and has rows of the same time, may have
+    /// been written between them.
+    fn runs(&self, all: &[&Arc<v1::Block>], mut group: Vec<Arc<v1::Block>>) -> Vec<Vec<Arc<v1::Block>>> {
+        if self.signal != Signal::Metrics {
+            group.sort_by_cached_key(|block| (min_time(block), block.path.clone()));
+            return vec![group];
+        }
+        group.sort_by_cached_key(|block| (block.written, min_time(block), block.path.clone()));
+        let own: HashSet<&str> = group.iter().map(|block| block.path.as_str()).collect();
+        let mut times: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+        for rows in group.iter().flat_map(|block| &block.tenants) {
+            let (first, last) = times.entry(&rows.tenant).or_insert((rows.min_time, rows.max_time));
+            (*first, *last) = (rows.min_time.min(*first), rows.max_time.max(*last));
+        }
+        let meets = |rows: &v1::TenantRows| {
+            times
+                .get(rows.tenant.as_str())
+                .is_some_and(|(first, last)| rows.min_time <= *last && rows.max_time >= *first)
+        };
+        let beside = all.iter().filter(|block| !own.contains(block.path.as_str()) && block.tenants.iter().any(meets));
+        let beside: BTreeSet<u64> = beside.map(|block| block.written).collect();
+        let together = |a: &Arc<v1::Block>, b: &Arc<v1::Block>| {
+            a.written == b.written || beside.range(a.written + 1..=b.written).next().is_none()
+        };
+        group.chunk_by(together).map(<[_]>::to_vec).collect()
     }
 
     /// Cuts blocks into jobs that fit into memory.
@@ -182,7 +211,7 @@ impl Planner<'_> {
                     groups.entry(key).or_default().push(Arc::clone(block));
                 }
             }
-            for ((tenant, start), mut group) in groups {
+            for ((tenant, start), group) in groups {
                 if level > 1 && self.is_too_long(window, tenant) {
                     continue;
                 }
@@ -190,10 +219,11 @@ impl Planner<'_> {
                 if group.len() < 2 || !wanted {
                     continue;
                 }
-                group.sort_by_cached_key(|block| (min_time(block), block.path.clone()));
                 let lease = self.lease_of(tenant, start);
-                for some in group.chunks(self.options.job_blocks.max(2)).filter(|some| some.len() > 1) {
-                    self.push(Work::Merge, lease.clone(), level, some.to_vec());
+                for run in self.runs(blocks, group) {
+                    for some in run.chunks(self.options.job_blocks.max(2)).filter(|some| some.len() > 1) {
+                        self.push(Work::Merge, lease.clone(), level, some.to_vec());
+                    }
                 }
             }
         }

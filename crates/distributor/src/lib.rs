@@ -4,7 +4,10 @@
 //! The write path: [`http::router`] (with `remote_write`) or [`grpc::router`] -> `receive::Receiver::receive` -> `limits::Limits::admit` -> `wire::decode` -> `route::Router::split` ->
 //! `protocol::IngesterClient::append`.
 
+mod active;
 mod body;
+mod counting;
+mod derived;
 pub mod grpc;
 pub mod http;
 mod limits;
@@ -15,10 +18,12 @@ mod receive;
 mod remote_write;
 mod replicas;
 mod route;
-mod span_metrics;
+mod service_graph;
 
-pub use limits::{Rate, SignalLimits, TenantLimits};
+pub use counting::CountingOptions;
+pub use derived::{EDGE_SERIES, OPERATION_SERIES};
+pub use limits::{NAMED_TENANT, TenantLimits};
 pub use local::{Taken, WriteError};
 pub use receive::{MaxAge, Options, Receiver};
 pub use replicas::ReplicaOptions;
-pub use span_metrics::{OPERATION_SERIES, SpanMetricsOptions};
+pub use service_graph::{GraphPeers, ServiceGraphOptions};

@@ -1,93 +1,65 @@
-//! What a tenant may send per second: a token bucket per tenant and signal; and how many partitions
-//! take it.
+//! What a tenant may send: of that, what it may send per second is a token bucket per tenant and signal.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use bonghwa_cluster::seam::Instant;
 use bonghwa_model::{Signal, TenantId};
-use bonghwa_protocol::v1;
+use bonghwa_protocol::v1::TenantRates;
+use bonghwa_wire::AttributeLimits;
 use parking_lot::Mutex;
 
 /// A sustained rate and the burst above it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
+struct Rate {
     /// Units per second.
-    pub per_second: f64,
+    per_second: f64,
     /// Units that may come at once.
-    pub burst: f64,
+    burst: f64,
 }
 
 impl Rate {
-    /// This rate and burst, as they are configured: a rate of 0 is no limit, a burst of 0 a second's worth.
-    pub fn new(per_second: f64, burst: f64) -> Option<Self> {
+    /// Of a signal. None: no limit.
+    fn of(rates: &TenantRates, signal: Signal) -> Option<Self> {
+        let (per_second, burst) = match signal {
+            Signal::Logs => (rates.logs_rate, rates.logs_burst),
+            Signal::Metrics => (rates.metrics_rate, rates.metrics_burst),
+            Signal::Traces => (rates.traces_rate, rates.traces_burst),
+        };
         (per_second > 0.0).then_some(Rate { per_second, burst: if burst > 0.0 { burst } else { per_second } })
     }
 }
 
-/// Limits of one tenant. A rate of `None`: no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct SignalLimits {
-    /// Logs, in decompressed bytes.
-    pub logs: Option<Rate>,
-    /// Metrics, in samples.
-    pub metrics: Option<Rate>,
-    /// Traces, in decompressed bytes.
-    pub traces: Option<Rate>,
-    /// Partitions of each signal that its data may go to. 0: all.
-    pub shuffle_shard: usize,
-    /// Whether of several Prometheus servers that scrape the same, one is elected, and the others' samples
-    /// are not taken.
-    pub accept_ha_samples: bool,
-}
-
-impl SignalLimits {
-    /// The defaults of a named tenant: 4 MB/s of logs, 10,000 samples/s, 30 MB/s of traces.
-    pub fn named_tenant() -> Self {
-        SignalLimits {
-            logs: Some(Rate { per_second: 4e6, burst: 6e6 }),
-            metrics: Some(Rate { per_second: 10e3, burst: 200e3 }),
-            traces: Some(Rate { per_second: 30e6, burst: 30e6 }),
-            shuffle_shard: 0,
-            accept_ha_samples: false,
-        }
-    }
-
-    /// Limits that were set while the cluster runs.
-    fn given(rates: &v1::TenantRates) -> Self {
-        SignalLimits {
-            logs: Rate::new(rates.logs_rate, rates.logs_burst),
-            metrics: Rate::new(rates.metrics_rate, rates.metrics_burst),
-            traces: Rate::new(rates.traces_rate, rates.traces_burst),
-            shuffle_shard: rates.shuffle_shard as usize,
-            accept_ha_samples: rates.accept_ha_samples,
-        }
-    }
-
-    fn of(&self, signal: Signal) -> Option<Rate> {
-        match signal {
-            Signal::Logs => self.logs,
-            Signal::Metrics => self.metrics,
-            Signal::Traces => self.traces,
-        }
-    }
-}
+/// The defaults of a tenant that has a name: 4 MB/s of logs, 10,000 samples/s of 150,000 series, 30 MB/s of traces.
+pub const NAMED_TENANT: TenantRates = TenantRates {
+    logs_rate: 4e6,
+    logs_burst: 6e6,
+    metrics_rate: 10e3,
+    metrics_burst: 200e3,
+    traces_rate: 30e6,
+    traces_burst: 30e6,
+    shuffle_shard: 0,
+    accept_ha_samples: false,
+    metrics_active_series: 150_000,
+    metrics_labels: 30,
+    metrics_label_name_bytes: 1024,
+    metrics_label_value_bytes: 2048,
+};
 
 /// Limits of all tenants.
 #[derive(Clone, Debug)]
 pub struct TenantLimits {
     /// Callers that name no tenant: by default without a limit, backpressure protects the node.
-    pub unnamed: SignalLimits,
+    pub unnamed: TenantRates,
     /// Tenants without an entry of their own.
-    pub named: SignalLimits,
+    pub named: TenantRates,
     /// By tenant name.
-    pub overrides: HashMap<String, SignalLimits>,
+    pub overrides: HashMap<String, TenantRates>,
 }
 
 impl Default for TenantLimits {
     fn default() -> Self {
-        let unnamed = SignalLimits::default();
-        TenantLimits { unnamed, named: SignalLimits::named_tenant(), overrides: HashMap::new() }
+        TenantLimits { unnamed: TenantRates::default(), named: NAMED_TENANT, overrides: HashMap::new() }
     }
 }
 
@@ -144,27 +116,13 @@ impl Limits {
         Limits { limits, buckets: Mutex::default() }
     }
 
-    /// What was set while the cluster runs goes first, then what the configuration says of the
-    /// tenant, then what it says of all.
-    fn of(&self, tenant: &TenantId, given: Option<&v1::TenantRates>) -> SignalLimits {
-        if let Some(rates) = given {
-            return SignalLimits::given(rates);
-        }
-        *self.limits.overrides.get(tenant.as_str()).unwrap_or_else(|| {
-            if *tenant == TenantId::default_tenant() { &self.limits.unnamed } else { &self.limits.named }
-        })
-    }
-
-    /// How many partitions of each signal the tenant's data may go to; 0: all. `given` are the
-    /// catalog's limits of the tenant.
-    pub(crate) fn shuffle_shard(&self, tenant: &TenantId, given: Option<&v1::TenantRates>) -> usize {
-        self.of(tenant, given).shuffle_shard
-    }
-
-    /// Whether the tenant's remote write may come from several replicas. `given` are the catalog's limits of
-    /// the tenant.
-    pub(crate) fn accepts_replicas(&self, tenant: &TenantId, given: Option<&v1::TenantRates>) -> bool {
-        self.of(tenant, given).accept_ha_samples
+    /// The limits of a tenant, of whom the catalog has `given`. What was set while the cluster runs goes first, then
+    /// what the configuration says of the tenant, then what it says of all.
+    pub(crate) fn of<'a>(&'a self, tenant: &TenantId, given: Option<&'a TenantRates>) -> &'a TenantRates {
+        let limits = &self.limits;
+        given
+            .or_else(|| limits.overrides.get(tenant.as_str()))
+            .unwrap_or_else(|| if *tenant == TenantId::default_tenant() { &limits.unnamed } else { &limits.named })
     }
 
     /// Whether `cost` is a number of samples rather than of bytes.
@@ -177,12 +135,12 @@ impl Limits {
     pub(crate) fn admit(
         &self,
         tenant: &TenantId,
-        given: Option<&v1::TenantRates>,
+        given: Option<&TenantRates>,
         signal: Signal,
         cost: f64,
         now: Instant,
     ) -> Result<(), Limited> {
-        let Some(rate) = self.of(tenant, given).of(signal) else { return Ok(()) };
+        let Some(rate) = Rate::of(self.of(tenant, given), signal) else { return Ok(()) };
         let mut buckets = self.buckets.lock();
         let bucket = buckets.of(tenant, signal, rate, now);
         let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
@@ -203,6 +161,22 @@ impl Limits {
         );
         Err(Limited { retry_after: Duration::from_secs_f64(wait.ceil()), message })
     }
+}
+
+/// What the labels of a tenant's series may look like, where all may look like this.
+pub(crate) fn of_labels(rates: &TenantRates, all: AttributeLimits) -> AttributeLimits {
+    let TenantRates { metrics_labels, metrics_label_name_bytes, metrics_label_value_bytes, .. } = *rates;
+    let [count_of_all, key_of_all, value_of_all] = all.settings;
+    let least = |own: u32, own_setting, all, setting_of_all| match own as usize {
+        own if own > 0 && own < all => (own, own_setting),
+        _ => (all, setting_of_all),
+    };
+    let (count, of_count) = least(metrics_labels, "limits.metrics_labels", all.count, count_of_all);
+    let (key_bytes, of_key) =
+        least(metrics_label_name_bytes, "limits.metrics_label_name_bytes", all.key_bytes, key_of_all);
+    let (value_bytes, of_value) =
+        least(metrics_label_value_bytes, "limits.metrics_label_value_bytes", all.value_bytes, value_of_all);
+    AttributeLimits { count, key_bytes, value_bytes, settings: [of_count, of_key, of_value] }
 }
 
 #[cfg(test)]
@@ -242,14 +216,14 @@ mod tests {
     #[test]
     fn rates_that_are_set_at_run_time_hold_at_once() {
         let mut configured = TenantLimits::default();
-        configured.overrides.insert("shop".into(), SignalLimits::default());
+        configured.overrides.insert("shop".into(), TenantRates::default());
         let limits = Limits::new(configured);
         let tenant = TenantId::new("shop").unwrap();
         let start = seam::now();
         let second = |n: u64| start + Duration::from_secs(n);
-        let low = v1::TenantRates { logs_rate: 10.0, logs_burst: 20.0, ..Default::default() };
-        let high = v1::TenantRates { logs_rate: 1e6, ..Default::default() };
-        let none = v1::TenantRates::default();
+        let low = TenantRates { logs_rate: 10.0, logs_burst: 20.0, ..Default::default() };
+        let high = TenantRates { logs_rate: 1e6, ..Default::default() };
+        let none = TenantRates::default();
         let admit = |given, cost, now| limits.admit(&tenant, given, Signal::Logs, cost, now).is_ok();
         assert!(admit(None, 1e12, start), "the configuration gives it no limit");
         assert!(admit(Some(&low), 20.0, start));
@@ -268,13 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn the_shard_goes_by_the_same_order_as_rates() {
+    fn other_limits_go_by_the_same_order() {
         let mut configured = TenantLimits::default();
         configured.named.shuffle_shard = 4;
-        configured.overrides.insert("shop".into(), SignalLimits { shuffle_shard: 2, ..Default::default() });
+        configured.overrides.insert("shop".into(), TenantRates { shuffle_shard: 2, ..Default::default() });
         let limits = Limits::new(configured);
-        let given = v1::TenantRates { shuffle_shard: 1, ..Default::default() };
-        let cleared = v1::TenantRates::default();
+        let given = TenantRates { shuffle_shard: 1, ..Default::default() };
+        let cleared = TenantRates::default();
         for (tenant, given, expected) in [
             ("default", None, 0),
             ("bank", None, 4),
@@ -282,7 +256,7 @@ mod tests {
             ("shop", Some(&given), 1),
             ("shop", Some(&cleared), 0),
         ] {
-            assert_eq!(limits.shuffle_shard(&TenantId::new(tenant).unwrap(), given), expected, "{tenant} {given:?}");
+            assert_eq!(limits.of(&TenantId::new(tenant).unwrap(), given).shuffle_shard, expected, "{tenant} {given:?}");
         }
     }
 

@@ -15,6 +15,16 @@ fn counters(opts: prometheus::Opts, labels: &[&str]) -> IntCounterVec {
     }
 }
 
+fn gauge(opts: prometheus::Opts) -> IntGauge {
+    match IntGauge::with_opts(opts) {
+        Ok(gauge) => {
+            let _ = prometheus::register(Box::new(gauge.clone()));
+            gauge
+        }
+        Err(error) => unreachable!("metric names are constants of this file: {error}"),
+    }
+}
+
 pub(crate) static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let opts = opts!("bonghwa_distributor_requests_total", "Export requests by signal, protocol and status");
     counters(opts, &["signal", "protocol", "status"])
@@ -50,13 +60,28 @@ pub(crate) static UNCOUNTED_SPANS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(opts, &["tenant"])
 });
 
+pub(crate) static UNCOUNTED_REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let opts = opts!(
+        "bonghwa_distributor_uncounted_requests_total",
+        "Requests between services that the service graph leaves out, as there are too many edges"
+    );
+    counters(opts, &["tenant"])
+});
+
+pub(crate) static GRAPH_WAITING: LazyLock<IntGauge> = LazyLock::new(|| {
+    gauge(opts!(
+        "bonghwa_distributor_service_graph_waiting_spans",
+        "Spans that wait for the other side of their request"
+    ))
+});
+
+pub(crate) static GRAPH_QUEUED: LazyLock<IntGauge> = LazyLock::new(|| {
+    gauge(opts!(
+        "bonghwa_distributor_service_graph_queued_spans",
+        "Spans that wait to be sent to the distributor that pairs them"
+    ))
+});
+
 pub(crate) static INFLIGHT_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
-    let opts = opts!("bonghwa_distributor_inflight_bytes", "Request bytes held in memory, compressed and decompressed");
-    match IntGauge::with_opts(opts) {
-        Ok(gauge) => {
-            let _ = prometheus::register(Box::new(gauge.clone()));
-            gauge
-        }
-        Err(error) => unreachable!("metric names are constants of this file: {error}"),
-    }
+    gauge(opts!("bonghwa_distributor_inflight_bytes", "Request bytes held in memory, compressed and decompressed"))
 });

@@ -8,23 +8,26 @@ use bonghwa_cluster::seam::Instant;
 use bonghwa_cluster::{Catalog, ClusterView, Directory, seam};
 use bonghwa_model::batch::Batch;
 use bonghwa_model::{Signal, TenantId, TenantLabels};
+use bonghwa_protocol::v1::TenantRates;
 use bonghwa_protocol::{BatchId, EncodedBatch, MetaClient, RpcError, RpcErrorKind};
 use bonghwa_ring::ShardWidthOptions;
 use bonghwa_wire::compress::{Encoding, decompress};
 use bonghwa_wire::remote_write::{self, Received, Version, Written};
-use bonghwa_wire::{DecodeOptions, Decoded, Format, WireError, heartbeat};
+use bonghwa_wire::{DecodeOptions, Decoded, Format, WireError, heartbeat, span_metrics};
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
+use crate::active::ActiveSeries;
 use crate::body::{BodyError, Inflight};
-use crate::limits::{Limited, Limits};
+use crate::counting::Counting;
+use crate::limits::{self, Limited, Limits};
 use crate::metadata::Described;
 use crate::replicas::{self, ReplicaOptions, Replicas};
 use crate::route::{Part, Router};
-use crate::span_metrics::{SpanMetrics, SpanMetricsOptions};
-use crate::{TenantLimits, metrics};
+use crate::service_graph::{ServiceGraph, ServiceGraphOptions};
+use crate::{CountingOptions, TenantLimits, metrics};
 
 /// Configuration of the distributor.
 #[derive(Clone, Debug)]
@@ -53,7 +56,9 @@ pub struct Options {
     /// there are none.
     pub heartbeats: Option<Duration>,
     /// How spans are counted. None: they are not.
-    pub span_metrics: Option<SpanMetricsOptions>,
+    pub span_metrics: Option<CountingOptions>,
+    /// How requests between services are. None: they are not.
+    pub service_graph: Option<ServiceGraphOptions>,
 }
 
 impl Default for Options {
@@ -71,6 +76,7 @@ impl Default for Options {
             replicas: ReplicaOptions::default(),
             heartbeats: Some(Duration::from_secs(3600)),
             span_metrics: None,
+            service_graph: None,
         }
     }
 }
@@ -180,11 +186,13 @@ pub struct Receiver {
     large: Semaphore,
     pub(crate) labels: TenantLabels,
     limits: Limits,
+    active: ActiveSeries,
     replicas: Replicas,
     pub(crate) described: Described,
-    pub(crate) span_metrics: Option<SpanMetrics>,
+    pub(crate) span_metrics: Option<Counting<span_metrics::Counts>>,
+    pub(crate) service_graph: Option<ServiceGraph>,
     router: Router,
-    view: Arc<ClusterView>,
+    pub(crate) view: Arc<ClusterView>,
     directory: Arc<dyn Directory>,
 }
 
@@ -201,9 +209,11 @@ impl Receiver {
             large: Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)),
             labels: TenantLabels::default(),
             limits: Limits::new(options.limits.clone()),
+            active: ActiveSeries::default(),
             replicas: Replicas::new(options.replicas.failover_after, meta, view.clone()),
             described: Described::default(),
-            span_metrics: options.span_metrics.clone().map(SpanMetrics::new),
+            span_metrics: options.span_metrics.clone().map(Counting::new),
+            service_graph: options.service_graph.clone().map(ServiceGraph::new),
             router: Router::new(options.widths, seam::now()),
             options,
             view,
@@ -226,6 +236,7 @@ impl Receiver {
         }
         // Large bodies would keep other requests of this worker waiting; a compressed one may become so.
         let large = message.len() > if encoding == Encoding::Identity { 256 << 10 } else { 32 << 10 };
+        let rates = self.rates(&tenant);
         let mut decode = || {
             let message = decompress(encoding, message, self.options.max_decompressed_bytes)?;
             if !held.grow(message.len()) {
@@ -237,9 +248,10 @@ impl Receiver {
             metrics::RECEIVED_BYTES
                 .with_label_values(&[&self.labels.of(&tenant), signal.as_str()])
                 .inc_by(message.len() as u64);
-            let replicas = self.accepts_replicas(&tenant).then(|| self.options.replicas.labels.clone());
+            let replicas = rates.accept_ha_samples.then(|| self.options.replicas.labels.clone());
             let (now_ns, max_age_ns) = (seam::unix_nanos(), (self.options.max_age.0)(&tenant, signal));
-            let options = DecodeOptions { now_ns, max_age_ns, replicas, ..self.options.decode.clone() };
+            let labels = limits::of_labels(&rates, self.options.decode.labels);
+            let options = DecodeOptions { now_ns, max_age_ns, replicas, labels, ..self.options.decode.clone() };
             let name = request_name(&tenant, signal, key.as_deref().unwrap_or(&message));
             let mut received = request.message.decode(signal, &message, &options)?;
             received.metadata.retain(|metadata| self.described.is_new(&tenant, metadata, seam::now()));
@@ -252,7 +264,7 @@ impl Receiver {
         } else {
             decode()?
         };
-        let Received { decoded, written, metadata, replica } = received;
+        let Received { mut decoded, mut written, metadata, replica } = received;
         if let Some(replica) = replica {
             let elected = self.replicas.elected(&tenant, &replica).await.map_err(|error| match error.kind {
                 RpcErrorKind::Invalid => ReceiveError::Append(error),
@@ -268,6 +280,7 @@ impl Receiver {
         if Limits::counts_items(signal) {
             self.admit(&tenant, signal, decoded.batch.rows() + metadata.len())?;
         }
+        self.active.keep(&tenant, rates.metrics_active_series, &mut decoded, &mut written, seam::now());
         let heartbeats = self.options.heartbeats.filter(|_| matches!(request.message, Message::Otlp(_)));
         let outcome = self.accept(&tenant, name, decoded, heartbeats).await?;
         if !metadata.is_empty() {
@@ -281,8 +294,9 @@ impl Receiver {
         Ok(Outcome { written, ..outcome })
     }
 
-    fn accepts_replicas(&self, tenant: &TenantId) -> bool {
-        self.limits.accepts_replicas(tenant, self.view.current().tenant_limits(tenant))
+    /// The limits that hold for a tenant now.
+    fn rates(&self, tenant: &TenantId) -> TenantRates {
+        *self.limits.of(tenant, self.view.current().tenant_limits(tenant))
     }
 
     fn admit(&self, tenant: &TenantId, signal: Signal, cost: usize) -> Result<(), ReceiveError> {
@@ -330,7 +344,7 @@ impl Receiver {
         let mut left = vec![(name, batch)];
         loop {
             let catalog = self.view.current();
-            let shard = self.limits.shuffle_shard(tenant, catalog.tenant_limits(tenant));
+            let shard = self.limits.of(tenant, catalog.tenant_limits(tenant)).shuffle_shard as usize;
             let mut appends = Vec::new();
             for (name, batch) in left {
                 let parts = self.router.split(&catalog, tenant, shard, batch, seam::now());

@@ -35,24 +35,13 @@ impl State {
 }
 
 fn check(tenant: &str, rates: &v1::TenantRates) -> Result<(), v1::Rejection> {
-    let v1::TenantRates {
-        logs_rate,
-        logs_burst,
-        metrics_rate,
-        metrics_burst,
-        traces_rate,
-        traces_burst,
-        // Any number will do.
-        shuffle_shard: _,
-        accept_ha_samples: _,
-    } = *rates;
     for (field, value) in [
-        ("logs_rate", logs_rate),
-        ("logs_burst", logs_burst),
-        ("metrics_rate", metrics_rate),
-        ("metrics_burst", metrics_burst),
-        ("traces_rate", traces_rate),
-        ("traces_burst", traces_burst),
+        ("logs_rate", rates.logs_rate),
+        ("logs_burst", rates.logs_burst),
+        ("metrics_rate", rates.metrics_rate),
+        ("metrics_burst", rates.metrics_burst),
+        ("traces_rate", rates.traces_rate),
+        ("traces_burst", rates.traces_burst),
     ] {
         if !value.is_finite() || value < 0.0 {
             return Err(invalid(format!(

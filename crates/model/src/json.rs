@@ -87,8 +87,13 @@ pub fn write_bool(out: &mut Vec<u8>, value: bool) {
 /// Appends bytes.
 pub fn write_bytes(out: &mut Vec<u8>, value: &[u8]) {
     out.extend_from_slice(b"{\"bytesValue\":\"");
-    out.extend_from_slice(BASE64.encode(value).as_bytes());
+    out.extend_from_slice(base64(value).as_bytes());
     out.extend_from_slice(b"\"}");
+}
+
+/// Bytes as JSON has them in a string.
+pub fn base64(value: &[u8]) -> String {
+    BASE64.encode(value)
 }
 
 /// Appends any value.

@@ -3,6 +3,7 @@
 //! whoever calls it holds an `Arc<dyn ...>` and cannot tell whether a socket lies between.
 
 mod error;
+mod graph;
 mod ingester;
 mod ipc;
 mod meta;
@@ -12,10 +13,11 @@ mod signal;
 mod tls;
 
 pub use error::{RpcError, RpcErrorKind};
+pub use graph::GraphClient;
 pub use ingester::{BatchId, EncodedBatch, IngesterClient};
 pub use meta::MetaClient;
-pub use remote::{RemoteIngester, RemoteMeta, RemoteOptions, connect};
-pub use serve::{IngesterServer, MetaServer, server};
+pub use remote::{RemoteGraph, RemoteIngester, RemoteMeta, RemoteOptions, connect};
+pub use serve::{GraphServer, IngesterServer, MetaServer, server};
 pub use signal::UnknownSignal;
 pub use tls::{ClientTls, ServerTls, TlsError, TlsFiles};
 

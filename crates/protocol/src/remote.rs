@@ -15,7 +15,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::v1::ingester_client::IngesterClient as IngesterStub;
 use crate::v1::meta_client::MetaClient as MetaStub;
-use crate::{ClientTls, EncodedBatch, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
+use crate::v1::service_graph_client::ServiceGraphClient as GraphStub;
+use crate::{ClientTls, EncodedBatch, GraphClient, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
 
 /// Window of one stream: what may be under way unread.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -193,5 +194,31 @@ impl MetaClient for RemoteMeta {
         let request = timed(v1::WatchRequest { from_version }, self.options.call_timeout);
         let answer = self.stub.clone().watch(request).await?;
         Ok(answer.into_inner().map(|event| event.map_err(RpcError::from)).boxed())
+    }
+}
+
+/// A distributor that pairs spans, over gRPC.
+#[derive(Clone, Debug)]
+pub struct RemoteGraph {
+    stub: GraphStub<Channel>,
+    options: RemoteOptions,
+}
+
+impl RemoteGraph {
+    /// The distributor at HOST:PORT.
+    pub fn connect(address: &str, options: RemoteOptions) -> Result<Self, RpcError> {
+        let stub = GraphStub::new(connect(address, &options)?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(RemoteGraph { stub, options })
+    }
+}
+
+#[async_trait]
+impl GraphClient for RemoteGraph {
+    async fn pair(&self, request: v1::PairRequest) -> Result<(), RpcError> {
+        check_size("sides of requests", request.encoded_len())?;
+        self.stub.clone().pair(timed(request, self.options.call_timeout)).await?;
+        Ok(())
     }
 }

@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status};
 
 use crate::v1::ingester_server::{Ingester, IngesterServer as IngesterStub};
 use crate::v1::meta_server::{Meta, MetaServer as MetaStub};
-use crate::{BatchId, EncodedBatch, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
+use crate::v1::service_graph_server::{ServiceGraph, ServiceGraphServer as GraphStub};
+use crate::{BatchId, EncodedBatch, GraphClient, IngesterClient, MAX_MESSAGE_BYTES, MetaClient, RpcError, ipc, v1};
 
 /// A gRPC server with the windows and probes that suit Bonghwa's calls; services
 /// are added to it.
@@ -106,5 +107,27 @@ impl Meta for MetaServer {
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let events = self.meta.watch(request.into_inner().from_version).await?;
         Ok(Response::new(events.map(|event| event.map_err(Status::from)).boxed()))
+    }
+}
+
+/// Serves a distributor that pairs spans.
+pub struct GraphServer {
+    graph: Arc<dyn GraphClient>,
+}
+
+impl GraphServer {
+    /// The tonic service for this distributor, to be added to a [`server`].
+    pub fn service(graph: Arc<dyn GraphClient>) -> GraphStub<Self> {
+        GraphStub::new(GraphServer { graph })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}
+
+#[tonic::async_trait]
+impl ServiceGraph for GraphServer {
+    async fn pair(&self, request: Request<v1::PairRequest>) -> Result<Response<v1::PairResponse>, Status> {
+        self.graph.pair(request.into_inner()).await?;
+        Ok(Response::new(v1::PairResponse {}))
     }
 }

@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 
 use crate::alive::Alive;
 use crate::evaluate::{FEW, Job, Stop, stopped};
-use crate::series::{Found, Held, INFO_EVERY, Slice, TARGET_INFO, Wanted};
+use crate::series::{Found, Held, INFO_EVERY, Slice, TARGET_INFO, Taken, Wanted};
 use crate::{Engine, QueryError};
 
 /// Folds of all selections of an evaluation.
@@ -37,7 +37,8 @@ impl Engine {
         let divisible = AtomicBool::new(true);
         let reading = evaluation.selections().iter().enumerate().map(|(number, selection)| {
             let range = (first_ms(selection), selection.max_ms);
-            let wanted = Wanted { matchers: selection.matchers.clone().into(), range, samples: true, slice };
+            let samples = if selection.changes_only { Taken::Changes } else { Taken::Values };
+            let wanted = Wanted { matchers: selection.matchers.clone().into(), range, samples, slice };
             let (held, divisible) = (&held, &divisible);
             async move {
                 let found = self.read_series(views, &wanted, held, alive).await?;

@@ -54,5 +54,5 @@ pub use error::QueryError;
 pub use past::Caching;
 pub use promql::{Cardinality, MetadataByName, MetricsAnswer, SeriesQuery, of_tenant};
 pub use samples::SeriesSamples;
-pub use series::{Counts, Exemplar, Exemplars, Metadata, MetricsOptions, PushUp};
+pub use series::{Counts, Exemplar, Exemplars, Metadata, MetricsOptions, Promoted, PushUp};
 pub use statement::MAX_QUERY_BYTES;

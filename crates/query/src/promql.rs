@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use crate::alive::Alive;
 use crate::engine::{Missing, Views};
 use crate::past::Caching;
-use crate::series::{self, Asked, Bounds, Counts, Found, Held, Metadata, Reading, Sink, Slice, TenantSink, Wanted};
+use crate::series::{self, Asked, Bounds, Counts, Found, Held, Metadata, Reading, Sink, Taken, TenantSink, Wanted};
 use crate::turns::Turn;
 use crate::{Engine, QueryError};
 
@@ -91,12 +91,7 @@ impl Engine {
                 let held = Arc::new(Held::default());
                 let mut all = BTreeSet::new();
                 for matchers in &query.matchers {
-                    let wanted = Wanted {
-                        matchers: matchers.clone().into(),
-                        range: query.range,
-                        samples: false,
-                        slice: Slice::WHOLE,
-                    };
+                    let wanted = Wanted::new(matchers.clone().into(), query.range, Taken::Nothing);
                     let found = engine.read_series(&views, &wanted, &held, &alive).await?;
                     let both = all.len() + found.len();
                     all.extend(found.into_iter().map(|(labels, _)| labels));
@@ -154,12 +149,7 @@ impl Engine {
                 let views = engine.metrics(&tenants, &missing, &alive).await?;
                 let held = Arc::new(Held::default());
                 for matchers in &query.matchers {
-                    let wanted = Wanted {
-                        matchers: matchers.clone().into(),
-                        range: query.range,
-                        samples: false,
-                        slice: Slice::WHOLE,
-                    };
+                    let wanted = Wanted::new(matchers.clone().into(), query.range, Taken::Nothing);
                     engine.read_into(&views, &wanted, &held, Some(&sink), &alive).await?;
                 }
                 Ok(take(&sink))

@@ -9,7 +9,7 @@ use bonghwa_promql::{METRIC_NAME, MatchOp, Matcher};
 use futures::future::BoxFuture;
 
 use crate::promql::{MetricsAnswer, SeriesQuery};
-use crate::series::{self, Slice, TARGET_INFO, Wanted};
+use crate::series::{self, TARGET_INFO, Taken, Wanted};
 use crate::{Engine, QueryError};
 
 impl Engine {
@@ -30,12 +30,7 @@ impl Engine {
                 for (source, of_signals) in &views {
                     let Some(view) = of_signals.get(&Signal::Metrics) else { continue };
                     for matchers in &query.matchers {
-                        let wanted = Wanted {
-                            matchers: matchers.clone().into(),
-                            range: query.range,
-                            samples: false,
-                            slice: Slice::WHOLE,
-                        };
+                        let wanted = Wanted::new(matchers.clone().into(), query.range, Taken::Nothing);
                         let options = &engine.metrics_options;
                         let found = series::identities(source, view, &wanted, options, most, &alive).await?;
                         if let Some(metric) = found.partly {
@@ -58,7 +53,7 @@ impl Engine {
                 if all.len() > most {
                     let reached = all.len();
                     return Err(QueryError::Execution(format!(
-                        "over {most} stored series are selected ({reached} so far), more than one delete may name: \
+                        "over {most} stored series are selected ({reached} so far), more than one request may delete: \
                          narrow the selectors or the time range and delete them in parts, or delete by service and \
                          attributes with POST /admin/deletes"
                     )));

@@ -9,7 +9,7 @@ use bonghwa_promql::{Histogram, Labels};
 use futures::future::BoxFuture;
 
 use crate::promql::{MetricsAnswer, SeriesQuery};
-use crate::series::{Found, Held, Slice, Wanted};
+use crate::series::{Found, Held, Taken, Wanted};
 use crate::{Engine, QueryError};
 
 /// A series and its samples, in the order of time.
@@ -23,6 +23,12 @@ pub struct SeriesSamples {
     pub values: Vec<f64>,
     /// Native histograms by Unix milliseconds.
     pub histograms: Vec<(i64, Arc<Histogram>)>,
+}
+
+impl SeriesSamples {
+    fn is_empty(&self) -> bool {
+        self.times.is_empty() && self.histograms.is_empty()
+    }
 }
 
 impl Engine {
@@ -42,12 +48,7 @@ impl Engine {
                 for query in queries {
                     let mut all: BTreeMap<Labels, Found> = BTreeMap::new();
                     for matchers in query.matchers {
-                        let wanted = Wanted {
-                            matchers: matchers.into(),
-                            range: query.range,
-                            samples: true,
-                            slice: Slice::WHOLE,
-                        };
+                        let wanted = Wanted::new(matchers.into(), query.range, Taken::Values);
                         for (labels, found) in engine.read_series(&views, &wanted, &held, &alive).await? {
                             // What two sets of matchers select is the same series.
                             if let Some(same) = all.insert(labels, found) {
@@ -55,9 +56,8 @@ impl Engine {
                             }
                         }
                     }
-                    let filled = all.into_iter().filter(|(_, found)| !found.is_empty());
-                    let finished = filled.map(|(labels, found)| finish(labels, found));
-                    answers.push(finished.collect());
+                    let finished = all.into_iter().map(|(labels, found)| finish(labels, found, query.range));
+                    answers.push(finished.filter(|series| !series.is_empty()).collect());
                     alive.check()?;
                 }
                 Ok(answers)
@@ -66,8 +66,9 @@ impl Engine {
     }
 }
 
-fn finish(labels: Labels, mut found: Found) -> SeriesSamples {
+fn finish(labels: Labels, mut found: Found, range: (i64, i64)) -> SeriesSamples {
     found.finish();
+    found.cut(range);
     let Found { times, values, histograms, .. } = found;
     SeriesSamples { labels, times, values, histograms }
 }

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bonghwa_cluster::{Catalog, ClusterView, seam};
+use bonghwa_cluster::{Catalog, ClusterView, rendezvous, seam};
+use bonghwa_protocol::v1::RejectionReason;
 use bonghwa_protocol::v1::command::Kind;
 use bonghwa_protocol::v1::command_result::Outcome;
-use bonghwa_protocol::v1::{NodeState, RejectionReason};
 use bonghwa_protocol::{MetaClient, v1};
 use futures::future::join_all;
 use tokio::sync::watch;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::metrics;
 
@@ -84,15 +83,7 @@ pub(crate) struct Shards {
 
 /// The nodes that scrape now.
 pub(crate) fn scrapers(catalog: &Catalog) -> impl Iterator<Item = &Arc<v1::Node>> {
-    catalog.nodes().filter(|node| {
-        let active = matches!(node.state(), NodeState::Active | NodeState::Unspecified);
-        active && node.roles.iter().any(|role| role == ROLE)
-    })
-}
-
-/// The node that shall have a shard.
-fn wanted(nodes: &[u64], shard: u64) -> Option<u64> {
-    nodes.iter().copied().max_by_key(|node| xxh3_64_with_seed(&node.to_le_bytes(), shard))
+    catalog.active_nodes(ROLE)
 }
 
 impl Shards {
@@ -124,7 +115,7 @@ impl Shards {
             return;
         }
         let held = self.owned.borrow().clone();
-        let mine = |shard: &u64| wanted(&nodes, *shard) == Some(self.node);
+        let mine = |shard: &u64| rendezvous(&nodes, *shard) == Some(self.node);
         // Scraping stops before the lease is given up.
         let lost: Vec<u64> = (0..SHARDS).filter(|shard| held.holds(*shard) && !mine(shard)).collect();
         self.change(&lost, false);
@@ -260,7 +251,7 @@ mod tests {
         // Of the run before, when the node was alone.
         meta.leases.lock().extend((0..SHARDS).map(lease));
         let mine: BTreeSet<String> =
-            (0..SHARDS).filter(|shard| wanted(&[7, 8], *shard) == Some(7)).map(lease).collect();
+            (0..SHARDS).filter(|shard| rendezvous(&[7, 8], *shard) == Some(7)).map(lease).collect();
         let shards = shards(&meta).await;
         meta.silent.store(true, Ordering::Relaxed);
         shards.look(false).await;
@@ -287,14 +278,14 @@ mod tests {
 
     #[test]
     fn shards_go_to_few_other_nodes() {
-        let owner = |nodes: &[u64], shard| wanted(nodes, shard).unwrap();
+        let owner = |nodes: &[u64], shard| rendezvous(nodes, shard).unwrap();
         let moved = (0..SHARDS).filter(|shard| owner(&[1, 2, 3], *shard) != owner(&[1, 2], *shard));
         assert!(moved.clone().all(|shard| owner(&[1, 2, 3], shard) == 3), "only to the new node");
         assert!(moved.count() > 3);
         for node in [1, 2, 3] {
             assert!((0..SHARDS).any(|shard| owner(&[1, 2, 3], shard) == node));
         }
-        assert_eq!(wanted(&[], 0), None);
+        assert_eq!(rendezvous(&[], 0), None);
         let mut owned = Owned::default();
         owned.set(31, true);
         assert!(owned.has(31 + SHARDS) && !owned.has(30));

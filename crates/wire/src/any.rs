@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use bonghwa_model::{Kind, Value};
 
-use crate::DecodeOptions;
 use crate::cursor::{Cursor, utf8};
 use crate::decoded::Reason;
 use crate::fault::{Fault, Result};
 use crate::schema::{any_value, array_value, key_value, kvlist};
+use crate::{AttributeLimits, DecodeOptions};
 
 /// One value, not yet interpreted. Of several fields the last holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -191,45 +191,46 @@ impl Entries {
     /// Adds an attribute of a resource, scope or the like, within the limits of `options`.
     pub fn add_attribute(&mut self, bytes: &[u8], options: &DecodeOptions) -> Result<()> {
         let (key, value) = pair(bytes)?;
-        if self.list.len() >= options.max_attributes_per_record {
-            return Err(too_many(options));
+        let limits = &options.attributes;
+        if self.list.len() >= limits.count {
+            return Err(too_many(limits));
         }
-        if key.len() > options.max_key_bytes {
-            return Err(key_too_long(key, options));
+        if key.len() > limits.key_bytes {
+            return Err(key_too_long(key, limits));
         }
         let len = match value {
             Any::Str(v) | Any::Bytes(v) | Any::Array(v) | Any::Map(v) => v.len(),
             _ => 0,
         };
-        if len > options.max_value_bytes {
-            return Err(named(value_too_long(len, options), key));
+        if len > limits.value_bytes {
+            return Err(named(value_too_long(len, limits), key));
         }
         self.add(bytes, 0, options)
     }
 }
 
 #[cold]
-pub(crate) fn too_many(options: &DecodeOptions) -> Box<Fault> {
-    let limit = options.max_attributes_per_record;
-    let text = format!("has more than {limit} entries: send fewer, or raise max_attributes_per_record");
+pub(crate) fn too_many(limits: &AttributeLimits) -> Box<Fault> {
+    let AttributeLimits { count, settings: [setting, ..], .. } = limits;
+    let text = format!("has more than {count} entries: send fewer{}", or_raise(setting));
     Fault::rejected(Reason::TooManyAttributes, "", text)
 }
 
 #[cold]
-pub(crate) fn key_too_long(key: &[u8], options: &DecodeOptions) -> Box<Fault> {
-    let text = format!(
-        "has a key of {} bytes: at most {} are allowed; shorten it, or raise max_key_bytes",
-        key.len(),
-        options.max_key_bytes
-    );
+pub(crate) fn key_too_long(key: &[u8], limits: &AttributeLimits) -> Box<Fault> {
+    let AttributeLimits { key_bytes, settings: [_, setting, _], .. } = limits;
+    let (len, raise) = (key.len(), or_raise(setting));
+    let text = format!("has a key of {len} bytes: at most {key_bytes} are allowed; shorten it{raise}");
     named(Fault::rejected(Reason::KeyTooLong, "", text), key)
 }
 
 #[cold]
-pub(crate) fn value_too_long(len: usize, options: &DecodeOptions) -> Box<Fault> {
-    let text = format!(
-        "has {len} bytes: at most {} are allowed; shorten it, or raise max_value_bytes",
-        options.max_value_bytes
-    );
+pub(crate) fn value_too_long(len: usize, limits: &AttributeLimits) -> Box<Fault> {
+    let AttributeLimits { value_bytes, settings: [.., setting], .. } = limits;
+    let text = format!("has {len} bytes: at most {value_bytes} are allowed; shorten it{}", or_raise(setting));
     Fault::rejected(Reason::ValueTooLong, "", text)
+}
+
+fn or_raise(setting: &str) -> String {
+    if setting.is_empty() { String::new() } else { format!(", or have {setting} raised") }
 }

@@ -14,7 +14,7 @@ pub struct Decoded {
     pub rejected: u64,
     /// Why, by reason, in order of first appearance.
     pub reasons: Vec<Rejection>,
-    /// Attribute values that were cut to [`crate::DecodeOptions::max_value_bytes`].
+    /// Attribute values that were cut to [`crate::AttributeLimits::value_bytes`].
     pub cut_values: u64,
     /// Trace and span ids of log records that were left out: they have the wrong length.
     pub dropped_ids: u64,
@@ -70,6 +70,8 @@ pub enum Reason {
     InvalidLabel,
     /// Two labels of one name.
     DuplicateLabel,
+    /// A series beyond those that the tenant may have.
+    TooManySeries,
 }
 
 impl Reason {
@@ -94,6 +96,7 @@ impl Reason {
             Reason::InvalidDistribution => "invalid_distribution",
             Reason::InvalidLabel => "invalid_label",
             Reason::DuplicateLabel => "duplicate_label",
+            Reason::TooManySeries => "too_many_series",
         }
     }
 }

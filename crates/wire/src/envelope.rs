@@ -100,8 +100,7 @@ pub(crate) struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// At the start of a request.
     pub fn new(signal: Signal, options: &'a DecodeOptions, strict: bool) -> Self {
-        let mut rows = Rows::new(options, strict);
-        rows.labels = signal == Signal::Metrics;
+        let rows = Rows::new(options, signal, strict);
         Walk {
             options,
             rows,

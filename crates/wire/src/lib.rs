@@ -29,15 +29,17 @@ mod series;
 mod traces;
 
 pub mod compress;
+pub mod derived;
 pub mod heartbeat;
 pub mod remote_write;
 pub mod response;
+pub mod service_graph;
 pub mod span_metrics;
 
 pub use content::Format;
 pub use decoded::{Decoded, Reason, Rejection};
 pub use error::{GrpcCode, WireError};
-pub use options::{DecodeOptions, ReplicaLabels};
+pub use options::{AttributeLimits, DecodeOptions, ReplicaLabels};
 
 use bonghwa_model::Signal;
 use bonghwa_model::batch::Batch;

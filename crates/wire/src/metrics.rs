@@ -291,8 +291,8 @@ fn build(header: &Header<'_>, metric_type: MetricType, walk: &Walk<'_>) -> Resul
     }
     let text = |bytes, field| utf8(bytes).map(str::to_owned).map_err(|f| f.under(field));
     for (bytes, field) in [(header.name, "name"), (header.unit, "unit"), (header.description, "description")] {
-        if bytes.len() > walk.options.max_value_bytes {
-            return Err(value_too_long(bytes.len(), walk.options).under(field));
+        if bytes.len() > walk.options.attributes.value_bytes {
+            return Err(value_too_long(bytes.len(), &walk.options.attributes).under(field));
         }
     }
     let name = text(header.name, "name")?;

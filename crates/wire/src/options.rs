@@ -19,6 +19,28 @@ impl Default for ReplicaLabels {
     }
 }
 
+/// How many attributes there may be of one thing, and how long they may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttributeLimits {
+    /// Attributes of one record, resource or scope. More, and it is rejected. Default 1,024.
+    pub count: usize,
+    /// Bytes of a key. Longer, and the record is rejected. Default 1,024.
+    pub key_bytes: usize,
+    /// Bytes of a value. Longer text or bytes are cut and counted in [`crate::Decoded::cut_values`]; longer
+    /// arrays and maps, and any longer value of a metric point, reject the record. Default 64 KiB: stack traces
+    /// pass.
+    pub value_bytes: usize,
+    /// The settings of these three, for errors; empty where there is none.
+    pub settings: [&'static str; 3],
+}
+
+impl Default for AttributeLimits {
+    fn default() -> Self {
+        let settings = ["distributor.max_attributes", "", ""];
+        AttributeLimits { count: 1024, key_bytes: 1024, value_bytes: 64 << 10, settings }
+    }
+}
+
 /// Limits of one request. The caller fills in the clock and a tenant's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
@@ -28,15 +50,10 @@ pub struct DecodeOptions {
     pub max_future_ns: i64,
     /// How old a record may be, nanoseconds; usually the tenant's retention. Default: any age.
     pub max_age_ns: Option<i64>,
-    /// Attributes of one record, resource or scope. More, and it is rejected. Default 1,024.
-    pub max_attributes_per_record: usize,
-    /// Bytes of an attribute key. Longer, and the record is rejected. Default 1,024.
-    pub max_key_bytes: usize,
-    /// Bytes of an attribute value. Longer text or bytes are cut and counted in
-    /// [`crate::Decoded::cut_values`]; longer arrays and maps, and any longer value of a
-    /// metric point (whose attributes are its identity), reject the record.
-    /// Default 64 KiB: stack traces pass.
-    pub max_value_bytes: usize,
+    /// Attributes of records, resources and scopes.
+    pub attributes: AttributeLimits,
+    /// Attributes of metric points, and labels of remote write: they are a series' identity.
+    pub labels: AttributeLimits,
     /// Bytes of a log body. Longer, and the record is rejected. Default 256 KiB.
     pub max_line_bytes: usize,
     /// Levels of nesting in a value; a scalar has none. Default 32.
@@ -67,9 +84,8 @@ impl Default for DecodeOptions {
             now_ns: 0,
             max_future_ns: 600_000_000_000,
             max_age_ns: None,
-            max_attributes_per_record: 1024,
-            max_key_bytes: 1024,
-            max_value_bytes: 64 << 10,
+            attributes: AttributeLimits::default(),
+            labels: AttributeLimits::default(),
             max_line_bytes: 256 << 10,
             max_depth: 32,
             max_buckets: 16_384,

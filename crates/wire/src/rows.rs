@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use bonghwa_model::attributes::Attributes;
 use bonghwa_model::batch::Common;
 use bonghwa_model::refs::Ref;
-use bonghwa_model::{Kind, json};
+use bonghwa_model::{Kind, Signal, json};
 
-use crate::DecodeOptions;
 use crate::any::{self, Any};
 use crate::cursor::{not_utf8, utf8};
 use crate::decoded::Reason;
 use crate::fault::{Fault, Result};
+use crate::{AttributeLimits, DecodeOptions};
 
 /// What the attribute columns of one request need to know between records.
 pub(crate) struct Rows<'a> {
@@ -19,10 +19,11 @@ pub(crate) struct Rows<'a> {
     /// Check every text at once, instead of all text together at the end (see [`Rows::text`]).
     pub strict: bool,
     /// Attributes are a series' labels: each has a key, and values that are too long are not cut but reject the record.
-    pub labels: bool,
+    labels: bool,
+    limits: AttributeLimits,
     /// Bytes stand among the text, so that it can't be checked as one.
     pub recheck: bool,
-    /// Values cut to `max_value_bytes`.
+    /// Values cut to the length that is allowed.
     pub cut_values: u64,
     /// Invalid ids that were left out.
     pub dropped_ids: u64,
@@ -45,11 +46,13 @@ pub(crate) struct Mark {
 
 impl<'a> Rows<'a> {
     /// At the start of a request.
-    pub fn new(options: &'a DecodeOptions, strict: bool) -> Self {
+    pub fn new(options: &'a DecodeOptions, signal: Signal, strict: bool) -> Self {
+        let labels = signal == Signal::Metrics;
         Rows {
             options,
             strict,
-            labels: false,
+            labels,
+            limits: if labels { options.labels } else { options.attributes },
             recheck: false,
             cut_values: 0,
             dropped_ids: 0,
@@ -99,8 +102,8 @@ impl<'a> Rows<'a> {
     /// twice the last value holds, at the first one's place.
     #[inline(always)]
     pub fn add(&mut self, bytes: &'a [u8], attributes: &mut Attributes, common: &mut Common) -> Result<()> {
-        if self.position >= self.options.max_attributes_per_record {
-            return Err(any::too_many(self.options));
+        if self.position >= self.limits.count {
+            return Err(any::too_many(&self.limits));
         }
         let (key, value) = any::pair(bytes)?;
         let id = match self.sequence.get(self.position) {
@@ -109,7 +112,7 @@ impl<'a> Rows<'a> {
         };
         self.position += 1;
         let (kind, bits) = match value {
-            Any::Str(text) if text.len() <= self.options.max_value_bytes => {
+            Any::Str(text) if text.len() <= self.limits.value_bytes => {
                 (Kind::Str, self.text(text, common).map_err(|f| any::named(f, key))?.0)
             }
             Any::Int(v) => (Kind::Int, v as u64),
@@ -148,8 +151,8 @@ impl<'a> Rows<'a> {
             let text = "is an attribute without a key, and would be a label without a name: name it";
             return Err(any::named(Fault::rejected(Reason::InvalidLabel, "", text), key));
         }
-        if key.len() > self.options.max_key_bytes {
-            return Err(any::key_too_long(key, self.options));
+        if key.len() > self.limits.key_bytes {
+            return Err(any::key_too_long(key, &self.limits));
         }
         if self.ids.len() >= self.options.max_keys {
             let limit = self.options.max_keys;
@@ -166,10 +169,10 @@ impl<'a> Rows<'a> {
     /// Bytes, long texts, arrays, maps and nothing.
     #[inline(never)]
     fn rare(&mut self, value: Any<'_>, common: &mut Common) -> Result<(Kind, u64)> {
-        let limit = self.options.max_value_bytes;
+        let limit = self.limits.value_bytes;
         Ok(match value {
             Any::Str(bytes) | Any::Bytes(bytes) if self.labels && bytes.len() > limit => {
-                return Err(any::value_too_long(bytes.len(), self.options));
+                return Err(any::value_too_long(bytes.len(), &self.limits));
             }
             Any::Str(text) => {
                 utf8(text)?;
@@ -188,7 +191,7 @@ impl<'a> Rows<'a> {
                 (Kind::Bytes, common.arena.push(&bytes[..bytes.len().min(limit)]).0)
             }
             Any::Array(bytes) | Any::Map(bytes) if bytes.len() > limit => {
-                return Err(any::value_too_long(bytes.len(), self.options));
+                return Err(any::value_too_long(bytes.len(), &self.limits));
             }
             Any::Array(_) | Any::Map(_) => {
                 let value = any::owned(value, 0, self.options)?;

@@ -1,6 +1,5 @@
 //! Metrics of spans, as Tempo's generator names them: how many there were of an operation, how long they took, how
-//! large they were. [`count`] counts the spans of a request; [`rows`] writes what was counted as counters of
-//! Prometheus, by the mapping of [`bonghwa_model::prometheus`]:
+//! large they were. [`count`] counts the spans of a request; [`derived`](crate::derived) writes what was counted:
 //!
 //! | Series | Of each operation |
 //! |---|---|
@@ -9,21 +8,19 @@
 //! | [`SIZE`] | their bytes as protobuf, about |
 //!
 //! An operation is `service`, `span_name`, `span_kind` (`SPAN_KIND_SERVER`) and `status_code`
-//! (`STATUS_CODE_ERROR`). Each bucket has its newest span as exemplar. [`INSTANCE`] tells apart the nodes that count.
+//! (`STATUS_CODE_ERROR`). Each bucket has its newest span as exemplar.
 
 use std::hash::{Hash, Hasher};
 
 use bonghwa_model::Kind;
-use bonghwa_model::batch::Resource;
-use bonghwa_model::metrics::{Metric, MetricBatch, MetricRow, PointKind};
-use bonghwa_model::prometheus::{Metadata, STALE_NAN, resource, scope};
+use bonghwa_model::prometheus::Metadata;
 use bonghwa_model::refs::Ref;
 use bonghwa_model::spans::SpanBatch;
 use foldhash::fast::FixedState;
 use hashbrown::{Equivalent, HashMap};
 
+use crate::derived::{Bounds, Counters, Exemplar, Histogram, Series, described};
 use crate::schema::{SPAN_KINDS, STATUS_CODES};
-use crate::series;
 
 /// Spans.
 pub const CALLS: &str = "traces_spanmetrics_calls_total";
@@ -31,23 +28,18 @@ pub const CALLS: &str = "traces_spanmetrics_calls_total";
 pub const LATENCY: &str = "traces_spanmetrics_latency";
 /// Bytes.
 pub const SIZE: &str = "traces_spanmetrics_size_total";
-/// The label of the node that counted: each counts what it received.
-pub const INSTANCE: &str = "__metrics_gen_instance";
 
-/// Ends of the buckets, milliseconds; one without an end follows.
-const ENDS: [u64; 14] = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
-/// The same as texts, seconds.
-const BOUNDS: [&str; BUCKETS] = [
-    "0.002", "0.004", "0.008", "0.016", "0.032", "0.064", "0.128", "0.256", "0.512", "1.024", "2.048", "4.096",
-    "8.192", "16.384", "+Inf",
-];
-const BUCKETS: usize = ENDS.len() + 1;
-
-/// Series of an operation.
-pub const SERIES: usize = BUCKETS + 4;
+const BUCKETS: usize = 15;
+const BOUNDS: Bounds<BUCKETS> = Bounds {
+    millis: &[2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384],
+    seconds: [
+        "0.002", "0.004", "0.008", "0.016", "0.032", "0.064", "0.128", "0.256", "0.512", "1.024", "2.048", "4.096",
+        "8.192", "16.384", "+Inf",
+    ],
+};
 
 /// By what spans are counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Operation {
     /// The service's name.
     pub service: String,
@@ -72,11 +64,6 @@ impl Operation {
     fn borrowed(&self) -> OperationRef<'_> {
         OperationRef { service: &self.service, name: &self.name, kind: self.kind, status: self.status }
     }
-
-    /// Bytes in memory.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.service.len() + self.name.len()
-    }
 }
 
 impl Hash for Operation {
@@ -91,64 +78,61 @@ impl Equivalent<Operation> for OperationRef<'_> {
     }
 }
 
-/// A span that a bucket stands for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Exemplar {
-    time: i64,
-    nanos: u64,
-    trace_id: [u8; 16],
-    span_id: [u8; 8],
-}
-
 /// What was counted of an operation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
-    calls: u64,
     bytes: u64,
-    nanos: u128,
-    /// Spans by bucket.
-    buckets: [u64; BUCKETS],
-    /// By bucket the newest span that was not told yet.
-    exemplars: [Option<Exemplar>; BUCKETS],
+    latency: Histogram<BUCKETS>,
 }
 
 impl Counts {
-    /// Spans.
-    pub fn calls(&self) -> u64 {
-        self.calls
-    }
-
-    /// Adds what was counted later.
-    pub fn add(&mut self, more: &Counts) {
-        self.calls += more.calls;
-        self.bytes += more.bytes;
-        self.nanos += more.nanos;
-        for (own, more) in self.buckets.iter_mut().zip(&more.buckets) {
-            *own += more;
-        }
-        for (own, more) in self.exemplars.iter_mut().zip(&more.exemplars) {
-            *own = more.or(*own);
-        }
-    }
-
-    /// Forgets the exemplars: they were told.
-    pub fn forget_exemplars(&mut self) {
-        self.exemplars = [None; BUCKETS];
-    }
-
     fn span(&mut self, batch: &SpanBatch, row: usize) {
-        let nanos = batch.end_time[row].saturating_sub(batch.start_time[row]).max(0) as u64;
-        let bucket = ENDS.partition_point(|end| end * 1_000_000 < nanos);
-        self.calls += 1;
         self.bytes += span_bytes(batch, row);
-        self.nanos += u128::from(nanos);
-        self.buckets[bucket] += 1;
-        self.exemplars[bucket] = Some(Exemplar {
-            time: batch.end_time[row],
-            nanos,
-            trace_id: batch.trace_id[row],
-            span_id: batch.span_id[row],
-        });
+        self.latency.observe(&BOUNDS, Exemplar::of(batch, row));
+    }
+}
+
+impl Counters for Counts {
+    type Key = Operation;
+    const WHAT: &'static str = "span metrics";
+    const METRICS: &'static [&'static str] = &[
+        CALLS,
+        SIZE,
+        "traces_spanmetrics_latency_bucket",
+        "traces_spanmetrics_latency_sum",
+        "traces_spanmetrics_latency_count",
+    ];
+    const SERIES: usize = BUCKETS + 4;
+
+    fn metadata() -> Vec<Metadata> {
+        vec![
+            described(CALLS, 1, "Spans by service, name, kind and status", ""),
+            described(LATENCY, 3, "Durations of spans", "seconds"),
+            described(SIZE, 1, "Bytes of spans", "bytes"),
+        ]
+    }
+
+    fn calls(&self) -> u64 {
+        self.latency.count()
+    }
+
+    fn add(&mut self, more: &Counts) {
+        self.bytes += more.bytes;
+        self.latency.add(&more.latency);
+    }
+
+    fn forget_exemplars(&mut self) {
+        self.latency.forget_exemplars();
+    }
+
+    fn write(&self, key: &Operation, series: &mut Series<'_>) {
+        let Operation { service, name, kind, status } = key;
+        let kind = SPAN_KINDS.get(*kind as usize).unwrap_or(&SPAN_KINDS[0]);
+        let status = STATUS_CODES.get(*status as usize).unwrap_or(&STATUS_CODES[0]);
+        series.of(service, &[("service", service), ("span_kind", kind), ("span_name", name), ("status_code", status)]);
+        series.counter(0, self.calls() as f64);
+        series.counter(1, self.bytes as f64);
+        series.histogram(2, &BOUNDS, &self.latency);
     }
 }
 
@@ -207,153 +191,17 @@ fn varint_bytes(value: u64) -> usize {
     (64 - value.leading_zeros() as usize).div_ceil(7).max(1)
 }
 
-/// An operation to be told of.
-pub struct Told<'a> {
-    /// Which.
-    pub operation: &'a Operation,
-    /// What was counted of it so far.
-    pub counts: &'a Counts,
-    /// Unix nanoseconds: when counting began.
-    pub since: i64,
-    /// Unix nanoseconds of a zero that comes first, so that what was counted until now shows as an increase.
-    pub zero: Option<i64>,
-    /// Whether it ends: nobody sent any span of it for long.
-    pub ends: bool,
-}
-
-/// What was counted until this time, Unix nanoseconds, as rows.
-pub fn rows<'a>(told: impl IntoIterator<Item = Told<'a>>, instance: &str, time: i64) -> MetricBatch {
-    let mut rows = Rows::new(instance, time);
-    told.into_iter().for_each(|told| rows.operation(&told));
-    rows.finish()
-}
-
-/// What the series are, for whoever asks for metadata.
-pub fn metadata() -> [Metadata; 3] {
-    let metadata = |family: &str, metric_type, help: &str, unit: &str| Metadata {
-        family: family.to_owned(),
-        metric_type,
-        help: help.to_owned(),
-        unit: unit.to_owned(),
-    };
-    [
-        metadata(CALLS, 1, "Spans by service, name, kind and status", ""),
-        metadata(LATENCY, 3, "Durations of spans", "seconds"),
-        metadata(SIZE, 1, "Bytes of spans", "bytes"),
-    ]
-}
-
-/// The metrics' names, in the order of their numbers.
-const METRICS: [&str; 5] = [
-    CALLS,
-    SIZE,
-    "traces_spanmetrics_latency_bucket",
-    "traces_spanmetrics_latency_sum",
-    "traces_spanmetrics_latency_count",
-];
-
-struct Rows<'a> {
-    batch: MetricBatch,
-    instance: &'a str,
-    time: i64,
-}
-
-/// A label: its key's number, its value in the arena, and its part of the series' identity.
-type Label = (u32, Ref, u128);
-
-impl<'a> Rows<'a> {
-    fn new(instance: &'a str, time: i64) -> Self {
-        let mut batch = MetricBatch::default();
-        batch.metrics.extend(METRICS.map(|name| Metric { name: name.to_owned(), ..Default::default() }));
-        batch.common.scopes.push(scope());
-        Rows { batch, instance, time: time - time.rem_euclid(1_000_000) }
-    }
-
-    fn operation(&mut self, told: &Told<'_>) {
-        let Operation { service, name, kind, status } = told.operation;
-        let place = match self.batch.common.resources.last() {
-            Some(last) if last.service_name == *service => self.batch.common.resources.len() - 1,
-            _ => {
-                self.batch.common.resources.push(resource("", "", service));
-                self.batch.common.resources.len() - 1
-            }
-        };
-        let sender = series::sender(&Resource::default(), &self.batch.common.scopes[0]);
-        // In the order of their names; `le` comes behind the first one.
-        let first = self.label(INSTANCE, self.instance);
-        let rest = [
-            self.label("service", service),
-            self.label("span_kind", SPAN_KINDS.get(*kind as usize).unwrap_or(&SPAN_KINDS[0])),
-            self.label("span_name", name),
-            self.label("status_code", STATUS_CODES.get(*status as usize).unwrap_or(&STATUS_CODES[0])),
-        ];
-        let metrics = std::array::from_fn::<u128, 5, _>(|at| series::metric(sender, &self.batch.metrics[at]));
-        let row = |rows: &mut Self, metric: usize, le: Option<Label>, value: f64, exemplar: Option<Exemplar>| {
-            // Empty ones are no labels.
-            let labels = [first].into_iter().chain(le).chain(rest).filter(|(_, value, _)| !value.is_empty());
-            let labels: Vec<Label> = labels.collect();
-            let hash = labels.iter().fold(0u128, |sum, (_, _, hash)| sum.wrapping_add(*hash));
-            let identity = series::identity(metrics[metric], hash);
-            let exemplars = exemplar.map_or(Ref::default(), |exemplar| rows.exemplar(&exemplar));
-            let stale = told.ends.then(|| f64::from_bits(STALE_NAN));
-            let zero = told.zero.filter(|_| stale.is_none());
-            for (time, value, exemplars) in zero.map(|zero| (zero, 0.0, Ref::default())).into_iter().chain([(
-                rows.time,
-                stale.unwrap_or(value),
-                exemplars,
-            )]) {
-                labels.iter().for_each(|(key, value, _)| rows.batch.attributes.push(*key, Kind::Str, value.0));
-                rows.batch.push_row(MetricRow {
-                    metric: metric as u32,
-                    series: identity,
-                    time: time - time.rem_euclid(1_000_000),
-                    start_time: told.since,
-                    point_kind: PointKind::Double,
-                    value: value.to_bits(),
-                    exemplars,
-                    ..Default::default()
-                });
-            }
-        };
-        let Counts { calls, bytes, nanos, buckets, exemplars } = told.counts;
-        row(self, 0, None, *calls as f64, None);
-        row(self, 1, None, *bytes as f64, None);
-        let mut sum = 0;
-        for (at, (spans, exemplar)) in buckets.iter().zip(exemplars).enumerate() {
-            sum += spans;
-            let le = self.label("le", BOUNDS[at]);
-            row(self, 2, Some(le), sum as f64, *exemplar);
-        }
-        row(self, 3, None, *nanos as f64 / 1e9, None);
-        row(self, 4, None, *calls as f64, None);
-        self.batch.common.close_group(place as u32, 0, self.batch.rows() as u32);
-    }
-
-    fn label(&mut self, key: &str, value: &str) -> Label {
-        let number = self.batch.common.keys.id(key);
-        (number, self.batch.common.arena.push(value.as_bytes()), series::text(key, value))
-    }
-
-    fn exemplar(&mut self, exemplar: &Exemplar) -> Ref {
-        let Exemplar { time, nanos, trace_id, span_id } = exemplar;
-        let (trace, span) = (hex::encode(trace_id), hex::encode(span_id));
-        let seconds = *nanos as f64 / 1e9;
-        let text = format!(
-            r#"[{{"time_unix_nano":{time},"value":{seconds:?},"trace_id":"{trace}","span_id":"{span}","attributes":{{}}}}]"#
-        );
-        self.batch.common.arena.push(text.as_bytes())
-    }
-
-    fn finish(self) -> MetricBatch {
-        self.batch
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bonghwa_model::batch::Resource;
+    use bonghwa_model::prometheus::STALE_NAN;
     use bonghwa_model::spans::SpanRow;
 
     use super::*;
+    use crate::derived::tests::shown;
+    use crate::derived::{Told, rows};
+
+    const SERIES: usize = Counts::SERIES;
 
     const SECOND: i64 = 1_000_000_000;
 
@@ -381,23 +229,6 @@ mod tests {
         batch
     }
 
-    /// Values by series; times as seconds.
-    fn shown(batch: &MetricBatch) -> Vec<String> {
-        let common = &batch.common;
-        let row = |at: usize| {
-            let labels = batch.attributes.row(at, &common.arena).map(|(key, value)| {
-                let mut text = Vec::new();
-                value.write_json(&mut text);
-                format!("{}={}", common.keys.names()[key as usize], String::from_utf8_lossy(&text))
-            });
-            let labels: Vec<String> = labels.collect();
-            let value = f64::from_bits(batch.value[at]);
-            let name = &batch.metrics[batch.metric[at] as usize].name;
-            format!("{name}{{{}}} {value} @{}", labels.join(","), batch.time[at] / SECOND)
-        };
-        (0..batch.rows()).map(row).collect()
-    }
-
     #[test]
     fn spans_are_counted_by_operation_and_bucket() {
         let batch = spans("shop", &[("get", 2, 0), ("get", 3, 0), ("get", 3, 2), ("put", 20_000, 0), ("get", 1, 0)]);
@@ -406,10 +237,10 @@ mod tests {
         let get = Operation { service: "shop".into(), name: "get".into(), kind: 2, status: 0 };
         counted.entry(get.clone()).or_default().add(&count(&batch)[&get]);
         let counts = &counted[&get];
-        assert_eq!((counts.calls, counts.nanos), (6, 12_000_000));
-        assert_eq!(counts.buckets[..3], [4, 2, 0]);
-        assert_eq!(counts.exemplars[0].map(|one| one.trace_id), Some([5; 16]));
-        let told = Told { operation: &get, counts, since: SECOND, zero: None, ends: false };
+        assert_eq!((counts.calls(), counts.latency.nanos), (6, 12_000_000));
+        assert_eq!(counts.latency.buckets[..3], [4, 2, 0]);
+        assert_eq!(counts.latency.exemplars[0].map(|one| one.trace_id), Some([5; 16]));
+        let told = Told { key: &get, counts, since: SECOND, zero: None, ends: false };
         let rows = rows([told], "n", 60 * SECOND + 1);
         let all = shown(&rows);
         assert_eq!(all.len(), SERIES);
@@ -439,7 +270,7 @@ mod tests {
     fn series_begin_with_a_zero_and_end_with_a_marker() {
         let counted = count(&spans("shop", &[("get", 2, 0)]));
         let told = |zero, ends| {
-            let told = counted.iter().map(|(operation, counts)| Told { operation, counts, since: 0, zero, ends });
+            let told = counted.iter().map(|(key, counts)| Told { key, counts, since: 0, zero, ends });
             rows(told, "", 60 * SECOND)
         };
         let begins = told(Some(45 * SECOND), false);

@@ -73,10 +73,16 @@ pub async fn run(args: PromqlArgs) -> Result<()> {
     let answer: Value = serde_json::from_str(&text).context("the answer is no JSON")?;
     for (kind, key) in [("warning", "warnings"), ("info", "infos")] {
         for sentence in answer[key].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            eprintln!("{kind}: {}", sentence.escape_debug());
+            eprintln!("{kind}: {}", printable(sentence));
         }
     }
     table::print(&rows(&answer["data"])?)
+}
+
+/// A sentence on one line, without what a terminal obeys.
+fn printable(text: &str) -> String {
+    let of_char = |c: char| if c.is_control() { c.escape_debug().collect() } else { vec![c] };
+    text.chars().flat_map(of_char).collect()
 }
 
 /// A time as the server reads it.

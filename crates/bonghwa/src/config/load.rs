@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use bonghwa_block::CacheOptions;
-use bonghwa_model::prometheus_names::Strategy;
 use serde_json::{Map, Value};
 
 use super::Config;
@@ -144,15 +143,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         let message = "it has a character that Authorization cannot carry: use letters, digits and signs";
         return error("telemetry.otlp_token", message.into());
     }
-    if config.metrics.strategy().is_none() {
-        let names = Strategy::ALL.map(|(name, _)| name).join(", ");
-        let message = format!("{:?} is no strategy: it is one of {names}", config.metrics.translation_strategy);
-        return error("metrics.translation_strategy", message);
-    }
-    if let Err((key, message)) = config.metrics.push_up.check() {
-        return error(key, message);
-    }
-    if let Err((key, message)) = config.metrics.span_metrics.check() {
+    if let Err((key, message)) = config.metrics.check() {
         return error(key, message);
     }
     for (key, limit) in [("query.max_series", config.query.max_series), ("query.max_samples", config.query.max_samples)]
@@ -270,7 +261,7 @@ fn merge(into: &mut Value, given: Value, origin: &str, section: &str) -> Result<
     }
 }
 
-/// Sets one key from text; numbers and booleans are read as the default's type asks.
+/// Sets one key from text; numbers and booleans are read as the default's type asks, items of a list stand between commas.
 fn set(config: &mut Value, key: &str, text: &str, origin: &str) -> Result<(), ConfigError> {
     let mut at = config;
     let mut section = String::new();
@@ -297,6 +288,7 @@ fn set(config: &mut Value, key: &str, text: &str, origin: &str) -> Result<(), Co
                 message: format!("{origin} gives a value to a section: name a key in it"),
             });
         }
+        Value::Array(_) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
         _ => Value::String(text.to_owned()),
     };
     Ok(())
@@ -322,12 +314,14 @@ mod tests {
         let environment = [
             ("BONGHWA_INGESTER__FLUSH_AGE".to_owned(), "2s".to_owned()),
             ("BONGHWA_NODE_NAME".to_owned(), "environment".to_owned()),
+            ("BONGHWA_METRICS__PROMOTE_RESOURCE_ATTRIBUTES".to_owned(), "k8s.pod.name, zone".to_owned()),
             ("BONGHWA_TOKEN".to_owned(), "of the client".to_owned()),
             ("PATH".to_owned(), "/".to_owned()),
         ];
         let flags = [("node_name", "flag".to_owned())];
         let config = load(Some(file.path()), environment.into_iter(), &flags).unwrap();
         assert_eq!((config.node_name.as_str(), config.http_listen.as_str()), ("flag", "127.0.0.1:1"));
+        assert_eq!(config.metrics.promote_resource_attributes, ["k8s.pod.name", "zone"]);
         assert_eq!(config.ingester.flush_age.to_string(), "2s");
     }
 
@@ -351,11 +345,27 @@ mod tests {
             ("auth: {callers: []}", "FILE: unknown key `auth.callers`"),
             ("telemetry: {otlp_token: 'a b'}", "`telemetry.otlp_token`: it has a character"),
             ("limits: {overrides: {shop: {log_rate: 5}}}", "limits.overrides.shop"),
+            ("metrics: {ignore_resource_attributes: [a]}", "`metrics.ignore_resource_attributes`: nothing is ignored"),
+            (
+                "metrics: {promote_all_resource_attributes: true, promote_resource_attributes: [a]}",
+                "`metrics.promote_resource_attributes`: metrics.promote_all_resource_attributes promotes all",
+            ),
             ("metrics: {push_up: {min_silence: 10ms}}", "`metrics.push_up.min_silence`: 10ms is not from"),
             ("metrics: {push_up: {forget_after: 1m}}", "`metrics.push_up.forget_after`: it must be longer"),
             ("metrics: {span_metrics: {interval: 10ms}}", "`metrics.span_metrics.interval`: 10ms is too short"),
             ("metrics: {span_metrics: {forget_after: 15s}}", "`metrics.span_metrics.forget_after`: it must be longer"),
             ("metrics: {span_metrics: {max_series: 10}}", "`metrics.span_metrics.max_series`: 10 is not enough"),
+            ("metrics: {service_graph: {wait: 10ms}}", "`metrics.service_graph.wait`: 10ms is too short"),
+            ("metrics: {service_graph: {max_items: 0}}", "`metrics.service_graph.max_items`: 0 lets no span wait"),
+            (
+                "metrics: {service_graph: {peer_attributes: ['']}}",
+                "`metrics.service_graph.peer_attributes`: one of them",
+            ),
+            (
+                "metrics: {service_graph: {forget_after: 15s}}",
+                "`metrics.service_graph.forget_after`: it must be longer",
+            ),
+            ("metrics: {service_graph: {max_series: 20}}", "`metrics.service_graph.max_series`: 20 is not enough"),
         ] {
             let error = from_yaml(text).unwrap_err();
             assert!(error.starts_with(expected) || error.contains(expected), "{text}: {error}");

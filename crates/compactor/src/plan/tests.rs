@@ -105,6 +105,40 @@ fn windows_and_levels() {
 }
 
 #[test]
+fn samples_are_merged_in_the_order_in_which_they_were_written() {
+    let of_metrics = |written, block| v1::Block { written, signal: v1::Signal::Metrics.into(), ..block };
+    let old = |path: &str, written| of_metrics(written, compacted(path, 1, "a", DAY, DAY + 1));
+    let late = |path: &str, written| of_metrics(written, flushed(path, DAY, DAY + 1));
+    let live = |path: &str, written| of_metrics(written, flushed(path, DAY, DAY + 24 * HOUR));
+    let other = |path: &str, written| of_metrics(written, flushed(path, DAY + 24 * HOUR, DAY + 24 * HOUR));
+    let large = |path: &str, written| v1::Block { bytes: 1 << 40, ..old(path, written) };
+    let now = DAY + 24 * HOUR + HOUR;
+    for (what, blocks, expected) in [
+        ("nothing between them", vec![old("o1", 1), old("o3", 3), old("o2", 2)], "merge1(o1 o2 o3)"),
+        ("one that waits for its window", vec![old("o1", 1), live("f2", 2), old("o3", 3)], ""),
+        (
+            "runs before and after it",
+            vec![old("o1", 1), old("o2", 2), live("f3", 3), old("o4", 4), old("o5", 5)],
+            "merge1(o1 o2), merge1(o4 o5)",
+        ),
+        (
+            "flushes as well",
+            vec![late("f1", 1), live("f2", 2), late("f3", 3), late("f4", 4)],
+            "flushes1(f1), flushes1(f3 f4)",
+        ),
+        ("what has no rows of the time", vec![old("o1", 1), other("f2", 2), old("o3", 3)], "merge1(o1 o3)"),
+        ("one that is too large", vec![old("o1", 1), large("l2", 2), old("o3", 3)], ""),
+        ("parts of one job are equal", vec![old("o2", 2), large("l2", 2), old("o3", 3)], "merge1(o2 o3)"),
+        ("what is older than all of them", vec![old("o3", 3), large("l2", 2), old("o4", 4)], "merge1(o3 o4)"),
+        ("and what is as old as the younger", vec![old("o1", 1), large("l2", 2), old("o2", 2)], ""),
+    ] {
+        assert_eq!(planned(blocks, vec![], &CompactorOptions::default(), now), expected, "{what}");
+    }
+    let logs = vec![compacted("o1", 1, "a", DAY, DAY), flushed("f2", DAY, now), compacted("o3", 1, "a", DAY, DAY)];
+    assert_eq!(planned(logs, vec![], &CompactorOptions::default(), now), "merge1(o1 o3)", "logs have no such order");
+}
+
+#[test]
 fn bounds() {
     let options = CompactorOptions { eager_blocks: 3, job_blocks: 4, memory_bytes: 16 << 20, ..Default::default() };
     let flushes =

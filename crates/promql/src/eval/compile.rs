@@ -168,7 +168,8 @@ impl Compiler<'_> {
         range_ms: i64,
     ) -> usize {
         let (min_ms, max_ms) = window.bounds();
-        let selection = Selection { matchers, min_ms, max_ms, step_ms: window.grid.step, range_ms, span };
+        let (step_ms, changes_only) = (window.grid.step, read.takes_changes());
+        let selection = Selection { matchers, min_ms, max_ms, step_ms, range_ms, changes_only, span };
         self.leaves.push(Leaf { selection, window, read, drop_name: false, maps: vec![], group: None });
         self.leaves.len() - 1
     }

@@ -32,6 +32,25 @@ pub(crate) enum Read {
     Raw,
 }
 
+impl Read {
+    /// Whether values that are all greater by the same give the same.
+    pub(crate) fn takes_changes(&self) -> bool {
+        use Function::{
+            AbsentOverTime, Changes, CountOverTime, Delta, Deriv, Idelta, Increase, Irate, PresentOverTime, Rate,
+            Resets,
+        };
+        match self {
+            Read::Time | Read::InfoTime => true,
+            Read::Latest | Read::Smoothed | Read::Raw => false,
+            Read::Range(call) => {
+                let adds_up =
+                    matches!(call.function, Rate | Increase | Irate | Delta | Idelta | Deriv | Changes | Resets);
+                adds_up || matches!(call.function, CountOverTime | PresentOverTime | AbsentOverTime)
+            }
+        }
+    }
+}
+
 /// A selector and what is done to its series at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {

@@ -29,6 +29,8 @@ pub struct Selection {
     pub step_ms: i64,
     /// How far back each step looks: the lookback, or the range of a range selector.
     pub range_ms: i64,
+    /// Whether all that matters of its values is how they change, and not what they have come to.
+    pub changes_only: bool,
     /// Where the selector stands in the query.
     pub span: Span,
 }

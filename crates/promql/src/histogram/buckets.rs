@@ -19,10 +19,17 @@ pub struct Bucket {
 
 /// The upper bound of the positive exponential bucket `index`.
 fn exponential_bound(index: i32, schema: i32) -> f64 {
-    let exponent =
-        if schema < 0 { f64::from(index) * 2f64.powi(-schema) } else { f64::from(index) / 2f64.powi(schema) };
+    let finest = super::bounds::FINEST;
+    let exponent = match schema {
+        ..=0 => f64::from(index) * 2f64.powi(-schema),
+        _ => f64::from(index) / 2f64.powi(schema),
+    };
     // The last bucket of regular numbers ends at the largest of them; infinities have a bucket of their own.
-    if exponent == 1024.0 { f64::MAX } else { exponent.exp2() }
+    match exponent {
+        1024.0 => f64::MAX,
+        _ if (1..=finest).contains(&schema) => super::bounds::of(index, schema),
+        _ => exponent.exp2(),
+    }
 }
 
 impl Histogram {
@@ -112,5 +119,22 @@ mod tests {
             assert!((exponential_bound(index, schema) / bound - 1.0).abs() < 1e-12, "{index} {schema}");
         }
         assert_eq!(exponential_bound(1025, 0), f64::INFINITY);
+        for schema in 1..=8 {
+            for index in [-1074 << schema, -301, -1, 0, 1, 2, 3, 77, 300, (1024 << schema) - 1] {
+                let bound = (f64::from(index) / 2f64.powi(schema)).exp2();
+                assert!((exponential_bound(index, schema) / bound - 1.0).abs() < 1e-12, "{index} {schema}");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_end_in_the_digits_of_prometheus() {
+        let bounds = |schema: i32, indexes: std::ops::Range<i32>| -> Vec<f64> {
+            indexes.map(|index| exponential_bound(index, schema)).collect()
+        };
+        const ROOT: f64 = 0.7071067811865475;
+        assert_eq!(bounds(1, -2..3), [0.5, ROOT, 1.0, 2.0 * ROOT, 2.0]);
+        assert_eq!(bounds(8, -3..0), [0.9919100824251095, 0.9945994234836328, 0.9972960560854698]);
+        assert_eq!(bounds(2, -4..0), [0.5, 0.5946035575013605, 0.7071067811865475, 0.8408964152537144]);
     }
 }

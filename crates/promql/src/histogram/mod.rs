@@ -1,6 +1,7 @@
 //! Native histograms with float counts: exponential and custom buckets.
 
 mod arithmetic;
+mod bounds;
 mod buckets;
 pub(crate) mod classic;
 mod quantile;

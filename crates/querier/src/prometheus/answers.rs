@@ -157,7 +157,8 @@ fn value(out: &mut String, value: &Value, time: i64, shown: usize) {
     }
 }
 
-fn list<T>(out: &mut String, items: &[T], mut write: impl FnMut(&mut String, &T)) {
+/// A list of items.
+pub(crate) fn list<T>(out: &mut String, items: &[T], mut write: impl FnMut(&mut String, &T)) {
     out.push('[');
     for (at, item) in items.iter().enumerate() {
         if at > 0 {

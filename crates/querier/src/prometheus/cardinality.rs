@@ -146,8 +146,10 @@ pub(crate) async fn active_series(
     let partial = Partial { missing: std::mem::take(&mut found.missing), stale: stale.max(querier.stale()) };
     let series = std::mem::take(&mut found.answer);
     let body = answers::written(series.len(), move || {
-        let series: Vec<Value> = series.iter().map(Labels::to_json).collect();
-        json!({ "data": series }).to_string()
+        let mut body = r#"{"data":"#.to_owned();
+        answers::list(&mut body, &series, |out, labels: &Labels| labels.push_json(out));
+        body.push('}');
+        body
     });
     Ok(bare(body.await?, &partial))
 }

@@ -21,6 +21,8 @@ use crate::{Querier, request};
 
 /// How long this node's copy of the catalog may take to have the delete.
 const FOLLOW: Duration = Duration::from_secs(30);
+/// Stored series that one request may delete: until compaction has taken them out, each query compares its own with them.
+const MOST: usize = 20 * v1::Selector::MOST_SERIES;
 
 /// Deletes what `match[]` selects. Done when queries that are asked here no longer see it.
 pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body>) -> Result<Response, ApiError> {
@@ -49,7 +51,7 @@ pub(crate) async fn delete(State(querier): State<Querier>, request: Request<Body
 async fn delete_of(querier: &Querier, tenant: &TenantId, query: SeriesQuery, created: i64) -> Result<(), ApiError> {
     let range = query.range;
     let stale = querier.stale();
-    let found = querier.engine.rows_of_series(tenant, query, v1::Selector::MOST_SERIES).await;
+    let found = querier.engine.rows_of_series(tenant, query, MOST).await;
     // The turn is over: others need not wait for the catalog.
     let (found, missing) = found.map_err(ApiError::prometheus)?.into_parts();
     let partial = Partial { missing, stale: stale.max(querier.stale()) };
@@ -59,20 +61,22 @@ async fn delete_of(querier: &Querier, tenant: &TenantId, query: SeriesQuery, cre
             format!("nothing was deleted, because not all series can be seen: {}; try again", partial.message());
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message));
     }
-    if found.is_empty() {
-        return Ok(());
-    }
     let nanos = |millis: i64| millis.saturating_mul(1_000_000);
-    let delete = v1::Delete {
-        tenant: tenant.to_string(),
-        signal: v1::Signal::from(Signal::Metrics).into(),
-        selector: Some(v1::Selector::of_series(found)),
-        min_time: nanos(range.0),
-        max_time: nanos(range.1).saturating_add(999_999),
-        created_at: nanos(created),
-        ..Default::default()
-    };
-    create(querier, delete).await
+    let found: Vec<u128> = found.into_iter().collect();
+    // One that fails leaves those before it: the same request goes on from there.
+    for some in found.chunks(v1::Selector::MOST_SERIES) {
+        let delete = v1::Delete {
+            tenant: tenant.to_string(),
+            signal: v1::Signal::from(Signal::Metrics).into(),
+            selector: Some(v1::Selector::of_series(some.iter().copied())),
+            min_time: nanos(range.0),
+            max_time: nanos(range.1).saturating_add(999_999),
+            created_at: nanos(created),
+            ..Default::default()
+        };
+        create(querier, delete).await?;
+    }
+    Ok(())
 }
 
 async fn create(querier: &Querier, delete: v1::Delete) -> Result<(), ApiError> {

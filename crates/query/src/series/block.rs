@@ -178,7 +178,7 @@ impl Block<'_> {
             let may = granule.rows.clone().zip(&known.rows).zip(may).filter(|(_, may)| *may);
             for ((row, identity), _) in may {
                 let Some(identity) = identity.as_ref().filter(|identity| gather.wants(identity)) else { continue };
-                if self.wanted.samples || identity.has_bounds() {
+                if self.wanted.wants_samples() || identity.has_bounds() {
                     numbers |= identity.is_number();
                     distributions |= !identity.is_number();
                     picked.push(granule.row_group, row, &**identity);
@@ -191,14 +191,17 @@ impl Block<'_> {
         if picked.ranges.is_empty() {
             return Ok(());
         }
-        if self.wanted.samples && !distributions && !gather.is_info() {
+        if self.wanted.wants_samples() && !distributions && !gather.is_info() {
             let numbers = self.reader.numbers(self.tenant, &picked.ranges).await?;
             if let Some(numbers) = numbers {
                 return self.numbers(numbers, picked.rows, gather).await;
             }
         }
-        let lists =
-            if self.wanted.samples { columns::lists(numbers, distributions) } else { vec![Column::List("buckets")] };
+        let lists = if self.wanted.wants_samples() {
+            columns::lists(numbers, distributions)
+        } else {
+            vec![Column::List("buckets")]
+        };
         let mut batches = self.reader.scan(self.reader.plan_rows(self.tenant, &lists, &picked.ranges)?);
         let mut rows = picked.rows.into_iter();
         while let Some(batch) = batches.try_next().await? {

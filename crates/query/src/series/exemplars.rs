@@ -17,8 +17,7 @@ use super::columns::{self, Columns, Texts};
 use super::distribution;
 use super::identity::IdentityReader;
 use super::labels::{MetricsOptions, verbatim};
-use super::read::{Bounds, Wanted};
-use super::slice::Slice;
+use super::read::{Bounds, Taken, Wanted};
 use crate::alive::Alive;
 use crate::plan::{self, Source};
 use crate::view::View;
@@ -71,7 +70,7 @@ pub(crate) async fn exemplars(
     alive: &Arc<Alive>,
 ) -> Result<BTreeMap<Labels, Vec<Exemplar>>, QueryError> {
     let near = (range.0.saturating_sub(NEAR), range.1.saturating_add(NEAR));
-    let wanted = Wanted { matchers: matchers.clone(), range: near, samples: false, slice: Slice::WHOLE };
+    let wanted = Wanted::new(matchers.clone(), near, Taken::Nothing);
     let mut of_series = columns::of_series(false);
     of_series.push(Column::List("exemplars"));
     let of_samples = columns::of_labels().chain([Column::Base("buckets"), Column::Base("exemplars")]).collect();

@@ -8,6 +8,9 @@ use bonghwa_promql::{Histogram, STALE_BITS};
 /// The value that ends a series.
 pub(super) const STALE: f64 = f64::from_bits(STALE_BITS);
 
+/// Milliseconds of a day.
+pub(crate) const DAY_MS: i64 = 24 * 3_600_000;
+
 /// Samples that room is made for before they come, at most.
 const MOST_ROOM: usize = 16 * 1024;
 /// Samples that do not tell yet how often they come.
@@ -24,6 +27,8 @@ pub(crate) struct Found {
     pub histograms: Vec<(i64, Arc<Histogram>)>,
     /// Values are changes since the sample before.
     pub delta: bool,
+    /// They are added up from the beginning of each day on, and not from the first sample that was read.
+    pub daily: bool,
     /// They are heartbeats, not yet completed.
     pub heartbeats: bool,
 }
@@ -74,7 +79,7 @@ impl Found {
     }
 
     /// Puts the samples in the order of time. Of two at one time the one that was read last stays.
-    /// Changes are added up, from nothing before the first sample that was read.
+    /// Changes are added up.
     pub fn finish(&mut self) {
         if !self.times.is_sorted_by(|a, b| a < b) {
             let mut samples: Vec<(i64, f64)> =
@@ -95,8 +100,13 @@ impl Found {
             self.histograms.reverse();
         }
         if self.delta {
-            let mut sum = 0.0;
-            for value in self.values.iter_mut().filter(|value| value.to_bits() != STALE_BITS) {
+            let (mut sum, mut last) = (0.0, None);
+            let samples = self.times.iter().zip(&mut self.values);
+            for (time, value) in samples.filter(|(_, value)| value.to_bits() != STALE_BITS) {
+                if self.daily && last.is_some_and(|last| is_new_day(last, *time)) {
+                    sum = 0.0;
+                }
+                last = Some(*time);
                 sum += *value;
                 *value = sum;
             }
@@ -104,13 +114,27 @@ impl Found {
         }
     }
 
+    /// Keeps what is in a range, inclusive, of samples in the order of time.
+    pub fn cut(&mut self, range: (i64, i64)) {
+        let end = self.times.partition_point(|time| *time <= range.1);
+        let start = self.times.partition_point(|time| *time < range.0).min(end);
+        self.times = self.times[start..end].to_vec();
+        self.values = self.values[start..end].to_vec();
+        self.histograms.retain(|(time, _)| (range.0..=range.1).contains(time));
+    }
+
     /// The same of histograms. Where one cannot be added to those before it, the sum begins anew.
     fn add_up_histograms(&mut self) {
         let mut sum: Option<Histogram> = None;
-        for (_, histogram) in &mut self.histograms {
+        let mut last = None;
+        for (time, histogram) in &mut self.histograms {
             if histogram.sum.to_bits() == STALE_BITS {
                 continue;
             }
+            if self.daily && last.is_some_and(|last| is_new_day(last, *time)) {
+                sum = None;
+            }
+            last = Some(*time);
             let added = sum.as_mut().is_some_and(|sum| sum.add(histogram).is_ok());
             match &sum {
                 Some(sum) if added => *histogram = Arc::new(sum.clone()),
@@ -118,6 +142,10 @@ impl Found {
             }
         }
     }
+}
+
+fn is_new_day(last: i64, time: i64) -> bool {
+    last.div_euclid(DAY_MS) != time.div_euclid(DAY_MS)
 }
 
 #[cfg(test)]
@@ -140,5 +168,24 @@ mod tests {
         assert_eq!(counts, [(0, 1.0), (1, 3.0), (2, 0.0), (3, 7.0), (4, 8.0)]);
         assert_eq!(found.histograms[3].1.positive, [(1, 7.0)]);
         assert!(found.histograms[2].1.sum.is_nan());
+    }
+
+    #[test]
+    fn changes_are_added_up_from_the_first_or_day_by_day() {
+        let times = vec![0, 1, DAY_MS - 1, DAY_MS, DAY_MS + 1];
+        let stale = f64::from_bits(STALE_BITS);
+        let found = |daily| {
+            let values = vec![1.0, 2.0, 4.0, 8.0, 16.0];
+            let mut found = Found { times: times.clone(), values, delta: true, daily, ..Found::default() };
+            found.push(DAY_MS + 2, stale);
+            found.finish();
+            found
+        };
+        assert_eq!(found(false).values[..5], [1.0, 3.0, 7.0, 15.0, 31.0]);
+        assert_eq!(found(true).values[..5], [1.0, 3.0, 7.0, 8.0, 24.0]);
+        let mut cut = found(true);
+        assert_eq!(cut.values[5].to_bits(), STALE_BITS);
+        cut.cut((1, DAY_MS));
+        assert_eq!((cut.times, cut.values), (times[1..4].to_vec(), vec![3.0, 7.0, 8.0]));
     }
 }

@@ -9,7 +9,7 @@ use bonghwa_promql::number;
 use bonghwa_promql::{Labels, METRIC_NAME};
 
 use super::columns::Columns;
-use super::labels::{Labeller, MetricsOptions, Pairs, Target, verbatim};
+use super::labels::{Labeller, MetricsOptions, Pairs, Promoted, Target, verbatim};
 use super::slice;
 
 /// Bytes of an identity beside its labels, roughly: itself, and what counts who shares it.
@@ -116,9 +116,11 @@ impl<'a> IdentityReader<'a> {
             pairs.extend(self.labeller.scope(scope, columns.scope_version.value(row)));
         }
         let resource = self.labeller.resource(columns.resource.value(row), columns.service_name.value(row));
+        let alone = is_heartbeat && matches!(self.options.promoted, Promoted::AllBut(_));
         for (name, value) in &resource.labels {
             // What identifies the target wins over an attribute of the same name, and that over what is promoted.
-            if matches!(name.as_str(), "job" | "instance") || !pairs.iter().any(|(known, _)| known == name) {
+            let identifies = matches!(name.as_str(), "job" | "instance");
+            if identifies || !alone && !pairs.iter().any(|(known, _)| known == name) {
                 pairs.push((name.clone(), value.clone()));
             }
         }

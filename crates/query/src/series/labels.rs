@@ -17,11 +17,35 @@ pub struct MetricsOptions {
     /// How names are made.
     pub strategy: Strategy,
     /// Resource attributes that become labels of every series, besides `job` and `instance`.
-    pub promote_resource_attributes: Vec<String>,
+    pub promoted: Promoted,
     /// Whether scope name and version become the labels `otel_scope_name` and `otel_scope_version`.
     pub promote_scope: bool,
     /// When instances that push are shown to be down.
     pub push_up: PushUp,
+}
+
+/// Some of the resource attributes.
+#[derive(Clone, Debug)]
+pub enum Promoted {
+    /// These.
+    Named(Vec<String>),
+    /// All but these. Heartbeats do without: an instance is the same whatever else its resource says.
+    AllBut(Vec<String>),
+}
+
+impl Default for Promoted {
+    fn default() -> Self {
+        Promoted::Named(Vec::new())
+    }
+}
+
+impl Promoted {
+    fn has(&self, key: &String) -> bool {
+        match self {
+            Promoted::Named(named) => named.contains(key),
+            Promoted::AllBut(ignored) => !ignored.contains(key),
+        }
+    }
 }
 
 /// The service of resources that name none.
@@ -91,7 +115,7 @@ impl<'a> Labeller<'a> {
         let mut info = Pairs::new();
         for (key, value) in attributes.iter().filter(|(key, _)| !key.is_empty()) {
             let pair = || (names::label_name(key, self.options.strategy), label_value(value));
-            if self.options.promote_resource_attributes.contains(key) {
+            if self.options.promoted.has(key) {
                 labels.push(pair());
             }
             if !matches!(key.as_str(), "service.name" | "service.namespace" | "service.instance.id") {
@@ -136,16 +160,29 @@ pub(super) fn verbatim(attributes: &str) -> Pairs {
     json::parse_object(attributes).into_iter().map(|(key, value)| (key, label_value(&value))).collect()
 }
 
-/// An attribute's value as a label: text as it is, all else as JSON.
+/// An attribute's value as a label, as OpenTelemetry's collector writes it: text as it is, numbers as short as may be,
+/// bytes in base64, lists and maps as JSON.
 fn label_value(value: &Value) -> String {
     match value {
         Value::Str(text) => text.clone(),
         Value::Null => String::new(),
+        Value::Double(number) => number_label(*number),
+        Value::Bytes(bytes) => json::base64(bytes),
         other => {
             let mut text = Vec::new();
             json::write_value(&mut text, other);
             String::from_utf8_lossy(&text).into_owned()
         }
+    }
+}
+
+fn number_label(number: f64) -> String {
+    match number.abs() {
+        _ if number.is_infinite() => (if number > 0.0 { "+Inf" } else { "-Inf" }).to_owned(),
+        // This is where numbers of ECMAScript get an exponent, with its sign.
+        size if size >= 1e21 => format!("{number:e}").replace('e', "e+"),
+        size if size < 1e-6 && size > 0.0 => format!("{number:e}"),
+        _ => number.to_string(),
     }
 }
 
@@ -172,8 +209,8 @@ mod tests {
 
     #[test]
     fn resources_become_job_and_instance() {
-        let promoted =
-            MetricsOptions { promote_resource_attributes: vec!["k8s.pod.name".into()], ..Default::default() };
+        let promoted = Promoted::Named(vec!["k8s.pod.name".into()]);
+        let promoted = MetricsOptions { promoted, ..Default::default() };
         let mut labeller = Labeller::new(&promoted);
         let resource = labeller.resource(
             r#"{"k8s.pod.name":"p","service.instance.id":"i","service.name":"s","service.namespace":"n","zone":1}"#,
@@ -183,6 +220,33 @@ mod tests {
         let info = r#"{__name__="target_info", instance="i", job="n/s", k8s_pod_name="p", zone="1"}"#;
         assert_eq!(resource.target.as_ref().map(|target| target.labels.to_string()), Some(info.to_owned()));
         assert!(labeller.resource("{}", UNKNOWN_SERVICE).labels.is_empty());
+    }
+
+    #[test]
+    fn all_but_some_may_be_promoted() {
+        let promoted = Promoted::AllBut(vec!["service.name".into(), "process.pid".into()]);
+        let options = MetricsOptions { promoted, ..Default::default() };
+        let text = r#"{"process.pid":7,"service.name":"s","service.version":"2","zone":1.0}"#;
+        let labels = pairs(&[("job", "s"), ("service_version", "2"), ("zone", "1")]);
+        assert_eq!(Labeller::new(&options).resource(text, "s").labels, labels);
+    }
+
+    #[test]
+    fn values_are_written_as_collectors_write_them() {
+        for (number, text) in [
+            (11.0, "11"),
+            (-0.5, "-0.5"),
+            (1e20, "100000000000000000000"),
+            (1.5e21, "1.5e+21"),
+            (1e-6, "0.000001"),
+            (1.5e-7, "1.5e-7"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(label_value(&Value::Double(number)), text);
+        }
+        assert_eq!(label_value(&Value::Bytes(vec![0, 255])), "AP8=");
+        assert_eq!(label_value(&Value::Array(vec![Value::Int(1), Value::Null])), "[1,null]");
     }
 
     #[test]

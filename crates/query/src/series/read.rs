@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bonghwa_block::{Column, Predicate, RowRange, tokens_of_part};
 use bonghwa_cluster::seam;
+use bonghwa_model::{Value, json};
 use bonghwa_promql::{Labels, METRIC_NAME, MatchOp, Matcher, ValuePart};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
@@ -12,7 +13,7 @@ use futures::future::try_join_all;
 use super::block::Block;
 use super::cache::SeriesCache;
 use super::columns;
-use super::found::Found;
+use super::found::{DAY_MS, Found};
 use super::gather::Gather;
 use super::heartbeat::Heartbeats;
 use super::labels::{MetricsOptions, TARGET_INFO, UNKNOWN_SERVICE};
@@ -43,10 +44,39 @@ pub(crate) struct Wanted {
     pub(crate) matchers: Arc<[Matcher]>,
     /// Unix milliseconds, both inclusive.
     pub(crate) range: (i64, i64),
-    /// Whether their samples are wanted, or their labels alone.
-    pub(crate) samples: bool,
+    /// What of their samples.
+    pub(crate) samples: Taken,
     /// Others are left out.
     pub(crate) slice: Slice,
+}
+
+/// What is wanted of samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Nothing: only labels are.
+    Nothing,
+    /// How values change: those of delta temporality are added up from the first that is read.
+    Changes,
+    /// What values are: those of delta temporality are added up from the beginning of each day (UTC), so that they are
+    /// the same whatever range is asked for. The day's samples before it are read as well.
+    Values,
+}
+
+impl Wanted {
+    /// Of all series.
+    pub(crate) fn new(matchers: Arc<[Matcher]>, range: (i64, i64), samples: Taken) -> Self {
+        Wanted { matchers, range, samples, slice: Slice::WHOLE }
+    }
+
+    pub(super) fn wants_samples(&self) -> bool {
+        self.samples != Taken::Nothing
+    }
+
+    /// From the beginning of its first day on.
+    fn of_whole_days(&self) -> Self {
+        let from = self.range.0.div_euclid(DAY_MS).saturating_mul(DAY_MS);
+        Wanted { range: (from, self.range.1), ..self.clone() }
+    }
 }
 
 /// How much a read may hold.
@@ -88,11 +118,14 @@ impl Wanted {
     pub(super) fn tokens(&self) -> Vec<Vec<Vec<String>>> {
         let told = self.matchers.iter().filter(|matcher| !FROM_ELSEWHERE.contains(&matcher.name.as_str()));
         let tokens = told.filter_map(|matcher| {
-            let of_value = |parts: Vec<ValuePart<'_>>| {
-                let tokens = parts.into_iter().flat_map(|part| tokens_of_part(part.text, part.starts, part.ends));
-                tokens.map(str::to_owned).collect::<Vec<_>>()
-            };
-            let any: Vec<Vec<String>> = matcher.parts()?.into_iter().map(of_value).collect();
+            let mut any: Vec<Vec<String>> = Vec::new();
+            for parts in matcher.parts()? {
+                let tokens = parts.iter().flat_map(|part| tokens_of_part(part.text, part.starts, part.ends));
+                let tokens: Vec<String> = tokens.map(str::to_owned).collect();
+                let of_number = tokens_of_number(&parts)?;
+                any.extend(of_number.filter(|other| !tokens.iter().all(|token| other.contains(token))));
+                any.push(tokens);
+            }
             (any.len() <= MOST_VALUES && any.iter().all(|all| !all.is_empty())).then_some(any)
         });
         tokens.collect()
@@ -105,6 +138,22 @@ impl Wanted {
         let suffixes = job.match_indices('/').map(|(at, _)| job[at + 1..].to_owned());
         Some(suffixes.chain([job.to_owned(), UNKNOWN_SERVICE.to_owned()]).collect())
     }
+}
+
+/// Blocks have numbers as JSON, which is not how labels show some of the largest and smallest (`labels::label_value`): the
+/// tokens of the number that a value may be. None where the value may be any of many.
+fn tokens_of_number(parts: &[ValuePart<'_>]) -> Option<Option<Vec<String>>> {
+    if let [ValuePart { text, starts: true, ends: true }] = parts {
+        let Ok(number) = text.parse() else { return Some(None) };
+        let mut json = Vec::new();
+        json::write_value(&mut json, &Value::Double(number));
+        let json = String::from_utf8_lossy(&json);
+        return Some(Some(tokens_of_part(&json, true, true).map(str::to_owned).collect()));
+    }
+    let differs = |part: &ValuePart<'_>| {
+        part.text.contains("e+") || part.starts && part.text.trim_start_matches('-').starts_with("0.")
+    };
+    (!parts.iter().any(differs)).then_some(None)
 }
 
 /// What ends a read.
@@ -211,8 +260,17 @@ pub(crate) async fn read(
     reading: &Reading,
 ) -> Result<Vec<(Labels, Found)>, QueryError> {
     let heartbeats =
-        Heartbeats::of(&wanted.matchers, wanted.range, &reading.options.push_up).filter(|_| wanted.samples);
+        Heartbeats::of(&wanted.matchers, wanted.range, &reading.options.push_up).filter(|_| wanted.wants_samples());
     let mut found = gathered(source, view, wanted, heartbeats, reading).await?;
+    if wanted.samples == Taken::Values && found.iter().any(|(_, found)| found.delta) {
+        let days = wanted.of_whole_days();
+        if days.range != wanted.range {
+            reading.held.let_go((found.len() as u64, found.iter().map(|(_, found)| found.weight()).sum()));
+            drop(found);
+            found = gathered(source, view, &days, heartbeats, reading).await?;
+        }
+        found.iter_mut().for_each(|(_, found)| found.daily = found.delta);
+    }
     if let Some(heartbeats) = heartbeats {
         let as_of = view.missing.is_empty().then_some(view.as_of / 1_000_000);
         for (_, found) in found.iter_mut().filter(|(_, found)| found.heartbeats) {
@@ -233,8 +291,9 @@ async fn gathered(
     heartbeats: Option<Heartbeats>,
     reading: &Reading,
 ) -> Result<Vec<(Labels, Found)>, QueryError> {
-    let columns = columns::of_series(wanted.samples);
-    let time = heartbeats.map_or(wanted.range, |heartbeats| heartbeats.range());
+    let columns = columns::of_series(wanted.wants_samples());
+    let (first, last) = heartbeats.map_or(wanted.range, |heartbeats| heartbeats.range());
+    let time = (first.min(wanted.range.0), last.max(wanted.range.1));
     let plan = Arc::new(plan(source, view, columns, wanted.predicate_of(time)).await?);
     let mut shares = by_time(&plan, reading.bounds.tasks);
     if shares.len() == 1 {

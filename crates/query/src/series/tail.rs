@@ -41,7 +41,7 @@ impl TailSeries<'_> {
         let (mut numbers, mut distributions) = (false, false);
         for (id, identity) in ids.into_iter().zip(known) {
             let Some(identity) = identity.flatten().filter(|identity| gather.wants(identity)) else { continue };
-            if self.wanted.samples || identity.has_bounds() {
+            if self.wanted.wants_samples() || identity.has_bounds() {
                 numbers |= identity.is_number();
                 distributions |= !identity.is_number();
                 wanted.insert(id, identity);
@@ -53,8 +53,11 @@ impl TailSeries<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let lists =
-            if self.wanted.samples { columns::lists(numbers, distributions) } else { vec![Column::List("buckets")] };
+        let lists = if self.wanted.wants_samples() {
+            columns::lists(numbers, distributions)
+        } else {
+            vec![Column::List("buckets")]
+        };
         let of: Vec<u128> = if wanted.len() == count { Vec::new() } else { wanted.keys().copied().collect() };
         let columns = std::iter::once(Column::Base("series_id")).chain(lists).collect();
         for batch in self.ask(columns, &of).await? {

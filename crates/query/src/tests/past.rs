@@ -238,3 +238,45 @@ async fn bytes_are_bounded() {
     ask(&cluster.engine, "requests_total", step.clone()).await;
     assert_eq!(cluster.engine.past.bytes(), before);
 }
+
+/// Values of delta temporality are added up from the beginning of the day, whatever range is asked for.
+#[tokio::test]
+async fn changes_have_come_to_the_same_whatever_is_asked() {
+    let (cluster, fresh) = cluster().await;
+    let day_ms = 24 * 3_600_000;
+    let midnight = (millis(0) / day_ms + 1) * day_ms;
+    let all = 0..26 * HOUR;
+    let come_to = |time: i64| -> f64 {
+        let of_day = all.clone().filter(|minute| millis(*minute) / day_ms == time / day_ms && millis(*minute) <= time);
+        of_day.map(|minute| (60 * minute) as f64).sum()
+    };
+    let value = async |query: &str, from: i64, at: i64| -> f64 {
+        let parsed = Arc::new(Query::parse(query).unwrap());
+        let params = Params::range(from, at, 60_000);
+        let asked =
+            fresh.promql(&TenantId::default_tenant(), parsed, params, Duration::from_secs(30), Caching::Allowed);
+        let Value::Matrix(series) = asked.await.unwrap().answer.value else { panic!("{query}") };
+        assert_eq!(series.len(), 1, "{query}: {series:?}");
+        series[0].floats.iter().find(|(time, _)| *time == at).unwrap().1
+    };
+    cluster.append(samples("changed", 1, 0..13 * HOUR));
+    cluster.flush(Signal::Metrics, true).await.unwrap();
+    cluster.append(samples("changed", 1, 13 * HOUR..26 * HOUR));
+    let one = r#"changed_total{pod="pod-0"}"#;
+    for at in [millis(3 * HOUR), midnight - 60_000, midnight, midnight + 60_000, millis(25 * HOUR)] {
+        let at = millis((at - millis(0)) / 60_000);
+        for from in [at, at - 60_000, at - 90 * 60_000, millis(0)] {
+            assert_eq!(value(one, from, at).await, come_to(at), "from {from} at {at}");
+        }
+        if at - 3_600_000 >= midnight || at < midnight {
+            let hour = come_to(at) - come_to(at - 3_600_000);
+            assert_eq!(value(&format!("{one} - {one} offset 1h"), at, at).await, hour, "at {at}");
+        }
+        // What counts changes goes on over midnight.
+        let increase = value(&format!("increase({one}[10m])"), at, at).await;
+        let minute = (at - millis(0)) / 60_000;
+        let changes: i64 = (minute - 8..=minute).map(|minute| 60 * minute).sum();
+        let extrapolated = changes as f64 * 10.0 / 9.0;
+        assert!((increase / extrapolated - 1.0).abs() < 0.2, "{increase} and {extrapolated} at {at}");
+    }
+}

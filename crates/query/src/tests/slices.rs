@@ -16,7 +16,7 @@ use super::ranges::{BLOCKS, EVERY, IN_BLOCK, ask, ask_as, minute, options, range
 use super::series::samples;
 use crate::alive::Alive;
 use crate::engine::Missing;
-use crate::series::{Slice, Wanted};
+use crate::series::{Slice, Taken, Wanted};
 use crate::{Caching, EngineOptions, MetricsOptions, QueryError, SeriesLimits};
 
 /// All there is, in blocks and in the tail.
@@ -344,7 +344,7 @@ async fn a_series_is_in_one_slice_with_all_of_its_samples() {
             queriers.cluster.delete(delete.clone()).await;
         }
         let views = queriers.alone.metrics(&tenants, &Missing::default(), &alive).await.unwrap();
-        for samples in [true, false] {
+        for samples in [Taken::Values, Taken::Changes, Taken::Nothing] {
             let (engine, views, alive, all) = (&queriers.alone, &views, &alive, &all);
             let read = async |slice| {
                 let wanted = Wanted { matchers: all.clone(), range: (minute(0), minute(729)), samples, slice };

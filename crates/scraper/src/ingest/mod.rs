@@ -7,6 +7,7 @@ mod kept;
 mod mapper;
 mod message;
 mod report;
+mod timeless;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::target::Target;
 use kept::Kept;
 use mapper::{Mapped, Mapper};
 use message::{Metadata, Point};
+use timeless::Timeless;
 
 /// The value that ends a series.
 pub(crate) const STALE_NAN: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
@@ -51,6 +53,7 @@ pub(crate) struct SeriesCache {
     /// By the hash of the series as the target writes it.
     entries: HashMap<u64, Entry, FixedState>,
     generation: u32,
+    timeless: Timeless,
     last: Option<Arc<Last>>,
     /// Hashes of the metrics' metadata that was written.
     told: Hashes,
@@ -117,6 +120,7 @@ impl SeriesCache {
         }
         let mut pass = Pass {
             entries: &mut self.entries,
+            timeless: &mut self.timeless,
             told: &mut self.told,
             generation: self.generation,
             mapper: Mapper::new(job, scrape.target.labels()),
@@ -131,6 +135,7 @@ impl SeriesCache {
         let parsed = parse::parse(body, format, wanted(job), &mut pass).map_err(|error| error.to_string());
         let (counts, mut here) = (pass.counts, pass.born.take().unwrap_or_default());
         here.extend(pass.written.take().unwrap_or_default());
+        self.timeless.end(self.generation);
         let limit = job.limits.samples;
         let checked = parsed.and_then(|()| match limit > 0 && counts.kept > limit {
             true => Err(format!("{} samples are more than sample_limit ({limit})", counts.kept)),
@@ -154,6 +159,7 @@ impl SeriesCache {
             last.end(None, &Hashes::default(), time, writer);
         }
         self.entries = HashMap::default();
+        self.timeless = Timeless::default();
         self.told = Hashes::default();
     }
 
@@ -227,6 +233,7 @@ fn hash(labels: &[(&str, &str)]) -> u64 {
 /// Writes the samples of a body.
 struct Pass<'a, 'b> {
     entries: &'a mut HashMap<u64, Entry, FixedState>,
+    timeless: &'a mut Timeless,
     told: &'a mut Hashes,
     generation: u32,
     mapper: Mapper<'a>,
@@ -292,7 +299,8 @@ impl<'b> Pass<'_, 'b> {
         let metadata = self.family.as_ref();
         let metadata =
             metadata.map(|(_, family)| Metadata { kind: family.kind, help: &family.help, unit: &family.unit });
-        let point = Point { value, time, start: sample.start, exemplars: sample.exemplars, metadata };
+        let exemplars = self.timeless.fresh(sample.key, sample.exemplars, self.generation);
+        let point = Point { value, time, start: sample.start, exemplars, metadata };
         let (writer, written, born) = (&mut *self.writer, &mut self.written, &mut self.born);
         let most_buckets = self.job.limits.buckets;
         let known_same = known.is_some_and(|entry| entry.flags & SAME != 0);

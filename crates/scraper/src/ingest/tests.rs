@@ -267,3 +267,20 @@ fn large_scrapes_are_several_messages() {
         ]
     );
 }
+
+#[test]
+fn an_exemplar_without_a_time_is_written_once() {
+    let world = world("");
+    let mut cache = SeriesCache::default();
+    let mut take = |time: i64, trace: &str, stamp: &str| {
+        let body = format!("# TYPE foo counter\nfoo_total 17 # {{trace_id=\"{trace}\"}} 0.5{stamp}\nbar 1\n# EOF\n");
+        let mut writer = MessageWriter::default();
+        let scrape = Scrape { job: &world.0, target: &world.1, time };
+        cache.take(body.as_bytes(), None, Format::OpenMetrics, &scrape, &mut writer).1.unwrap();
+        shown(writer).iter().filter(|line| line.contains(&format!("# trace_id={trace}"))).count()
+    };
+    let times = [take(10, "a", ""), take(20, "a", ""), take(30, "b", ""), take(40, "a", ""), take(50, "a", "")];
+    assert_eq!(times, [1, 0, 1, 1, 0]);
+    // Those that have a time are told apart by it where they are stored.
+    assert_eq!([take(60, "a", " 0.05"), take(70, "a", " 0.05")], [1, 1]);
+}

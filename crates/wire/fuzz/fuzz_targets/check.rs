@@ -4,13 +4,14 @@ use bonghwa_model::Kind;
 use bonghwa_model::batch::Batch;
 use bonghwa_model::codec;
 use bonghwa_model::refs::Ref;
-use bonghwa_wire::{DecodeOptions, Decoded, WireError};
+use bonghwa_wire::{AttributeLimits, DecodeOptions, Decoded, WireError};
 
 pub fn options() -> DecodeOptions {
+    let attributes = AttributeLimits { count: 16, value_bytes: 64, ..Default::default() };
     DecodeOptions {
         now_ns: 1_795_000_000_000_000_000,
-        max_attributes_per_record: 16,
-        max_value_bytes: 64,
+        attributes,
+        labels: attributes,
         max_line_bytes: 128,
         max_keys: 64,
         max_buckets: 64,

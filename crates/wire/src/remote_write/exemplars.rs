@@ -163,12 +163,12 @@ fn place(rows: &[(i64, usize)], time: i64) -> Place {
 }
 
 fn write(out: &mut Vec<u8>, exemplar: &Exemplar<'_>, time: i64, options: &DecodeOptions) -> Result<()> {
-    if exemplar.labels.len() > options.max_attributes_per_record {
-        return Err(too_many(options).under("labels"));
+    if exemplar.labels.len() > options.attributes.count {
+        return Err(too_many(&options.attributes).under("labels"));
     }
     let bytes = exemplar.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if bytes > options.max_value_bytes {
-        return Err(value_too_long(bytes, options).under("labels"));
+    if bytes > options.attributes.value_bytes {
+        return Err(value_too_long(bytes, &options.attributes).under("labels"));
     }
     let mut labels: Vec<(&str, &str)> = Vec::with_capacity(exemplar.labels.len());
     for (at, (name, value)) in exemplar.labels.iter().enumerate() {

@@ -87,11 +87,11 @@ impl<'a> Labels<'a> {
             let text = "has a label without a name: name it, or leave it out";
             return Err(Fault::rejected(Reason::InvalidLabel, "", text));
         }
-        if name.len() > options.max_key_bytes {
-            return Err(key_too_long(name, options));
+        if name.len() > options.labels.key_bytes {
+            return Err(key_too_long(name, &options.labels));
         }
-        if value.len() > options.max_value_bytes {
-            return Err(named(value_too_long(value.len(), options), name));
+        if value.len() > options.labels.value_bytes {
+            return Err(named(value_too_long(value.len(), &options.labels), name));
         }
         let text = |bytes| text(bytes).map_err(|f| named(f, name));
         let (name, value) = (text(name)?, text(value)?);

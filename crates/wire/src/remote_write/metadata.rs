@@ -39,8 +39,8 @@ impl<'a> Families<'a> {
             return Ok(());
         }
         for (field, bytes) in [("metric_family_name", family.name), ("help", family.help), ("unit", family.unit)] {
-            if bytes.len() > options.max_value_bytes {
-                return Err(value_too_long(bytes.len(), options).under(field));
+            if bytes.len() > options.attributes.value_bytes {
+                return Err(value_too_long(bytes.len(), &options.attributes).under(field));
             }
             text(bytes).map_err(|f| f.under(field))?;
             // Texts of version 2 are written once, and may be used at will.

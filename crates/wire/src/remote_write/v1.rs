@@ -97,8 +97,8 @@ impl<'a> Labels<'a> {
     /// A label that the series before had not at this place.
     #[inline(never)]
     fn find(&mut self, bytes: &'a [u8], place: usize, sink: &mut Sink<'a>) -> Result<u32> {
-        if place >= sink.options.max_attributes_per_record {
-            return Err(too_many(sink.options));
+        if place >= sink.options.labels.count {
+            return Err(too_many(&sink.options.labels));
         }
         let number = match self.known.get(bytes) {
             Some(number) => *number,

@@ -226,8 +226,8 @@ impl Labels {
         sink: &mut Sink<'a>,
     ) -> Result<u32> {
         let place = self.current.len();
-        if place >= sink.options.max_attributes_per_record {
-            return Err(too_many(sink.options));
+        if place >= sink.options.labels.count {
+            return Err(too_many(&sink.options.labels));
         }
         let (name_text, value_text) = (symbols.get(name, "")?, symbols.get(value, "")?);
         let number = match self.known.get(&key) {

@@ -33,6 +33,9 @@ pub(super) struct Share<'a> {
     pub(super) time: (i64, i64),
 }
 
+/// Shares of one querier, by their numbers.
+type Numbered<'a> = Vec<(usize, Share<'a>)>;
+
 /// A part of a query.
 #[derive(Clone, Copy)]
 pub(super) enum Part<'a> {
@@ -106,7 +109,7 @@ impl Engine {
         &self,
         job: &Job<'_>,
         busy: usize,
-        shares: Vec<(Option<String>, Vec<(usize, Share<'_>)>)>,
+        shares: Vec<(Option<String>, Numbered<'_>)>,
     ) -> Result<Vec<Made>, Stop> {
         let distribution = self.distribution().ok_or_else(lost)?;
         let runtime = session::runtime(self.limits.memory_bytes);

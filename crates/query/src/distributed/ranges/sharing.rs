@@ -11,7 +11,7 @@ use super::work::Work;
 use crate::Engine;
 use crate::evaluate::Job;
 use crate::past::Segment;
-use crate::series::INFO_EVERY;
+use crate::series::{DAY_MS, INFO_EVERY};
 
 /// A query is shared by time where the largest share is at most this part of it: long blocks are decoded for each share.
 const WORTH_IT: f64 = 0.75;
@@ -74,7 +74,8 @@ impl Engine {
     pub(super) fn prelude_ms(&self) -> i64 {
         // Instances that fell silent are seen for so long.
         let silence = i64::try_from(self.metrics_options.push_up.forget_after.as_millis()).unwrap_or(i64::MAX);
-        silence.saturating_add(INFO_EVERY)
+        // Values of delta temporality are those of their day so far.
+        silence.saturating_add(INFO_EVERY).max(DAY_MS)
     }
 }
 

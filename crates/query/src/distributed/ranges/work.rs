@@ -15,7 +15,7 @@ use crate::evaluate::Job;
 use crate::fold::steps as steps_of;
 use crate::plan::Source;
 use crate::promql::of_tenant;
-use crate::series::{Held, Slice, Wanted};
+use crate::series::{Held, Taken, Wanted};
 use crate::view::View;
 use crate::{Engine, QueryError};
 
@@ -71,7 +71,7 @@ impl<'a> Work<'a> {
             for (source, views) in job.views {
                 let Some(view) = views.get(&Signal::Metrics) else { continue };
                 let Some(matchers) = of_tenant(&selection.matchers, &source.tenant, job.views.len()) else { continue };
-                let wanted = Wanted { matchers, range, samples: false, slice: Slice::WHOLE };
+                let wanted = Wanted::new(matchers, range, Taken::Nothing);
                 let mut blocks: Vec<_> = view.blocks.iter().filter(|block| items(block, range) > 0.0).collect();
                 blocks.sort_by_key(|block| block.rows().min_time);
                 candidates.push(Candidate { number, steps: at, source, view, wanted, beside: (before, after), blocks });
