@@ -142,7 +142,8 @@ async fn two_queriers_evaluate_as_one_and_one_goes_on_alone() -> Result<()> {
             instant(querier, query, range.1).await?;
         }
         let shares = metric(querier, ANSWERED).await? - before;
-        ensure!(shares == INSTANTS.len() as u64, "{shares} shares of instant queries were answered");
+        // Each of the other two has a slice: who shares nothing works for others all the same.
+        ensure!(shares == 2 * INSTANTS.len() as u64, "{shares} shares of instant queries were answered");
     }
     for querier in [&one, &two] {
         ensure!(metric(querier, "bonghwa_query_tasks_total").await? > 0, "a querier did nothing for others");
