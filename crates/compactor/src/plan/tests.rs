@@ -109,10 +109,10 @@ fn samples_are_merged_in_the_order_in_which_they_were_written() {
     let of_metrics = |written, block| v1::Block { written, signal: v1::Signal::Metrics.into(), ..block };
     let old = |path: &str, written| of_metrics(written, compacted(path, 1, "a", DAY, DAY + 1));
     let late = |path: &str, written| of_metrics(written, flushed(path, DAY, DAY + 1));
-    let live = |path: &str, written| of_metrics(written, flushed(path, DAY, DAY + 24 * HOUR));
-    let other = |path: &str, written| of_metrics(written, flushed(path, DAY + 24 * HOUR, DAY + 24 * HOUR));
+    let live = |path: &str, written| of_metrics(written, flushed(path, DAY, DAY + 4 * HOUR));
+    let other = |path: &str, written| of_metrics(written, flushed(path, DAY + 4 * HOUR, DAY + 4 * HOUR));
     let large = |path: &str, written| v1::Block { bytes: 1 << 40, ..old(path, written) };
-    let now = DAY + 24 * HOUR + HOUR;
+    let now = DAY + 5 * HOUR;
     for (what, blocks, expected) in [
         ("nothing between them", vec![old("o1", 1), old("o3", 3), old("o2", 2)], "merge1(o1 o2 o3)"),
         ("one that waits for its window", vec![old("o1", 1), live("f2", 2), old("o3", 3)], ""),
@@ -134,7 +134,7 @@ fn samples_are_merged_in_the_order_in_which_they_were_written() {
     ] {
         assert_eq!(planned(blocks, vec![], &CompactorOptions::default(), now), expected, "{what}");
     }
-    let logs = vec![compacted("o1", 1, "a", DAY, DAY), flushed("f2", DAY, now), compacted("o3", 1, "a", DAY, DAY)];
+    let logs = vec![compacted("o1", 1, "a", DAY, DAY), flushed("f2", DAY, now - 1), compacted("o3", 1, "a", DAY, DAY)];
     assert_eq!(planned(logs, vec![], &CompactorOptions::default(), now), "merge1(o1 o3)", "logs have no such order");
 }
 
