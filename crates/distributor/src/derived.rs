@@ -1,6 +1,6 @@
 //! Metrics that are derived from the spans that were acked: of the spans themselves
-//! ([`span_metrics`](bonghwa_wire::span_metrics)), and of the requests between services that they are sides of
-//! ([`service_graph`](bonghwa_wire::service_graph)).
+//! ([`span_metrics`]), and of the requests between services that they are sides of
+//! ([`service_graph`]).
 
 use std::sync::Arc;
 

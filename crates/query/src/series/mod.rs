@@ -4,7 +4,7 @@
 //! A row is told apart by its [`identity`], which a [`cache`] keeps, by its id and by [`granule`]. [`read()`] reads
 //! units one after another: of a [`block`] or a [`tail`] only the samples of those series that [`conditions`] select,
 //! where rows may be deleted whole batches; [`gather`] makes series of both, or hands them to a [`sink`] that keeps
-//! names or counts alone. Several queriers may each read a [`slice`] of the series. What silence means of instances that push is told by [`heartbeat`].
+//! names or counts alone. Several queriers may each read a [`mod@slice`] of the series. What silence means of instances that push is told by [`heartbeat`].
 
 mod block;
 mod cache;

@@ -1,5 +1,5 @@
 //! Who calls whom, as Tempo's generator tells it: requests between two services, counted from the spans of both sides.
-//! [`find`] takes the sides out of a request, [`Waiting`] brings two of them together, [`Settled`] counts:
+//! [`find()`] takes the sides out of a request, [`Waiting`] brings two of them together, [`Settled`] counts:
 //!
 //! | Series | Of each edge |
 //! |---|---|
