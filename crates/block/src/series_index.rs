@@ -2,20 +2,21 @@
 //! at the others.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::LazyLock;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_select::interleave::interleave;
 use bonghwa_model::Signal;
 use bonghwa_model::batch::Batch;
-use bonghwa_model::metrics::MetricBatch;
+use bonghwa_model::metrics::{MetricBatch, PointKind};
 use bonghwa_model::thin::Piece;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::BlockError;
 use crate::column::{Column, field, schema};
-use crate::logical::missing;
 use crate::memory::show_series;
 use crate::rows::{Point, Row, Samples, Series};
 
@@ -44,7 +45,7 @@ const SERIES_BYTES: usize = 160;
 pub struct SeriesIndex {
     /// Pieces up to this position are not in it.
     after: u64,
-    pieces: VecDeque<(u64, Piece)>,
+    pieces: VecDeque<Kept>,
     /// The number of the first piece.
     first: u32,
     /// What pieces up to this position had was taken in.
@@ -58,11 +59,21 @@ pub struct SeriesIndex {
     points: usize,
 }
 
+/// A piece, and the position at which it came.
+struct Kept {
+    position: u64,
+    piece: Piece,
+    /// Unix nanoseconds of its first and last sample.
+    time: (i64, i64),
+}
+
 struct Indexed {
     /// Where it is in what is told: the batch and its row.
     told: (usize, usize),
     /// By number of the piece, and row there.
     points: Vec<(u32, u32)>,
+    /// The kind of all of them; none where they differ.
+    kind: Option<PointKind>,
 }
 
 /// Which series, and what of them.
@@ -141,10 +152,12 @@ impl SeriesIndex {
             let id = &batches[*batch].series[*row];
             if let Some(series) = self.by_id.get(id).and_then(|series| self.series.get_mut(*series as usize)) {
                 series.points.push((number, at));
+                series.kind = series.kind.filter(|kind| *kind as u8 == batches[*batch].point_kind[*row]);
             }
         }
         self.points += told.len();
-        self.pieces.push_back((position, piece));
+        let time = piece.times().fold((i64::MAX, i64::MIN), |(first, last), time| (first.min(time), last.max(time)));
+        self.pieces.push_back(Kept { position, piece, time });
         Ok(())
     }
 
@@ -166,7 +179,7 @@ impl SeriesIndex {
         let number = self.series.len() as u32;
         self.by_id.insert(metrics.series[row], number);
         self.by_name.entry_ref(metric.name.as_str()).or_default().push(number);
-        self.series.push(Indexed { told, points: Vec::new() });
+        self.series.push(Indexed { told, points: Vec::new(), kind: PointKind::from_u8(metrics.point_kind[row]) });
         Ok(())
     }
 
@@ -174,7 +187,7 @@ impl SeriesIndex {
     pub fn forget(&mut self, through: u64) -> Result<(), BlockError> {
         self.after = self.after.max(through);
         self.passed(through);
-        let count = self.pieces.partition_point(|(position, _)| *position <= through);
+        let count = self.pieces.partition_point(|kept| kept.position <= through);
         if count == 0 {
             return Ok(());
         }
@@ -192,7 +205,7 @@ impl SeriesIndex {
         if ended * 2 > self.series.len() {
             let left = std::mem::replace(self, SeriesIndex::new(self.after));
             self.passed(left.through);
-            left.pieces.into_iter().try_for_each(|(position, piece)| self.push(position, piece))?;
+            left.pieces.into_iter().try_for_each(|kept| self.push(kept.position, kept.piece))?;
         }
         Ok(())
     }
@@ -204,55 +217,29 @@ impl SeriesIndex {
 
     /// The series that are asked for, a row each.
     pub fn read(&self, request: &SeriesRequest<'_>) -> Result<Vec<RecordBatch>, BlockError> {
-        let (after, through) = request.positions;
-        let number = |position| self.first + self.pieces.partition_point(|(p, _)| *p <= position) as u32;
-        let numbers = number(after)..number(through);
-        // Of a sample that came without its series, a point has all there is.
-        let nothing = MetricBatch::default();
-        let batches = self.pieces.iter().map(|(_, piece)| match piece {
-            Piece::Whole(batch) => metrics(batch),
-            Piece::Thin(_) => Ok(&nothing),
-        });
-        let batches: Vec<&MetricBatch> = batches.collect::<Result<_, _>>()?;
+        let asked = Asked::new(self, request)?;
         let lists = request.columns.iter().any(|column| matches!(column, Column::List(_)));
-        let (mut points, mut starts, mut told) = (Vec::new(), vec![0], Vec::new());
+        let (mut part, mut shown) = (Part::default(), Vec::new());
         for series in self.wanted(request)? {
             let series = &self.series[series as usize];
-            let from = series.points.partition_point(|(piece, _)| *piece < numbers.start);
-            let to = series.points.partition_point(|(piece, _)| *piece < numbers.end);
-            let mut of_series = series.points[from..to.max(from)].iter().filter_map(|(piece, at)| {
-                let batch = piece - self.first;
-                let row = Row { batch, row: *at, resource: 0, scope: 0 };
-                let at = *at as usize;
-                let is_in_time = |time: i64| (request.time.0..=request.time.1).contains(&time);
-                match &self.pieces[batch as usize].1 {
-                    Piece::Whole(_) => {
-                        let metrics = batches[batch as usize];
-                        is_in_time(metrics.time[at]).then(|| Point::new(metrics, row))
-                    }
-                    Piece::Thin(thin) => is_in_time(thin.time(at)).then(|| Point::thin(thin, at, row)),
+            let mut points = asked.points(series);
+            if lists {
+                let before = part.points.len();
+                part.points.extend(points);
+                if part.points.len() == before {
+                    continue;
                 }
-            });
-            if !lists {
-                told.extend(of_series.next().map(|_| series.told));
+                part.ends.push(part.points.len());
+            } else if points.next().is_none() {
                 continue;
             }
-            points.extend(of_series);
-            if starts.last() != Some(&points.len()) {
-                starts.push(points.len());
-                told.push(series.told);
+            part.told.push(series.told);
+            if part.points.len().max(part.told.len()) >= BATCH_SAMPLES {
+                shown.push(self.show(request.columns, std::mem::take(&mut part), &asked.batches)?);
             }
         }
-        if !lists {
-            return told.chunks(BATCH_SAMPLES).map(|told| self.show(request.columns, told, None)).collect();
-        }
-        let series = Series::new(points, starts);
-        let mut shown = Vec::new();
-        let mut told = &told[..];
-        for slice in series.slices(BATCH_SAMPLES) {
-            let Some(told) = told.split_off(..slice.len()) else { break };
-            let samples = Samples { batches: batches.clone(), series: slice };
-            shown.push(self.show(request.columns, told, Some(&samples))?);
+        if !part.told.is_empty() {
+            shown.push(self.show(request.columns, part, &asked.batches)?);
         }
         Ok(shown)
     }
@@ -277,22 +264,17 @@ impl SeriesIndex {
         Ok(wanted)
     }
 
-    fn show(
-        &self,
-        columns: &[Column],
-        told: &[(usize, usize)],
-        samples: Option<&Samples<'_>>,
-    ) -> Result<RecordBatch, BlockError> {
+    fn show(&self, columns: &[Column], part: Part, batches: &[&MetricBatch]) -> Result<RecordBatch, BlockError> {
+        let Part { points, ends, told } = part;
+        let series = Series::new(points, std::iter::once(0).chain(ends).collect());
+        let samples = Samples { batches: batches.to_vec(), series: series.all() };
         let build = |column: &Column| -> Result<ArrayRef, BlockError> {
             match column {
-                Column::List(name) => {
-                    let samples = samples.ok_or_else(|| missing(name))?;
-                    samples.part(name)?.into_array(field(Signal::Metrics, column).data_type())
-                }
+                Column::List(name) => samples.part(name)?.into_array(field(Signal::Metrics, column).data_type()),
                 Column::Base(name) => {
                     let place = place(name)?;
                     let told_in: Vec<&dyn Array> = self.told.iter().map(|told| &**told.column(place)).collect();
-                    interleave(&told_in, told).map_err(BlockError::write)
+                    interleave(&told_in, &told).map_err(BlockError::write)
                 }
                 Column::Attribute { key, .. } => {
                     Err(BlockError::Request(format!("series in memory have no column for {key:?}")))
@@ -302,6 +284,75 @@ impl SeriesIndex {
         let shown: Vec<ArrayRef> = columns.iter().map(build).collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(told.len()));
         RecordBatch::try_new_with_options(schema(Signal::Metrics, columns), shown, &options).map_err(BlockError::write)
+    }
+}
+
+/// Some series of an answer.
+#[derive(Default)]
+struct Part {
+    points: Vec<Point>,
+    /// Where those of each series end.
+    ends: Vec<usize>,
+    /// Where each series is in what is told.
+    told: Vec<(usize, usize)>,
+}
+
+/// What is asked of an index.
+struct Asked<'a> {
+    index: &'a SeriesIndex,
+    time: (i64, i64),
+    /// Whether to tell when what samples count began.
+    starts: bool,
+    /// By piece: whether it has something of the positions and the time that are asked for.
+    may_have: Vec<bool>,
+    /// The numbers of those pieces lie between.
+    numbers: Range<u32>,
+    /// By piece: its batch, or an empty one, as points of the others have all there is.
+    batches: Vec<&'a MetricBatch>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(index: &'a SeriesIndex, request: &SeriesRequest<'_>) -> Result<Self, BlockError> {
+        static NOTHING: LazyLock<MetricBatch> = LazyLock::new(MetricBatch::default);
+        let ((after, through), time) = (request.positions, request.time);
+        let has = |kept: &Kept| {
+            (after < kept.position && kept.position <= through) && kept.time.0 <= time.1 && kept.time.1 >= time.0
+        };
+        let may_have: Vec<bool> = index.pieces.iter().map(has).collect();
+        let place = |at: Option<usize>| index.first + at.unwrap_or(0) as u32;
+        let end = may_have.iter().rposition(|may| *may).map(|last| last + 1);
+        let numbers = place(may_have.iter().position(|may| *may))..place(end);
+        let batches = index.pieces.iter().map(|kept| match &kept.piece {
+            Piece::Whole(batch) => metrics(batch),
+            Piece::Thin(_) => Ok(&*NOTHING),
+        });
+        let starts = request.columns.iter().any(|column| matches!(column, Column::List("start_times")));
+        Ok(Asked { index, time, starts, may_have, numbers, batches: batches.collect::<Result<_, _>>()? })
+    }
+
+    /// The points of a series that are asked for, as they came.
+    fn points(&self, series: &'a Indexed) -> impl Iterator<Item = Point> {
+        let first = series.points.partition_point(|(number, _)| *number < self.numbers.start);
+        let left = series.points[first..].iter().take_while(|(number, _)| *number < self.numbers.end);
+        left.filter_map(|(number, at)| {
+            let piece = number - self.index.first;
+            let row = Row { batch: piece, row: *at, resource: 0, scope: 0 };
+            let (piece, at) = (piece as usize, *at as usize);
+            if !self.may_have[piece] {
+                return None;
+            }
+            let is_in_time = |time: i64| (self.time.0..=self.time.1).contains(&time);
+            match &self.index.pieces[piece].piece {
+                Piece::Whole(_) => {
+                    let metrics = self.batches[piece];
+                    is_in_time(metrics.time[at]).then(|| Point::new(metrics, row))
+                }
+                Piece::Thin(thin) => is_in_time(thin.time(at)).then(|| match series.kind.filter(|_| !self.starts) {
+                    Some(kind) => Point::of_kind(thin, at, row, kind),
+                    None => Point::thin(thin, at, row),
+                }),
+            }
+        })
     }
 }
 

@@ -54,15 +54,13 @@ impl Point {
     /// A sample, and the row that tells of its series.
     pub fn thin(thin: &ThinBatch, sample: usize, row: Row) -> Self {
         let (teller, told) = thin.told(sample);
-        Point {
-            time: thin.time(sample),
-            start_time: thin.start_time(sample),
-            value: thin.value(sample),
-            row,
-            flags: 0,
-            kind: PointKind::from_u8(thin.teller(teller).point_kind[told]).unwrap_or(PointKind::None),
-            texts: false,
-        }
+        let kind = PointKind::from_u8(thin.teller(teller).point_kind[told]).unwrap_or(PointKind::None);
+        Point { start_time: thin.start_time(sample), ..Point::of_kind(thin, sample, row, kind) }
+    }
+
+    /// A sample whose kind is known, without its start: the row that tells of its series is not looked at.
+    pub fn of_kind(thin: &ThinBatch, sample: usize, row: Row, kind: PointKind) -> Self {
+        Point { time: thin.time(sample), start_time: 0, value: thin.value(sample), row, flags: 0, kind, texts: false }
     }
 
     /// Whether it holds a count.
@@ -266,20 +264,6 @@ impl Series {
     /// All series.
     pub fn all(&self) -> SeriesSlice<'_> {
         SeriesSlice { points: &self.points, starts: &self.starts }
-    }
-
-    /// All series, cut where a slice would pass this many points; a row is never cut.
-    pub fn slices(&self, most: usize) -> Vec<SeriesSlice<'_>> {
-        let mut slices = Vec::new();
-        let mut first = 0;
-        for end in 1..self.starts.len() {
-            let next = self.starts.get(end + 1);
-            if next.is_none_or(|next| next - self.starts[first] > most) {
-                slices.push(SeriesSlice { points: &self.points, starts: &self.starts[first..=end] });
-                first = end;
-            }
-        }
-        slices
     }
 }
 
