@@ -49,6 +49,12 @@ pub enum Error {
         /// What the storage said.
         message: String,
     },
+    /// Another process has the directory.
+    #[error("{place}: another process uses it: stop that one, or give this one a directory of its own")]
+    InUse {
+        /// The directory.
+        place: String,
+    },
     /// Stored bytes are not what was written. Permanent: restore the node from its peers.
     #[error("{place}: {} is corrupt: {message}", describe_position(.position))]
     Corrupt {
@@ -124,6 +130,7 @@ impl Error {
             | Self::ShutDown { .. }
             | Self::UnknownGroup { .. } => true,
             Self::Storage { .. }
+            | Self::InUse { .. }
             | Self::Corrupt { .. }
             | Self::Trimmed { .. }
             | Self::AlreadyOpen { .. }

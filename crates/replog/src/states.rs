@@ -26,7 +26,12 @@ pub(crate) fn open(path: &Path) -> Result<Db, Error> {
         vec![rocksdb::DEFAULT_COLUMN_FAMILY_NAME.to_owned()]
     };
     let families = names.into_iter().map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
-    Db::open_cf_descriptors(&options, path, families).map_err(|e| Error::storage(&place, e))
+    Db::open_cf_descriptors(&options, path, families).map_err(|e| {
+        match ["lock file", "lock hold"].iter().any(|said| e.as_ref().contains(said)) {
+            true => Error::InUse { place },
+            false => Error::storage(&place, e),
+        }
+    })
 }
 
 fn options() -> Options {

@@ -53,6 +53,14 @@ impl SegmentDisk {
         let mut writer =
             SegmentWriter::new(directory.clone(), options.segment_bytes, options.direct_io).map_err(storage)?;
         replay(&directory, &mut index, &mut writer)?;
+        // A family's number is on disk before its first entry.
+        if index.last_family() >= next_family(&db).map_err(|e| Error::storage(&place, e))? {
+            let what = "there are entries of groups that the database beside it does not know: it lost its last writes";
+            return Err(Error::corrupt(&place, None, what.to_owned()));
+        }
+        if index.families().next().is_some() && !index.has_segments() {
+            tracing::warn!(%place, "groups are known, and there is no entry of any: a node whose entries were deleted leads nothing");
+        }
         let disk = Self { db, index: Arc::new(Mutex::new(index)) };
         for name in disk.families().map_err(|e| Error::storage(&place, e))? {
             disk.forget_trimmed(&name)?;
@@ -91,6 +99,11 @@ impl SegmentDisk {
     }
 }
 
+fn next_family(db: &Db) -> Result<u64, DiskError> {
+    let next = db.get(NEXT_FAMILY)?.and_then(|value| Some(u64::from_le_bytes(value[..].try_into().ok()?)));
+    Ok(next.unwrap_or(1))
+}
+
 /// The families and their numbers.
 fn families(db: &Db) -> Result<Vec<(String, u64)>, DiskError> {
     let mut found = Vec::new();
@@ -123,8 +136,7 @@ impl Disk for SegmentDisk {
     fn create_family(&self, family: &str) -> Result<(), DiskError> {
         // One at a time.
         let mut index = self.index.lock();
-        let next = self.db.get(NEXT_FAMILY)?.and_then(|value| Some(u64::from_le_bytes(value[..].try_into().ok()?)));
-        let id = next.unwrap_or(1);
+        let id = next_family(&self.db)?;
         let mut batch = WriteBatch::default();
         batch.put(NEXT_FAMILY, (id + 1).to_le_bytes());
         batch.put(family_key(family), id.to_le_bytes());

@@ -44,9 +44,19 @@ pub(crate) struct Index {
     families: BTreeMap<u64, Family>,
     ids: BTreeMap<String, u64>,
     segments: BTreeMap<u64, Held>,
+    /// The greatest number of a family that has, or had, an entry.
+    last_family: u64,
 }
 
 impl Index {
+    pub fn last_family(&self) -> u64 {
+        self.last_family
+    }
+
+    pub fn has_segments(&self) -> bool {
+        !self.segments.is_empty()
+    }
+
     pub fn families(&self) -> impl Iterator<Item = &str> {
         self.ids.keys().map(String::as_str)
     }
@@ -114,6 +124,7 @@ impl Index {
 
     /// Nothing, where the family was dropped.
     fn put(&mut self, family: u64, position: u64, place: Place) {
+        self.last_family = self.last_family.max(family);
         let Some(family) = self.families.get_mut(&family) else { return };
         family.entries.insert(position, place);
         if let Some(held) = self.segments.get_mut(&place.segment) {

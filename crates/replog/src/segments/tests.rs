@@ -288,6 +288,30 @@ fn a_damaged_table_is_no_end() {
     assert_eq!(held(&opened.disk, "logs-0").len(), 1);
 }
 
+#[test]
+fn a_database_that_lost_its_groups_is_no_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    ten_entries(dir.path());
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let path = file.unwrap().path();
+        // RocksDB's own log, of which nothing is in a table yet.
+        if path.extension().is_some_and(|extension| extension == "log") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let error = open(dir.path()).err().unwrap();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("lost its last writes"), "{error}");
+}
+
+#[test]
+fn a_directory_is_one_processs() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = open(dir.path()).unwrap();
+    let error = open(dir.path()).err().unwrap();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+}
+
 /// Entries of the oldest segments are moved, where little else there is wanted. Whatever fails then
 /// ends the log like any failed write.
 #[test]
