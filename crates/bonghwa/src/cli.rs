@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, load};
 use crate::{auth, commands};
 
-/// Logs, metrics and traces in one system: OTLP in, Parquet on object storage, SQL out.
+/// Logs, metrics and traces in one system: OTLP, remote write and scrapes in, Parquet on object storage, PromQL and
+/// SQL out.
 #[derive(Parser)]
 #[command(name = "bonghwa", version, propagate_version = true)]
 pub struct Cli {

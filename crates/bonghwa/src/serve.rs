@@ -13,6 +13,7 @@ use axum::serve::ListenerExt;
 use bonghwa_cluster::seam;
 use bonghwa_protocol::{GraphServer, IngesterServer, MetaServer, ServerTls};
 use bonghwa_querier::Querier;
+use futures::future::join_all;
 use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -142,10 +143,9 @@ pub async fn serve(config: Config) -> Result<()> {
     node.drain().await;
     tracing::info!("stopping: requests under way are finished, leaderships handed over, heads of a lone node flushed");
     stop.send_replace(true);
-    for server in servers {
-        if seam::timeout(DRAIN, server.join()).await.is_err() {
-            tracing::warn!("a request did not end within {DRAIN:?} and was cut");
-        }
+    let ended = join_all(servers.into_iter().map(seam::Task::join));
+    if seam::timeout(DRAIN, ended).await.is_err() {
+        tracing::warn!("a request, or a connection that sent none, did not end within {DRAIN:?} and was cut");
     }
     telemetry.end().await;
     node.close().await;

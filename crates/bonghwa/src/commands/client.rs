@@ -36,7 +36,8 @@ impl Address {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.address.trim_end_matches('/'))
+        let scheme = if self.address.contains("://") { "" } else { "http://" };
+        format!("{scheme}{}{path}", self.address.trim_end_matches('/'))
     }
 
     /// The answer, if it is a good one; else an error that says what the server said.

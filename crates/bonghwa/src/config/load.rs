@@ -15,7 +15,7 @@ const PREFIX: &str = "BONGHWA_";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is not there or not readable.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be read")]
     Read {
         /// Which file.
         path: String,
@@ -168,6 +168,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             "telemetry.log_format",
             format!("{:?} is neither `text` nor `json`", config.telemetry.log_format),
         );
+    }
+    let endpoint = &config.s3.endpoint;
+    if !endpoint.is_empty() && !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+        return error("s3.endpoint", format!("{endpoint:?} is no URL: write http://{endpoint} or https://{endpoint}"));
     }
     crate::storage::check_url(&config.object_store_url())
         .map_err(|message| ConfigError::Value { key: "object_store".into(), message })
@@ -342,6 +346,7 @@ mod tests {
             ("target: 'all,scraper'", "`scrape.config`: it is empty"),
             ("scrape: {tenant: 'a b'}", "`scrape.tenant`: "),
             ("object_store: ftp://x", "`object_store`: \"ftp://x\""),
+            ("s3: {endpoint: 'minio:9000'}", "`s3.endpoint`: \"minio:9000\" is no URL: write http://minio:9000"),
             ("query: 5", "`query`: 5 stands where a section"),
             ("a: [", "FILE: "),
             ("auth: {enabled: true}", "`auth.file`: it is empty"),
