@@ -48,6 +48,9 @@ pub enum Error {
         /// How many there may be.
         limit: u64,
     },
+    /// What all queries together may keep in memory, so many bytes, is kept: HTTP 503.
+    #[error("the queries that run now hold the {0} bytes of memory that all may hold together: try again later")]
+    Crowded(u64),
     /// The caller's flag was raised: HTTP 503, `canceled`.
     #[error("the query was canceled")]
     Canceled,

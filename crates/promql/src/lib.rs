@@ -31,7 +31,7 @@ pub mod syntax;
 pub use error::{Error, ParseError};
 pub use eval::{
     Annotations, Answer, DecodeError, Decoder, Encoder, Evaluation, Fold, FoldDecoder, FoldEncoder, Keeps, Limits,
-    Params, Part, Parts, Point, STALE_BITS, Sample, Selection, Series, SeriesPoints, Stats, Value,
+    Memory, Params, Part, Parts, Point, STALE_BITS, Sample, Selection, Series, SeriesPoints, Stats, Value, Windows,
 };
 pub use histogram::{Bucket, CUSTOM_BUCKETS, Histogram, Incompatible, Joined, ResetHint};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};

@@ -67,7 +67,7 @@ impl From<QueryError> for ApiError {
             QueryError::Timeout(_) => (StatusCode::UNPROCESSABLE_ENTITY, "timeout"),
             QueryError::Queue { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
             QueryError::Canceled => (StatusCode::SERVICE_UNAVAILABLE, "canceled"),
-            QueryError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            QueryError::Busy(_) | QueryError::Crowded(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             QueryError::Moved(_) | QueryError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };

@@ -25,9 +25,10 @@ use datafusion::physical_plan::replace_children_if_necessary;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion_distributed::NetworkBoundaryExt;
 
+use crate::pool::{Lease, Pool};
 use crate::{QueryError, distributed};
 
-/// Whether a query is still waited for.
+/// Whether a query is still waited for, and what it holds.
 #[derive(Debug)]
 pub(crate) struct Alive {
     pub(crate) deadline: Instant,
@@ -37,13 +38,16 @@ pub(crate) struct Alive {
     shared: AtomicBool,
     /// No other querier may take part.
     stays: AtomicBool,
+    /// What it holds of the memory of all queries.
+    pub(crate) memory: Arc<Lease>,
 }
 
 impl Alive {
     /// From now on, for this long.
-    pub(crate) fn new(timeout: Duration) -> Arc<Self> {
+    pub(crate) fn new(timeout: Duration, pool: &Arc<Pool>) -> Arc<Self> {
         let [abandoned, shared, stays] = [(); 3].map(|()| AtomicBool::new(false));
-        Arc::new(Alive { deadline: seam::now() + timeout, timeout, abandoned, shared, stays })
+        let (deadline, memory) = (seam::now() + timeout, Lease::new(pool));
+        Arc::new(Alive { deadline, timeout, abandoned, shared, stays, memory })
     }
 
     /// The time that is left.

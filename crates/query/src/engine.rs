@@ -37,6 +37,8 @@ pub struct EngineOptions {
     pub timeout: Duration,
     /// Bytes that the operators of one query may hold.
     pub memory_bytes: usize,
+    /// Bytes that all queries together may hold; who needs more then is told to come back.
+    pub total_memory_bytes: usize,
     /// Queries that run at once; the others wait for a turn within their time.
     pub concurrent: usize,
     /// Streams that one table is read in.
@@ -73,6 +75,7 @@ impl Default for EngineOptions {
         EngineOptions {
             timeout: Duration::from_secs(60),
             memory_bytes: 256 * 1024 * 1024,
+            total_memory_bytes: 1024 * 1024 * 1024,
             concurrent: 16,
             target_partitions: std::thread::available_parallelism().map_or(1, usize::from),
             footer_cache_bytes: 64 * 1024 * 1024,
@@ -149,7 +152,7 @@ impl Engine {
             store,
             footers: Arc::new(FooterCache::new(options.footer_cache_bytes)),
             base: session::base(options.target_partitions),
-            limits: Arc::new(Limits::new(options.timeout, options.memory_bytes, options.concurrent)),
+            limits: Arc::new(Limits::new(&options)),
             metrics_options: Arc::new(options.metrics),
             series_cache: Arc::new(SeriesCache::new(options.series_cache_bytes)),
             past: Arc::new(PastCache::new(options.results_cache_bytes)),
@@ -214,7 +217,7 @@ impl Engine {
                 let (engine, tenants, left_out) = (engine.clone(), of.clone(), left_out.clone());
                 Box::pin(async move { engine.trace_rows(&tenants, trace_id, time, &alive, &left_out).await })
             });
-            let alive = Alive::new(self.limits.timeout);
+            let alive = Alive::new(self.limits.timeout, &self.limits.pool);
             let rows = self.limits.clone().run(tenants.first(), plan).await?;
             let trace = trace::collect(rows, trace_id, self.limits.memory_bytes, &alive).await?;
             let missing = missing.take();
@@ -295,7 +298,7 @@ impl Engine {
         alive: &Arc<Alive>,
         measured: bool,
     ) -> Result<SessionState, DataFusionError> {
-        let runtime = session::runtime(self.limits.memory_bytes)?;
+        let runtime = session::runtime(self.limits.memory_bytes, &alive.memory)?;
         let builder = session::of_query(&self.base, schema, &runtime);
         let builder = match &self.distribution {
             Some(distribution) => {
@@ -318,7 +321,8 @@ impl Engine {
         let limit = self.limits.memory_bytes;
         let views = self.views(tenants, &BTreeSet::from([Signal::Traces]), alive).await?;
         missing.note(&views);
-        let runtime = session::runtime(limit).map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
+        let runtime =
+            session::runtime(limit, &alive.memory).map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
         let no_tables = OneSchema::new(session::SCHEMA, Tables::new(&BTreeMap::new()));
         let state = session::of_query(&self.base, no_tables, &runtime).build();
         let table = SignalTable::new(Signal::Traces, self.parts(&views, Signal::Traces), &[]);

@@ -59,6 +59,12 @@ pub enum QueryError {
     /// More queries run than may at once.
     #[error("{0} queries are running, as many as may at once, and none ended in time: try again later")]
     Busy(usize),
+    /// The queries that run hold all the memory, so many bytes, that they may hold together.
+    #[error(
+        "the queries that run now hold the {} MiB of memory that all may hold together: try again later, narrow the query's time range, or raise query.total_memory_bytes",
+        .0 >> 20
+    )]
+    Crowded(u64),
     /// More queries of the tenant wait than may.
     #[error(
         "{waiting} queries of tenant {tenant} wait already, as many as may: try again later, or send fewer at once"
@@ -89,6 +95,7 @@ impl QueryError {
             QueryError::Moved(_)
                 | QueryError::Unavailable(_)
                 | QueryError::Busy(_)
+                | QueryError::Crowded(_)
                 | QueryError::Queue { .. }
                 | QueryError::Timeout(_)
         )
@@ -182,6 +189,7 @@ impl From<bonghwa_promql::Error> for QueryError {
                 };
                 QueryError::Limit { what, reached, limit, key }
             }
+            Error::Crowded(limit) => QueryError::Crowded(limit),
             Error::Canceled => QueryError::Canceled,
         }
     }

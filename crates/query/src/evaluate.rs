@@ -100,6 +100,7 @@ impl Engine {
         let canceled = Canceled::default();
         params.cancel = Some(canceled.0.clone());
         params.limits = self.evaluation_limits();
+        params.memory = Some(alive.memory.clone());
         let whole = Evaluation::new(query, params.clone())?;
         // What selects nothing needs no leader's answer.
         let selects = !whole.selections().is_empty();

@@ -33,12 +33,13 @@ impl Engine {
         apart: bool,
     ) -> Result<Folded, Stop> {
         let Job { views, alive, .. } = *job;
-        let held = Arc::new(Held::default());
+        let held = Held::new(alive);
         let divisible = AtomicBool::new(true);
         let reading = evaluation.selections().iter().enumerate().map(|(number, selection)| {
             let range = (first_ms(selection), selection.max_ms);
             let samples = if selection.changes_only { Taken::Changes } else { Taken::Values };
-            let wanted = Wanted { matchers: selection.matchers.clone().into(), range, samples, slice };
+            let (matchers, windows) = (selection.matchers.clone().into(), selection.windows);
+            let wanted = Wanted { matchers, range, windows, samples, slice };
             let (held, divisible) = (&held, &divisible);
             async move {
                 let found = self.read_series(views, &wanted, held, alive).await?;

@@ -29,6 +29,7 @@ mod numeric;
 mod past;
 mod plan;
 mod planner;
+mod pool;
 mod predicate;
 mod promql;
 mod remove;

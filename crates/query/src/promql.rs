@@ -88,7 +88,7 @@ impl Engine {
             let query = query.clone();
             Box::pin(async move {
                 let views = engine.metrics(&tenants, &missing, &alive).await?;
-                let held = Arc::new(Held::default());
+                let held = Held::new(&alive);
                 let mut all = BTreeSet::new();
                 for matchers in &query.matchers {
                     let wanted = Wanted::new(matchers.clone().into(), query.range, Taken::Nothing);
@@ -147,7 +147,7 @@ impl Engine {
             let (query, sink) = (query.clone(), Sink::new(asked.clone()));
             Box::pin(async move {
                 let views = engine.metrics(&tenants, &missing, &alive).await?;
-                let held = Arc::new(Held::default());
+                let held = Held::new(&alive);
                 for matchers in &query.matchers {
                     let wanted = Wanted::new(matchers.clone().into(), query.range, Taken::Nothing);
                     engine.read_into(&views, &wanted, &held, Some(&sink), &alive).await?;

@@ -16,6 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::QueryError;
 use crate::alive::{Alive, Waiting};
+use crate::engine::EngineOptions;
+use crate::pool::Pool;
 use crate::turns::{Turn, Turns};
 
 /// Batches that wait for a slow reader.
@@ -29,6 +31,7 @@ const ATTEMPTS: usize = 5;
 pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     pub(crate) memory_bytes: usize,
+    pub(crate) pool: Arc<Pool>,
     turns: Arc<Turns>,
 }
 
@@ -39,8 +42,11 @@ pub(crate) type Plan =
     Box<dyn Fn(Arc<Alive>) -> BoxFuture<'static, Result<SendableRecordBatchStream, QueryError>> + Send + Sync>;
 
 impl Limits {
-    pub(crate) fn new(timeout: Duration, memory_bytes: usize, concurrent: usize) -> Self {
-        Limits { timeout, memory_bytes, turns: Turns::new(concurrent) }
+    pub(crate) fn new(options: &EngineOptions) -> Self {
+        let EngineOptions { timeout, memory_bytes, total_memory_bytes, concurrent, .. } = *options;
+        // One query has no more than all have.
+        let memory_bytes = memory_bytes.min(total_memory_bytes);
+        Limits { timeout, memory_bytes, pool: Pool::new(total_memory_bytes), turns: Turns::new(concurrent) }
     }
 
     /// Queries that run at once.
@@ -55,7 +61,7 @@ impl Limits {
         tenant: &TenantId,
         plan: Plan,
     ) -> Result<SendableRecordBatchStream, QueryError> {
-        let alive = Alive::new(self.timeout);
+        let alive = Alive::new(self.timeout, &self.pool);
         let waiting = Waiting(alive.clone());
         let turn = seam::timeout(self.timeout, self.turns.take(tenant)).await;
         let turn = turn.unwrap_or_else(|_| Err(QueryError::Busy(self.turns.most())))?;
@@ -99,7 +105,7 @@ impl Limits {
         ask: impl Fn(Arc<Alive>) -> BoxFuture<'static, Result<T, QueryError>>,
     ) -> Result<(T, Turn), QueryError> {
         let timeout = timeout.min(self.timeout);
-        let alive = Alive::new(timeout);
+        let alive = Alive::new(timeout, &self.pool);
         let _waiting = Waiting(alive.clone());
         let turn = seam::timeout(timeout, self.turns.take(tenant)).await;
         let turn = turn.unwrap_or_else(|_| Err(QueryError::Busy(self.turns.most())))?;
@@ -137,7 +143,7 @@ impl Limits {
             if rows.send(batch).await.is_err() || failed {
                 return;
             }
-            next = self.next(&mut stream).await;
+            next = self.next(&mut stream, alive).await;
         }
     }
 
@@ -152,7 +158,7 @@ impl Limits {
         let mut attempt = 1;
         loop {
             let mut stream = plan(alive.clone()).await?;
-            match self.next(&mut stream).await {
+            match self.next(&mut stream, alive).await {
                 Some(Err(QueryError::Moved(_))) if attempt < ATTEMPTS => attempt += 1,
                 Some(Err(error)) if alive.may_stay(&error) => tracing::debug!(%error, "a query is begun again"),
                 Some(Err(error)) => return Err(error),
@@ -161,9 +167,9 @@ impl Limits {
         }
     }
 
-    async fn next(&self, stream: &mut SendableRecordBatchStream) -> Option<Rows> {
+    async fn next(&self, stream: &mut SendableRecordBatchStream, alive: &Alive) -> Option<Rows> {
         let batch = stream.next().await?;
-        Some(batch.map_err(|error| QueryError::execution(&error, self.memory_bytes)))
+        Some(batch.map_err(|error| alive.memory.explain(QueryError::execution(&error, self.memory_bytes))))
     }
 }
 

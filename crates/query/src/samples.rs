@@ -43,7 +43,7 @@ impl Engine {
             let queries = queries.clone();
             Box::pin(async move {
                 let views = engine.metrics(&tenants, &missing, &alive).await?;
-                let held = Arc::new(Held::default());
+                let held = Held::new(&alive);
                 let mut answers = Vec::with_capacity(queries.len());
                 for query in queries {
                     let mut all: BTreeMap<Labels, Found> = BTreeMap::new();

@@ -11,7 +11,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
@@ -24,6 +24,7 @@ use datafusion_distributed::DistributedConfig;
 use crate::charge::Charge;
 use crate::mixed::MixedRewrite;
 use crate::planner::AttributePlanner;
+use crate::pool::{Lease, OfQuery};
 use crate::table::OneSchema;
 use crate::{bounded, functions};
 
@@ -68,9 +69,9 @@ pub(crate) fn base(target_partitions: usize) -> SessionState {
 
 /// The memory of one query, and nothing of the disk: neither to write nor, whatever a plan
 /// that came from elsewhere says, to read.
-pub(crate) fn runtime(memory_bytes: usize) -> Result<Arc<RuntimeEnv>, DataFusionError> {
+pub(crate) fn runtime(memory_bytes: usize, lease: &Arc<Lease>) -> Result<Arc<RuntimeEnv>, DataFusionError> {
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(memory_bytes), TOP_CONSUMERS)))
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(OfQuery::new(memory_bytes, lease), TOP_CONSUMERS)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()?;
     runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref())?;

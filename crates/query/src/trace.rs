@@ -62,7 +62,9 @@ pub(crate) async fn collect(
     let mut trace = Trace { id: hex(&trace_id), ..Default::default() };
     let mut bytes = 0;
     while let Some(batch) = rows.try_next().await.map_err(|error| QueryError::of_stream(&error))? {
-        bytes += trace.add(&batch)?;
+        let more = trace.add(&batch)?;
+        bytes += more;
+        alive.memory.hold(more as u64)?;
         if bytes > memory_bytes {
             return Err(QueryError::Memory { limit: memory_bytes, what: format!("trace {}", trace.id) });
         }

@@ -15,13 +15,16 @@ pub struct Query {
     pub timeout: Time,
     /// Memory that the operators of one query may hold on one node; beyond it the query fails.
     pub memory_bytes: Size,
-    /// Queries that run at a time on one node, each with so much memory; others wait for their turn.
+    /// Memory that all queries together may hold on one node; who needs more while it is held is told to come back
+    /// (503). Caches are not in it.
+    pub total_memory_bytes: Size,
+    /// Queries that run at a time on one node; others wait for their turn.
     pub concurrent: usize,
     /// Series that one query of PromQL may read; more end it with an error. Each takes about half a
     /// KiB of `memory_bytes`.
     pub max_series: u64,
-    /// Samples that one query of PromQL may read; more end it with an error. Each takes 16 bytes of
-    /// `memory_bytes`.
+    /// Samples that one query of PromQL may look at; more end it with an error. Each takes 16 bytes of
+    /// `memory_bytes`. Those that lie between the windows of two steps do not count.
     pub max_samples: u64,
     /// Memory for footers and indexes of blocks.
     pub footer_cache_bytes: Size,
@@ -54,6 +57,7 @@ impl Default for Query {
         Query {
             timeout: Time(options.timeout),
             memory_bytes: Size(options.memory_bytes),
+            total_memory_bytes: Size(options.total_memory_bytes),
             concurrent: options.concurrent,
             max_series: options.series.series,
             max_samples: options.series.samples,
@@ -76,6 +80,7 @@ impl Query {
         EngineOptions {
             timeout: self.timeout.0,
             memory_bytes: self.memory_bytes.0,
+            total_memory_bytes: self.total_memory_bytes.0,
             concurrent: self.concurrent,
             footer_cache_bytes: self.footer_cache_bytes.0,
             series_cache_bytes: self.series_cache_bytes.0,

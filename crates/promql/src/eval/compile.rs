@@ -9,7 +9,7 @@ use super::group::{Aggregation, GroupBy};
 use super::maps::{MapKind, is_map};
 use super::plan::{Leaf, Node, Plan, RangeSource, Read};
 use super::rows::{Grid, Steps};
-use super::selection::Selection;
+use super::selection::{Selection, Windows};
 use super::window::Window;
 use crate::error::Error;
 use crate::syntax::{At, BinaryOp, Duration, Expr, Function, Kind, Modifiers, Query, Selector, Span, Type, Widening};
@@ -169,7 +169,16 @@ impl Compiler<'_> {
     ) -> usize {
         let (min_ms, max_ms) = window.bounds();
         let (step_ms, changes_only) = (window.grid.step, read.takes_changes());
-        let selection = Selection { matchers, min_ms, max_ms, step_ms, range_ms, changes_only, span };
+        let selection = Selection {
+            matchers,
+            min_ms,
+            max_ms,
+            step_ms,
+            range_ms,
+            windows: Windows::of(&window),
+            changes_only,
+            span,
+        };
         self.leaves.push(Leaf { selection, window, read, drop_name: false, maps: vec![], group: None });
         self.leaves.len() - 1
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use super::Limits;
 use super::annotations::{Note, Notes};
 use super::group::Groups;
 use super::loaded::Loaded;
@@ -12,12 +11,13 @@ use super::range::{Context, Scratch};
 use super::rows::{ABSENT, Point, Row};
 use super::selection::{Series, is_stale};
 use super::window::Samples;
+use super::{Limits, Memory, Params};
 use crate::error::Error;
 use crate::histogram::Histogram;
 use crate::labels::Labels;
 
 /// What all folds of a query have used, and what they may use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Usage {
     pub samples: AtomicU64,
     pub series: AtomicU64,
@@ -28,9 +28,23 @@ pub(crate) struct Usage {
     pub limits: Limits,
     pub count_steps: bool,
     pub cancel: Option<Arc<AtomicBool>>,
+    pub memory: Option<Arc<dyn Memory>>,
+}
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        self.let_go(self.points.load(Relaxed) as usize);
+    }
 }
 
 impl Usage {
+    pub(crate) fn new(params: &Params) -> Self {
+        let [samples, series, points, peak] = [(); 4].map(|()| AtomicU64::new(0));
+        let Params { limits, count_steps, .. } = *params;
+        let (cancel, memory) = (params.cancel.clone(), params.memory.clone());
+        Usage { samples, series, points, peak, limits, count_steps, cancel, memory }
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         match &self.cancel {
             Some(flag) if flag.load(Relaxed) => Err(Error::Canceled),
@@ -47,7 +61,8 @@ impl Usage {
     pub(crate) fn keep(&self, points: usize) -> Result<(), Error> {
         let kept = self.count(&self.points, points as u64, self.limits.points, "points");
         self.peak.fetch_max(self.points.load(Relaxed), Relaxed);
-        kept
+        let shared = self.memory.as_ref().map_or(Ok(()), |memory| memory.keep(points as u64));
+        kept.and(shared)
     }
 
     /// Counts samples and series that were pushed.
@@ -60,6 +75,9 @@ impl Usage {
     pub(crate) fn let_go(&self, points: usize) {
         let less = |kept: u64| Some(kept.saturating_sub(points as u64));
         let _always = self.points.fetch_update(Relaxed, Relaxed, less);
+        if let Some(memory) = &self.memory {
+            memory.let_go(points as u64);
+        }
     }
 }
 

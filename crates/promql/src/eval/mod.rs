@@ -39,6 +39,7 @@ mod widened;
 mod window;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -50,7 +51,7 @@ pub use encoding::{Decoder, Encoder};
 pub use fold::Fold;
 pub(crate) use ops::float_op;
 pub use parts::{Part, Parts};
-pub use selection::{STALE_BITS, Selection, Series};
+pub use selection::{STALE_BITS, Selection, Series, Windows};
 pub use sent::{FoldDecoder, FoldEncoder};
 
 use crate::error::Error;
@@ -76,6 +77,15 @@ impl Default for Limits {
     }
 }
 
+/// Memory that evaluations share.
+pub trait Memory: fmt::Debug + Send + Sync {
+    /// So many points more are kept; an error where there is no room for them.
+    fn keep(&self, points: u64) -> Result<(), Error>;
+
+    /// So many points are kept no more.
+    fn let_go(&self, points: u64);
+}
+
 /// When a query is evaluated, and within which limits.
 #[derive(Clone, Debug)]
 pub struct Params {
@@ -93,6 +103,8 @@ pub struct Params {
     pub limits: Limits,
     /// Raised by the caller to end the query.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// Told of all points that are kept.
+    pub memory: Option<Arc<dyn Memory>>,
     /// Whether the answer of one step is a matrix all the same: a range query whose end is its start.
     pub range_query: bool,
     /// Whether to count the samples that each step takes: [`Stats::steps`].
@@ -113,6 +125,7 @@ impl Params {
             subquery_step_ms: 60_000,
             limits: Limits::default(),
             cancel: None,
+            memory: None,
             range_query: false,
             count_steps: false,
         }
@@ -175,8 +188,7 @@ impl Evaluation {
             let message = format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
             return Err(Error::Params(message));
         }
-        let (limits, cancel, count_steps) = (params.limits, params.cancel.clone(), params.count_steps);
-        let usage = Usage { limits, cancel, count_steps, ..Usage::default() };
+        let usage = Usage::new(&params);
         let steps = ((params.end_ms - params.start_ms) / params.step_ms.max(1) + 1) as u64;
         if steps > params.limits.points {
             return Err(Error::Limit { what: "points", reached: steps, limit: params.limits.points });

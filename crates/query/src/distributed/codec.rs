@@ -256,6 +256,7 @@ mod tests {
     use super::*;
     use crate::alive::Alive;
     use crate::distributed::visit::Visits;
+    use crate::run::Limits;
     use crate::session;
 
     struct NoLeaders;
@@ -297,9 +298,11 @@ mod tests {
     fn sent(tenants: &str) -> Result<Arc<dyn ExecutionPlan>> {
         let codec = codec();
         let bytes = physical_plan_to_bytes_with_extension_codec(Arc::new(scan(&codec)), &codec)?;
-        let visits = Visits::new(std::time::Duration::from_secs(5), 1 << 20, 1);
-        let alive = Alive::new(std::time::Duration::from_secs(5));
-        let visit = visits.begin(&TenantSet::parse(tenants).unwrap(), &alive, &session::runtime(1 << 20)?);
+        let limits = Limits::new(&crate::EngineOptions { concurrent: 1, ..Default::default() });
+        let visits = Visits::new(&limits);
+        let alive = Alive::new(std::time::Duration::from_secs(5), &limits.pool);
+        let visit =
+            visits.begin(&TenantSet::parse(tenants).unwrap(), &alive, &session::runtime(1 << 20, &alive.memory)?);
         let context = SessionContext::new_with_config(SessionConfig::new().with_extension(visit));
         physical_plan_from_bytes_with_extension_codec(&bytes, &context.task_ctx(), &codec)
     }

@@ -100,7 +100,7 @@ impl Distribution {
         metrics::show();
         let channels = Channels::new(peers.remote.clone());
         let codec = Arc::new(ScanCodec { store, footers, directory });
-        let visits = Visits::new(limits.timeout, limits.memory_bytes, limits.concurrent());
+        let visits = Visits::new(limits);
         let (alone_until, avoided, whole) = Default::default();
         Distribution { peers, codec, channels, visits, alone_until, avoided, whole }
     }

@@ -18,6 +18,8 @@ impl fmt::Display for Told {
         match &self.0 {
             QueryError::Moved(what) => write!(f, "{MARK}moved{MARK}{what}"),
             QueryError::Unavailable(what) => write!(f, "{MARK}unavailable{MARK}{what}"),
+            // The asker may have room.
+            QueryError::Crowded(_) => write!(f, "{MARK}unavailable{MARK}a querier has no memory left: {}", self.0),
             QueryError::Execution(what) => write!(f, "{MARK}execution{MARK}{what}"),
             QueryError::Timeout(after) => write!(f, "{MARK}timeout{MARK}{}", after.as_millis()),
             other => write!(f, "{MARK}internal{MARK}{other}"),

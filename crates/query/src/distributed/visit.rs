@@ -18,6 +18,8 @@ use super::Told;
 use super::metrics::{REFUSED, TASKS};
 use crate::QueryError;
 use crate::alive::Alive;
+use crate::pool::Pool;
+use crate::run::Limits;
 use crate::session;
 
 /// Names the query.
@@ -69,15 +71,17 @@ impl Visit {
 pub(crate) struct Visits {
     timeout: Duration,
     memory_bytes: usize,
+    pool: Arc<Pool>,
     /// Queries of other nodes that are worked on at once.
     most: usize,
     known: Mutex<HashMap<String, Weak<Visit>>>,
 }
 
 impl Visits {
-    /// Each may take so long and have so much memory; so many of other nodes at once.
-    pub(crate) fn new(timeout: Duration, memory_bytes: usize, most: usize) -> Self {
-        Visits { timeout, memory_bytes, most, known: Mutex::default() }
+    /// Each may take as long and have as much memory as a query that is asked here; as many of other nodes at once.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let Limits { timeout, memory_bytes, ref pool, .. } = *limits;
+        Visits { timeout, memory_bytes, pool: pool.clone(), most: limits.concurrent(), known: Mutex::default() }
     }
 
     /// A query that was asked here.
@@ -130,8 +134,8 @@ impl Visits {
             None if others() >= self.most => return Err(refused("it works for as many others as it may")),
             None => {}
         }
-        let alive = Alive::new(self.timeout.min(Duration::from_millis(left)));
-        let runtime = session::runtime(self.memory_bytes);
+        let alive = Alive::new(self.timeout.min(Duration::from_millis(left)), &self.pool);
+        let runtime = session::runtime(self.memory_bytes, &alive.memory);
         let runtime = runtime.map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
         let visit = Arc::new(Visit { id: id.to_owned(), tenants, alive, runtime, from_elsewhere: true });
         known.insert(id.to_owned(), Arc::downgrade(&visit));
@@ -151,14 +155,17 @@ impl Visits {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::EngineOptions;
 
     fn visits() -> Visits {
-        Visits::new(Duration::from_secs(60), 1 << 20, 2)
+        let options = EngineOptions { memory_bytes: 1 << 20, concurrent: 2, ..Default::default() };
+        Visits::new(&Limits::new(&options))
     }
 
     fn begin(visits: &Visits, tenants: &str) -> Arc<Visit> {
-        let alive = Alive::new(Duration::from_secs(5));
-        visits.begin(&TenantSet::parse(tenants).unwrap(), &alive, &session::runtime(1 << 20).unwrap())
+        let alive = Alive::new(Duration::from_secs(5), &Pool::new(1 << 30));
+        let runtime = session::runtime(1 << 20, &alive.memory).unwrap();
+        visits.begin(&TenantSet::parse(tenants).unwrap(), &alive, &runtime)
     }
 
     #[test]

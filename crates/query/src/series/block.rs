@@ -231,7 +231,8 @@ impl Block<'_> {
                 continue;
             };
             let row = numbers.next_row()?.ok_or_else(lost_rows)?;
-            samples += gather.numbers(identity, &row);
+            samples += row.len() as u64;
+            gather.numbers(identity, &row);
             if samples >= SAMPLES {
                 samples = 0;
                 self.within.check(gather)?;

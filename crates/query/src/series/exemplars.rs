@@ -82,7 +82,9 @@ pub(crate) async fn exemplars(
         let batches = scan::open(&plan, unit).await.map_err(|error| QueryError::of_stream(&error))?;
         let mut batches = batches.map_err(|error| QueryError::of_stream(&error));
         while let Some(batch) = batches.try_next().await? {
+            let before = collect.bytes;
             collect.add(&batch)?;
+            alive.memory.hold((collect.bytes - before) as u64)?;
             alive.check()?;
             if collect.bytes > bounds.memory_bytes {
                 let (reached, limit) = (collect.bytes as u64, bounds.memory_bytes as u64);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bonghwa_block::to_millis;
-use bonghwa_promql::{Histogram, STALE_BITS};
+use bonghwa_promql::{Histogram, STALE_BITS, Windows};
 
 /// The value that ends a series.
 pub(super) const STALE: f64 = f64::from_bits(STALE_BITS);
@@ -68,6 +68,14 @@ impl Found {
     pub fn push(&mut self, time: i64, value: f64) {
         self.times.push(time);
         self.values.push(value);
+    }
+
+    /// Adds those of other samples, sorted by time, that lie in windows.
+    pub fn extend_in(&mut self, windows: &Windows, times: &[i64], values: &[f64]) {
+        for run in windows.runs(times) {
+            self.times.extend_from_slice(&times[run.clone()]);
+            self.values.extend_from_slice(&values[run]);
+        }
     }
 
     /// Adds those samples of a row that are in range, inclusive; they are sorted by time.

@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use bonghwa_block::{NumberRow, to_millis};
 use bonghwa_model::TenantId;
 use bonghwa_model::metrics::MetricType;
-use bonghwa_promql::{Histogram, Labels};
+use bonghwa_promql::{Histogram, Labels, Windows};
 use foldhash::fast::FixedState;
 
 use super::cache::{Known, OfTenant, SeriesCache};
@@ -34,6 +34,8 @@ pub(super) struct Gather<'a> {
     conditions: Conditions<'a>,
     /// Unix milliseconds, both inclusive.
     range: (i64, i64),
+    /// Which times in it are wanted of what need not be added up.
+    windows: Option<Windows>,
     slice: Slice,
     /// Whether heartbeats may be selected, and of which time they are read.
     heartbeats: Option<(i64, i64)>,
@@ -44,6 +46,8 @@ pub(super) struct Gather<'a> {
     cache: OfTenant<'a>,
     identities: IdentityReader<'a>,
     series: Vec<(Labels, Found)>,
+    /// Samples of which only some are wanted.
+    row: Found,
     by_labels: HashMap<Labels, usize, FixedState>,
     /// Series of numbers that are selected, by their identity.
     known: HashMap<u128, Verdict, FixedState>,
@@ -77,12 +81,13 @@ impl<'a> Gather<'a> {
         options: &'a MetricsOptions,
         sink: Option<&'a TenantSink>,
     ) -> Self {
-        let Wanted { ref matchers, range, slice, .. } = *wanted;
+        let Wanted { ref matchers, range, windows, slice, .. } = *wanted;
         let mut conditions = Conditions::new(matchers);
         Gather {
             info: conditions.is_named(TARGET_INFO),
             conditions,
             range,
+            windows,
             slice,
             heartbeats: Heartbeats::of(matchers, range, &options.push_up).map(|heartbeats| heartbeats.range()),
             early: false,
@@ -90,6 +95,7 @@ impl<'a> Gather<'a> {
             cache: cache.of(tenant),
             identities: IdentityReader::new(options),
             series: Vec::new(),
+            row: Found::default(),
             by_labels: HashMap::default(),
             known: HashMap::default(),
             last_target: None,
@@ -275,20 +281,35 @@ impl<'a> Gather<'a> {
     fn number(&mut self, identity: &Identity, samples: Option<&Samples<'_>>, row: usize) {
         let place = self.place_of_number(identity);
         if let Some((place, samples)) = place.zip(samples) {
-            let range = self.range_of(place);
-            self.samples += numbers(samples, row, range, &mut self.series[place].1);
+            self.add_row(place, |found, range| numbers(samples, row, range, found));
         }
     }
 
-    /// Takes in a row of a block, of a series of numbers; how many samples are wanted.
-    pub fn numbers(&mut self, identity: &Identity, row: &NumberRow<'_>) -> u64 {
-        let Some(place) = self.place_of_number(identity) else { return 0 };
+    /// Takes in a row of a block, of a series of numbers.
+    pub fn numbers(&mut self, identity: &Identity, row: &NumberRow<'_>) {
+        let Some(place) = self.place_of_number(identity) else { return };
+        let until = self.until;
+        self.add_row(place, |found, range| {
+            found.make_room(row.len(), until);
+            row.append(range, STALE, &mut found.times, &mut found.values);
+        });
+    }
+
+    /// Adds the samples of a row to a series.
+    fn add_row(&mut self, place: usize, add: impl FnOnce(&mut Found, (i64, i64))) {
         let range = self.range_of(place);
         let found = &mut self.series[place].1;
-        found.make_room(row.len(), self.until);
-        let samples = row.append(range, STALE, &mut found.times, &mut found.values) as u64;
-        self.samples += samples;
-        samples
+        let before = found.times.len();
+        match self.windows.filter(|_| !found.delta && !found.heartbeats) {
+            None => add(found, range),
+            Some(windows) => {
+                self.row.times.clear();
+                self.row.values.clear();
+                add(&mut self.row, range);
+                found.extend_in(&windows, &self.row.times, &self.row.values);
+            }
+        }
+        self.samples += (found.times.len() - before) as u64;
     }
 
     /// What time is wanted of a series: heartbeats before the range tell whether somebody fell silent.
@@ -318,7 +339,7 @@ impl<'a> Gather<'a> {
     fn explicit(&mut self, identity: &Identity, samples: &Samples<'_>, row: usize) {
         let mut parts = Parts { gather: self, identity, places: HashMap::new() };
         for at in 0..samples.len(row) {
-            let Some(time) = parts.gather.time(samples, row, at) else { continue };
+            let Some(time) = parts.time(samples, row, at) else { continue };
             let Some(count) = samples.counts.get(row, at) else {
                 parts.end(time);
                 continue;
@@ -345,7 +366,7 @@ impl<'a> Gather<'a> {
     fn exponential(&mut self, identity: &Identity, samples: &Samples<'_>, row: usize) {
         let mut parts = Parts { gather: self, identity, places: HashMap::new() };
         for at in 0..samples.len(row) {
-            let Some(time) = parts.gather.time(samples, row, at) else { continue };
+            let Some(time) = parts.time(samples, row, at) else { continue };
             let sum = samples.sums.get(row, at).unwrap_or(f64::NAN);
             let count = samples.counts.get(row, at).map(|count| count as u64 as f64);
             match count.zip(samples.buckets(row, at)) {
@@ -362,7 +383,7 @@ impl<'a> Gather<'a> {
     fn summary(&mut self, identity: &Identity, samples: &Samples<'_>, row: usize) {
         let mut parts = Parts { gather: self, identity, places: HashMap::new() };
         for at in 0..samples.len(row) {
-            let Some(time) = parts.gather.time(samples, row, at) else { continue };
+            let Some(time) = parts.time(samples, row, at) else { continue };
             let Some(count) = samples.counts.get(row, at) else {
                 parts.end(time);
                 continue;
@@ -448,6 +469,13 @@ struct Parts<'g, 'a, 'r> {
 }
 
 impl Parts<'_, '_, '_> {
+    /// The time of a sample that is wanted.
+    fn time(&self, samples: &Samples<'_>, row: usize, sample: usize) -> Option<i64> {
+        let windows = self.gather.windows.filter(|_| !self.identity.delta);
+        let wanted = |time: &i64| windows.is_none_or(|windows| windows.holds(*time));
+        self.gather.time(samples, row, sample).filter(wanted)
+    }
+
     fn place(&mut self, suffix: &'static str, bound: Option<(&str, f64)>) -> Option<usize> {
         let key = (suffix, bound.map_or(u64::MAX, |(_, value)| value.to_bits()));
         if let Some(place) = self.places.get(&key) {
@@ -489,9 +517,8 @@ impl Parts<'_, '_, '_> {
     }
 }
 
-/// The numbers of a row in range; how many.
-fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Found) -> u64 {
-    let before = found.times.len();
+/// Adds the numbers of a row in range.
+fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Found) {
     let in_range = |time: &i64| (range.0..=range.1).contains(time);
     let values = |at: usize| samples.values.get(row, at);
     let ints = |at: usize| samples.ints.get(row, at).map(|int| int as f64);
@@ -509,5 +536,4 @@ fn numbers(samples: &Samples<'_>, row: usize, range: (i64, i64), found: &mut Fou
             }
         }
     }
-    (found.times.len() - before) as u64
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bonghwa_block::{Column, Predicate, RowRange, tokens_of_part};
 use bonghwa_cluster::seam;
 use bonghwa_model::{Value, json};
-use bonghwa_promql::{Labels, METRIC_NAME, MatchOp, Matcher, ValuePart};
+use bonghwa_promql::{Labels, METRIC_NAME, MatchOp, Matcher, ValuePart, Windows};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 
@@ -22,6 +22,7 @@ use super::slice::Slice;
 use super::tail::TailSeries;
 use crate::alive::Alive;
 use crate::plan::{self, Source, TablePlan, Unit};
+use crate::pool::Lease;
 use crate::view::View;
 use crate::{QueryError, SeriesLimits, scan};
 
@@ -44,6 +45,8 @@ pub(crate) struct Wanted {
     pub(crate) matchers: Arc<[Matcher]>,
     /// Unix milliseconds, both inclusive.
     pub(crate) range: (i64, i64),
+    /// Which times in it matter, where not all do; others may come all the same.
+    pub(crate) windows: Option<Windows>,
     /// What of their samples.
     pub(crate) samples: Taken,
     /// Others are left out.
@@ -65,7 +68,7 @@ pub(crate) enum Taken {
 impl Wanted {
     /// Of all series.
     pub(crate) fn new(matchers: Arc<[Matcher]>, range: (i64, i64), samples: Taken) -> Self {
-        Wanted { matchers, range, samples, slice: Slice::WHOLE }
+        Wanted { matchers, range, windows: None, samples, slice: Slice::WHOLE }
     }
 
     pub(super) fn wants_samples(&self) -> bool {
@@ -166,13 +169,21 @@ pub(super) struct Within<'a> {
 }
 
 /// What all reads of one query hold at a time, whatever selector, tenant or task they are of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Held {
     series: AtomicU64,
     samples: AtomicU64,
+    /// Bytes that the query was told to hold for them.
+    bytes: AtomicU64,
+    memory: Arc<Lease>,
 }
 
 impl Held {
+    pub(crate) fn new(alive: &Alive) -> Arc<Self> {
+        let [series, samples, bytes] = [(); 3].map(|()| AtomicU64::new(0));
+        Arc::new(Held { series, samples, bytes, memory: alive.memory.clone() })
+    }
+
     /// Adds series and samples; gives how many there are.
     fn add(&self, (series, samples): (u64, u64)) -> (u64, u64) {
         let add = |counter: &AtomicU64, more: u64| counter.fetch_add(more, Relaxed).saturating_add(more);
@@ -181,9 +192,23 @@ impl Held {
 
     /// Series and samples that were dropped, or became something else.
     pub(crate) fn let_go(&self, (series, samples): (u64, u64)) {
-        for (counter, fewer) in [(&self.series, series), (&self.samples, samples)] {
+        let bytes = samples * SAMPLE_BYTES + series * SERIES_BYTES;
+        for (counter, fewer) in [(&self.series, series), (&self.samples, samples), (&self.bytes, bytes)] {
             let _always = counter.fetch_update(Relaxed, Relaxed, |held| Some(held.saturating_sub(fewer)));
         }
+        self.memory.let_go(bytes);
+    }
+
+    /// They take so many bytes in all.
+    fn reach(&self, bytes: u64) -> Result<(), QueryError> {
+        let before = self.bytes.fetch_max(bytes, Relaxed);
+        if bytes > before { self.memory.hold(bytes - before) } else { Ok(()) }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.let_go(*self.bytes.get_mut());
     }
 }
 
@@ -429,6 +454,7 @@ impl Within<'_> {
         if bytes > memory {
             return limit("bytes of series and samples", bytes, memory, "query.memory_bytes");
         }
+        self.held.reach(bytes)?;
         self.alive.check()
     }
 }

@@ -163,3 +163,31 @@ async fn failures_on_data_are_execution_errors() {
     let error = error(&cluster, "SELECT CAST(body AS BIGINT) FROM logs").await;
     assert!(matches!(error, QueryError::Execution(_)), "{error:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_together_have_a_limit() {
+    let (memory_bytes, total_memory_bytes) = (48 << 20, 56 << 20);
+    let options = EngineOptions { memory_bytes, total_memory_bytes, target_partitions: 1, ..Default::default() };
+    let cluster = Cluster::with(options).await;
+    cluster.append(data::numbered("a", 0, 2000));
+    let tenant = TenantId::default_tenant();
+    // Sorted rows stay in memory until they are read.
+    let sorted = "SELECT a.body || b.body AS x FROM logs a, (SELECT body FROM logs LIMIT 120) b ORDER BY x";
+    let mut first = cluster.engine.sql(&tenant, sorted).await.unwrap();
+    assert!(first.stream.next().await.unwrap().is_ok());
+    let crowded = |error: QueryError| {
+        assert!(matches!(error, QueryError::Crowded(_)), "{error:?}");
+        assert!(error.retryable() && error.to_string().contains("query.total_memory_bytes"), "{error}");
+    };
+    crowded(error(&cluster, sorted).await);
+    let points = Arc::new(Query::parse("max_over_time(vector(1)[45m:1ms])").unwrap());
+    let ask = || cluster.engine.promql(&tenant, points.clone(), Params::instant(0), Duration::MAX, Caching::Off);
+    crowded(ask().await.unwrap_err());
+    // Small ones go on.
+    assert_eq!(rows(&cluster, "SELECT count(*) FROM logs").await, ["2000"]);
+    while first.stream.next().await.is_some() {}
+    drop(first);
+    assert!(ask().await.is_ok());
+    let mut second = cluster.engine.sql(&tenant, sorted).await.unwrap();
+    assert!(second.stream.next().await.unwrap().is_ok());
+}

@@ -1,12 +1,12 @@
 //! What metrics are asked for beside values, by one tenant or several, and within which limits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bonghwa_cluster::seam;
 use bonghwa_model::{Signal, TenantId, TenantSet};
-use bonghwa_promql::{Matcher, Params, Query};
+use bonghwa_promql::{Matcher, Params, Point, Query, Value};
 
 use super::cluster::Cluster;
 use super::data::{self, SECOND, START};
@@ -209,4 +209,73 @@ async fn a_turn_lasts_until_the_answer_was_used() {
     assert!(tokio::time::timeout(Duration::from_millis(200), &mut second).await.is_err());
     drop(first);
     assert!(second.await.is_ok());
+}
+
+/// The points of an answer: by series and time.
+async fn points(
+    engine: &Arc<Engine>,
+    query: &str,
+    params: Params,
+) -> Result<BTreeMap<(String, i64), String>, QueryError> {
+    let (query, time) = (Arc::new(Query::parse(query).unwrap()), params.start_ms);
+    let timeout = Duration::from_secs(30);
+    let answer = engine.promql(tenants("default"), query, params, timeout, Caching::Off).await?.answer;
+    Ok(match answer.value {
+        Value::Vector(samples) => {
+            samples.into_iter().map(|one| ((one.labels.to_string(), time), format!("{:?}", one.point))).collect()
+        }
+        Value::Matrix(series) => {
+            let of_series = series.into_iter().flat_map(|one| {
+                let floats = one.floats.into_iter().map(|(time, value)| (time, Point::Float(value)));
+                let histograms = one.histograms.into_iter().map(|(time, value)| (time, Point::Histogram(value)));
+                let labels = one.labels.to_string();
+                floats.chain(histograms).map(move |(time, point)| ((labels.clone(), time), format!("{point:?}")))
+            });
+            of_series.collect()
+        }
+        other => panic!("{other:?}"),
+    })
+}
+
+#[tokio::test]
+async fn samples_that_no_step_looks_at_are_no_load() {
+    let limits = SeriesLimits { samples: 2500, ..Default::default() };
+    let cluster = Cluster::with(EngineOptions { series: limits, ..options() }).await;
+    let unlimited = Arc::new(cluster.fakes.engine("unlimited", &cluster.view, options()));
+    append(&cluster, 1..301);
+    let back = |params: Params| Params { lookback_ms: 5000, ..params };
+    for place in ["a tail", "a block", "both"] {
+        match place {
+            "a block" => drop(cluster.flush(Signal::Metrics, true).await.unwrap()),
+            "both" => append(&cluster, 301..601),
+            _ => {}
+        }
+        let range = |step: i64| back(Params::range(millis(10), millis(590), step * 1000));
+        let requests = "rate(requests_total[5s])";
+        assert!(points(&cluster.engine, requests, range(60)).await.is_ok(), "{place}");
+        let error = points(&cluster.engine, requests, range(5)).await.unwrap_err();
+        assert!(matches!(error, QueryError::Limit { key: "query.max_samples", .. }), "{place}: {error:?}");
+        for query in [
+            "requests_total",
+            requests,
+            "queue",
+            "max_over_time(queue[5s] offset 3s)",
+            "count_over_time(changes[20s])",
+            "increase(duration_bucket{le=\"1\"}[5s])",
+            "histogram_quantile(0.9, rate(rpc[5s]))",
+            "rpc",
+            "summary_sum",
+            "max_over_time(rate(requests_total[5s])[10s:1s])",
+            "present_over_time(target_info[31s])",
+        ] {
+            let at_once = points(&unlimited, query, range(60)).await.unwrap();
+            let mut by_step = BTreeMap::new();
+            for step in 0..10 {
+                let instant = back(Params::instant(millis(10 + 60 * step)));
+                by_step.extend(points(&unlimited, query, instant).await.unwrap());
+            }
+            assert!(!at_once.is_empty(), "{place}: {query}");
+            assert_eq!(at_once, by_step, "{place}: {query}");
+        }
+    }
 }

@@ -16,7 +16,8 @@ use super::ranges::{BLOCKS, EVERY, IN_BLOCK, ask, ask_as, minute, options, range
 use super::series::samples;
 use crate::alive::Alive;
 use crate::engine::Missing;
-use crate::series::{Slice, Taken, Wanted};
+use crate::pool::Pool;
+use crate::series::{Held, Slice, Taken, Wanted};
 use crate::{Caching, EngineOptions, MetricsOptions, QueryError, SeriesLimits};
 
 /// All there is, in blocks and in the tail.
@@ -328,7 +329,7 @@ async fn limits_and_errors_are_those_of_the_query() {
 async fn a_series_is_in_one_slice_with_all_of_its_samples() {
     let queriers = Queriers::with_ranges(options()).await;
     let tenants = (&TenantId::default_tenant()).into();
-    let alive = Alive::new(Duration::from_secs(60));
+    let alive = Alive::new(Duration::from_secs(60), &Pool::new(1 << 30));
     let delete = v1::Delete {
         id: 1,
         tenant: "default".into(),
@@ -347,8 +348,9 @@ async fn a_series_is_in_one_slice_with_all_of_its_samples() {
         for samples in [Taken::Values, Taken::Changes, Taken::Nothing] {
             let (engine, views, alive, all) = (&queriers.alone, &views, &alive, &all);
             let read = async |slice| {
-                let wanted = Wanted { matchers: all.clone(), range: (minute(0), minute(729)), samples, slice };
-                let mut found = engine.read_series(views, &wanted, &Default::default(), alive).await.unwrap();
+                let wanted =
+                    Wanted { matchers: all.clone(), range: (minute(0), minute(729)), windows: None, samples, slice };
+                let mut found = engine.read_series(views, &wanted, &Held::new(alive), alive).await.unwrap();
                 found.iter_mut().for_each(|(_, found)| found.finish());
                 found.into_iter().map(|(labels, found)| (labels, format!("{found:?}"))).collect::<Vec<_>>()
             };

@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as V;
 use super::cluster::Cluster;
 use super::data;
 use crate::alive::Alive;
+use crate::pool::Pool;
 use crate::{QueryError, trace};
 
 #[tokio::test]
@@ -94,7 +95,7 @@ async fn building_a_trace_has_a_time_limit() {
     for (timeout, ends) in [(Duration::from_secs(60), false), (Duration::ZERO, true)] {
         let batches = stream::iter([Ok(RecordBatch::new_empty(schema.clone()))]);
         let rows = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), batches));
-        let built = trace::collect(rows, [7; 16], usize::MAX, &Alive::new(timeout)).await;
+        let built = trace::collect(rows, [7; 16], usize::MAX, &Alive::new(timeout, &Pool::new(1 << 30))).await;
         assert_eq!(matches!(built, Err(QueryError::Timeout(_))), ends, "{built:?}");
     }
 }

@@ -112,7 +112,7 @@ impl Engine {
         shares: Vec<(Option<String>, Numbered<'_>)>,
     ) -> Result<Vec<Made>, Stop> {
         let distribution = self.distribution().ok_or_else(lost)?;
-        let runtime = session::runtime(self.limits.memory_bytes);
+        let runtime = session::runtime(self.limits.memory_bytes, &job.alive.memory);
         let runtime = runtime.map_err(|error| QueryError::Internal(error.strip_backtrace()))?;
         metrics::SHARED.inc();
         let asking = Asking {
@@ -236,6 +236,7 @@ impl Asking<'_> {
         metrics::share(outcome).inc();
         if made.is_err() {
             self.held.fetch_sub(held, Ordering::Relaxed);
+            self.job.alive.memory.let_go(held);
         }
         made
     }
@@ -280,6 +281,7 @@ impl Asking<'_> {
             if all > memory {
                 return Err(too_large(all));
             }
+            self.job.alive.memory.hold(more).map_err(|error| Unanswered::Stop(error.into()))?;
         }
         reading.finish().map_err(|error| unread(error, *held))
     }

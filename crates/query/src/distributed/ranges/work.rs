@@ -129,7 +129,7 @@ impl Candidate<'_> {
             let (blocks, deletes) = (vec![block.clone()], self.view.deletes.clone());
             let view = Arc::new(View { blocks, deletes, ..View::empty(Signal::Metrics) });
             let views = vec![(self.source.clone(), BTreeMap::from([(Signal::Metrics, view)]))];
-            let series = engine.read_series(&views, &self.wanted, &Arc::new(Held::default()), job.alive).await?;
+            let series = engine.read_series(&views, &self.wanted, &Held::new(job.alive), job.alive).await?;
             looked_at += in_time(block);
             // Rows are series, and have about as many samples each.
             selected += in_time(block) * series.len() as f64 / block.rows().rows.max(1) as f64;

@@ -52,7 +52,7 @@ async fn answer(engine: Arc<Engine>, visit: Arc<Visit>, share: Share) -> Chunks 
     let canceled = Canceled::default();
     let Share { tenants, query, params, caching, views, slice } = share;
     let (limits, cancel) = (engine.evaluation_limits(), Some(canceled.0.clone()));
-    let params = Params { limits, cancel, ..params };
+    let params = Params { limits, cancel, memory: Some(visit.alive.memory.clone()), ..params };
     let (tenants, query, views, alive) = (&tenants, &query, &views, &visit.alive);
     let job = Job { tenants, query, params: &params, caching, views, alive, queriers: &[] };
     let evaluated = seam::timeout(alive.left(), evaluate(&engine, &job, slice)).await;
