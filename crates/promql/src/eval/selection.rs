@@ -58,7 +58,7 @@ impl Windows {
 
     /// Whether a time is in a window.
     pub fn holds(&self, ms: i64) -> bool {
-        self.to_end(ms) < self.width_ms
+        self.until_end(ms) < self.width_ms
     }
 
     /// Which of sorted times are in windows.
@@ -68,7 +68,7 @@ impl Windows {
         std::iter::from_fn(move || {
             loop {
                 let first = *times.get(at)?;
-                let end = first + windows.to_end(first);
+                let end = first + windows.until_end(first);
                 let before = |most: i64| times[at..].iter().take_while(|time| **time <= most).count();
                 if windows.holds(first) {
                     let run = at..at + before(end);
@@ -81,7 +81,7 @@ impl Windows {
     }
 
     /// From a time to the next end of a window.
-    fn to_end(&self, ms: i64) -> i64 {
+    fn until_end(&self, ms: i64) -> i64 {
         (self.end_ms - ms).rem_euclid(self.step_ms)
     }
 }
