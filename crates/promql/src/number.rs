@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-/// Where the shortest digits are written without an exponent by `ryu`, too, which is faster.
-const PLAIN: Range<f64> = 1e-4..1e15;
+/// Where `ryu` writes the shortest digits without an exponent. Above, all values are integers.
+const PLAIN: Range<f64> = 1e-4..9_007_199_254_740_992.0;
 
 /// A value as Prometheus has it in labels and scalars: Go's `strconv.FormatFloat(v, 'f', -1, 64)`, `+Inf`, `-Inf`, `NaN`.
 pub fn format(value: f64) -> String {
@@ -21,6 +21,7 @@ pub fn push(out: &mut String, value: f64) {
         // As most values are: an integer's digits are found sooner.
         out.push_str(itoa::Buffer::new().format(whole));
     } else if PLAIN.contains(&value.abs()) {
+        // Of two that are equally near it takes the even one, as Go does, and Rust does not.
         out.push_str(ryu::Buffer::new().format_finite(value));
     } else if value.is_finite() {
         // Rust writes the shortest digits that read back, without an exponent, as Go's 'f' -1 does. Writing into a
@@ -123,6 +124,11 @@ mod tests {
             (1.5, "1.5"),
             (-42.0, "-42"),
             (9007199254740992.0, "9007199254740992"),
+            (128189275075439.0 + 0.625, "128189275075439.62"),
+            (128189275075439.0 + 0.875, "128189275075439.88"),
+            (1e15 + 0.25, "1000000000000000.2"),
+            (-1e15 - 0.75, "-1000000000000000.8"),
+            (4503599627370495.5, "4503599627370495.5"),
             (1e21, "1000000000000000000000"),
             (1e-7, "0.0000001"),
             (f64::INFINITY, "+Inf"),
@@ -152,7 +158,10 @@ mod tests {
             let scale = 10f64.powi(places);
             for value in [f64::from_bits(bits), short, (short * scale).trunc() / scale, 1e-4, 1e15, 1e15 + 0.5] {
                 if value.is_finite() {
-                    prop_assert_eq!(format(value), std::format!("{}", value));
+                    let (ours, shortest) = (format(value), std::format!("{}", value));
+                    prop_assert_eq!(ours.parse::<f64>().map(f64::to_bits), Ok(value.to_bits()));
+                    let even = ours.ends_with(['0', '2', '4', '6', '8']) && ours.len() == shortest.len();
+                    prop_assert!(ours == shortest || even, "{} {}", ours, shortest);
                 }
             }
         }
